@@ -1,0 +1,179 @@
+//! Which instructions do the work, chosen at run time.
+
+mod portable;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+use crate::activations::Activations;
+use crate::linear::ROWS_TOGETHER;
+use crate::tile::{Eight, FiveMin, Four, FourMin, Tile};
+use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
+
+/// A set of instructions for the integer dot products.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Backend {
+    /// Plain Rust, for any processor, and the reference of the others.
+    Portable,
+    /// 256-bit multiply-add of bytes.
+    Avx2,
+    /// 512-bit dot products of bytes (AVX-512 F, BW, VL and VNNI).
+    Avx512Vnni,
+}
+
+impl Backend {
+    /// The fastest that this processor has.
+    pub fn best() -> Self {
+        *Self::available().last().unwrap_or(&Self::Portable)
+    }
+
+    /// All that this processor has, slowest first.
+    pub fn available() -> Vec<Self> {
+        let mut available = vec![Self::Portable];
+        #[cfg(target_arch = "x86_64")]
+        {
+            if x86::has_avx2() {
+                available.push(Self::Avx2);
+            }
+            if x86::has_avx512_vnni() {
+                available.push(Self::Avx512Vnni);
+            }
+        }
+        available
+    }
+
+    /// Fills the planes of `activations`, whose shape is set.
+    pub(crate) fn quantise(self, activations: &mut Activations, values: &[f32], inputs: usize) {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => x86::quantise_avx2(activations, values, inputs),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni => x86::quantise_avx512(activations, values, inputs),
+            _ => activations.fill(values, inputs),
+        }
+    }
+
+    /// See [`crate::PackedLinear::multiply`].
+    pub(crate) fn multiply<T: AnyTile>(
+        self,
+        tiles: &[T],
+        activations: &Activations,
+        outputs: usize,
+        out: &mut [f32],
+    ) {
+        match self {
+            Self::Portable => product::<T, portable::Portable>(tiles, activations, outputs, out),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 if x86::has_avx2() => {
+                product::<T, x86::Avx2>(tiles, activations, outputs, out);
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni if x86::has_avx512_vnni() => {
+                product::<T, x86::Avx512Vnni>(tiles, activations, outputs, out);
+            }
+            other => unreachable!("{other:?} was chosen on a processor without it"),
+        }
+    }
+}
+
+/// A tile that every back end of this build can read.
+#[cfg(target_arch = "x86_64")]
+pub(crate) trait AnyTile: Tile + x86::Load256 + x86::Load512 {}
+/// A tile that every back end of this build can read.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) trait AnyTile: Tile {}
+
+impl AnyTile for Four {}
+impl AnyTile for FourMin {}
+impl AnyTile for FiveMin {}
+impl AnyTile for Eight {}
+
+/// The codes of some rows against the same tiles.
+pub(crate) struct Rows<'a> {
+    /// `[rows][blocks * 32]`.
+    pub(crate) codes: &'a [i8],
+    /// `[rows][blocks]`.
+    pub(crate) scales: &'a [f32],
+    /// `[rows][blocks]`.
+    pub(crate) sums: &'a [i32],
+    pub(crate) blocks: usize,
+}
+
+/// The arithmetic of one back end.
+pub(crate) trait Arithmetic<T> {
+    /// The sums of `R` rows over `P` panels of 16 outputs. `tiles` is `[P][blocks]`.
+    ///
+    /// Every back end computes, for each row and output, in this order over the blocks:
+    /// `acc = fma(dot - offset * sum, weight_scale * scale, acc)`, and where the tile has a minimum
+    /// first `acc = fma(min, sum * scale, acc)`.
+    fn sums<const R: usize, const P: usize>(
+        tiles: &[T],
+        rows: &Rows<'_>,
+    ) -> [[[f32; TILE_OUTPUTS]; P]; R];
+}
+
+/// Walks over panels of outputs, and for each over the rows, so that a panel's weights are read from
+/// memory once and stay in the nearest cache.
+fn product<T: Tile, A: Arithmetic<T>>(
+    tiles: &[T],
+    activations: &Activations,
+    outputs: usize,
+    out: &mut [f32],
+) {
+    let panels = outputs.div_ceil(TILE_OUTPUTS);
+    let mut panel = 0;
+    while panel < panels {
+        let first = &tiles[panel * activations.blocks..];
+        if panel + 2 <= panels {
+            over_rows::<T, A, 2>(first, activations, panel, outputs, out);
+            panel += 2;
+        } else {
+            over_rows::<T, A, 1>(first, activations, panel, outputs, out);
+            panel += 1;
+        }
+    }
+}
+
+fn over_rows<T: Tile, A: Arithmetic<T>, const P: usize>(
+    tiles: &[T],
+    activations: &Activations,
+    panel: usize,
+    outputs: usize,
+    out: &mut [f32],
+) {
+    let tiles = &tiles[..P * activations.blocks];
+    let mut row = 0; // counts planes as rows: those of one row are neighbours
+    let rows = activations.rows * activations.planes;
+    let first = panel * TILE_OUTPUTS;
+    macro_rules! together {
+        ($count:expr) => {
+            #[allow(clippy::int_plus_one)] // reads the same for every count
+            while row + $count <= rows {
+                let sums = A::sums::<{ $count }, P>(tiles, &some_rows(activations, row, $count));
+                for (index, panels) in sums.iter().enumerate() {
+                    let plane_row = row + index;
+                    let target = &mut out[plane_row / activations.planes * outputs..][..outputs];
+                    let is_first = plane_row % activations.planes == 0;
+                    for (value, sum) in target[first..].iter_mut().zip(panels.as_flattened()) {
+                        *value = if is_first { *sum } else { *value + sum };
+                    }
+                }
+                row += $count;
+            }
+        };
+    }
+    together!(ROWS_TOGETHER);
+    together!(4);
+    together!(2);
+    together!(1);
+}
+
+fn some_rows(activations: &Activations, row: usize, count: usize) -> Rows<'_> {
+    let blocks = activations.blocks;
+    let range = row * blocks..(row + count) * blocks;
+    Rows {
+        codes: &activations.codes[range.start * BLOCK_INPUTS..range.end * BLOCK_INPUTS],
+        scales: &activations.scales[range.clone()],
+        sums: &activations.sums[range],
+        blocks,
+    }
+}

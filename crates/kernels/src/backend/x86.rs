@@ -1,0 +1,64 @@
+//! x86-64: AVX2, and AVX-512 with VNNI.
+//!
+//! `unsafe` here has three reasons: instructions that the processor must have (each back end is
+//! reached through [`super::Backend`], which asks the processor first), loads from the fields of
+//! tiles (fixed-size arrays, the offsets bounded by their lengths), and loads of four codes of a row
+//! (bounded by the slices' lengths, asserted once a call).
+#![allow(unsafe_code)]
+// Small loads have to become part of the function that enables their instructions.
+#![allow(clippy::inline_always)]
+#![allow(clippy::cast_ptr_alignment)] // all such loads are unaligned ones
+
+mod avx2;
+mod avx512;
+
+pub(crate) use avx2::{Avx2, Load256};
+pub(crate) use avx512::{Avx512Vnni, Load512};
+
+use super::Rows;
+use crate::BLOCK_INPUTS;
+use crate::activations::Activations;
+
+pub(crate) fn has_avx2() -> bool {
+    is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("fma")
+        && is_x86_feature_detected!("f16c")
+}
+
+pub(crate) fn has_avx512_vnni() -> bool {
+    is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512vnni")
+        && is_x86_feature_detected!("f16c")
+}
+
+/// The bounds that the unchecked loads below rely on.
+fn assert_bounds<T>(tiles: &[T], rows: &Rows<'_>, row_count: usize, panel_count: usize) {
+    let blocks = row_count * rows.blocks;
+    assert!(tiles.len() >= panel_count * rows.blocks);
+    assert!(rows.codes.len() >= blocks * BLOCK_INPUTS);
+    assert!(rows.scales.len() >= blocks && rows.sums.len() >= blocks);
+}
+
+/// The same Rust as everywhere, compiled for wider registers.
+pub(crate) fn quantise_avx512(activations: &mut Activations, values: &[f32], inputs: usize) {
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    fn compiled(activations: &mut Activations, values: &[f32], inputs: usize) {
+        activations.fill(values, inputs);
+    }
+    assert!(has_avx512_vnni());
+    // SAFETY: the processor has them, as asserted.
+    unsafe { compiled(activations, values, inputs) }
+}
+
+/// The same Rust as everywhere, compiled for wider registers.
+pub(crate) fn quantise_avx2(activations: &mut Activations, values: &[f32], inputs: usize) {
+    #[target_feature(enable = "avx2")]
+    fn compiled(activations: &mut Activations, values: &[f32], inputs: usize) {
+        activations.fill(values, inputs);
+    }
+    assert!(has_avx2());
+    // SAFETY: the processor has them, as asserted.
+    unsafe { compiled(activations, values, inputs) }
+}

@@ -1,0 +1,236 @@
+//! AVX2: pairs of bytes are multiplied into 16 bits, which codes of up to 7 bits and their products
+//! cannot overflow; 8-bit codes go through magnitudes and signs.
+
+use std::arch::x86_64::{
+    __m256, __m256i, _mm_loadu_si128, _mm256_abs_epi8, _mm256_add_epi32, _mm256_and_si256,
+    _mm256_cmpeq_epi8, _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_fmadd_ps, _mm256_loadu_si256,
+    _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_or_si256, _mm256_set1_epi8,
+    _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_setzero_si256,
+    _mm256_sign_epi8, _mm256_srli_epi16, _mm256_storeu_ps, _mm256_xor_si256,
+};
+
+use half::f16;
+
+use super::{Rows, assert_bounds};
+use crate::backend::Arithmetic;
+use crate::tile::{Eight, FiveMin, Four, FourMin, GROUP_BYTES, GROUPS, Tile};
+use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
+
+/// Outputs in a register.
+const LANES: usize = TILE_OUTPUTS / 2;
+
+/// Loads of half a tile: outputs 0 to 7 or 8 to 15.
+pub(crate) trait Load256: Tile {
+    /// What the dot product already takes from every code (the rest of [`Tile::OFFSET`] is left).
+    const TAKEN: i32 = 0;
+    /// The codes of groups `2 * pair` and `2 * pair + 1`; `pair` is below 4, `half` below 2. Signed
+    /// bytes where `TAKEN` is not 0, else unsigned.
+    unsafe fn pair(&self, pair: usize, half: usize) -> [__m256i; 2];
+    unsafe fn scales(&self, half: usize) -> __m256;
+    unsafe fn mins(&self, half: usize) -> Option<__m256>;
+}
+
+#[inline(always)]
+unsafe fn load(bytes: &[u8], at: usize) -> __m256i {
+    debug_assert!(at + 32 <= bytes.len());
+    // SAFETY: the callers' offsets end within the tile's array.
+    unsafe { _mm256_loadu_si256(bytes.as_ptr().add(at).cast()) }
+}
+
+#[inline(always)]
+unsafe fn halves(values: &[f16; TILE_OUTPUTS], half: usize) -> __m256 {
+    debug_assert!(half < 2);
+    // SAFETY: 16 bytes from offset 0 or 16 of an array of 32 bytes.
+    unsafe { _mm256_cvtph_ps(_mm_loadu_si128(values.as_ptr().add(half * LANES).cast())) }
+}
+
+#[inline(always)]
+unsafe fn nibbles(codes: &[u8], pair: usize, half: usize) -> [__m256i; 2] {
+    // SAFETY: pair is below 4 and half below 2: the load ends within 256 bytes; the caller has AVX2.
+    unsafe {
+        let bytes = load(codes, pair * GROUP_BYTES + half * 32);
+        let low = _mm256_set1_epi8(15);
+        [
+            _mm256_and_si256(bytes, low),
+            _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), low),
+        ]
+    }
+}
+
+macro_rules! halves_of {
+    () => {
+        #[inline(always)]
+        unsafe fn scales(&self, half: usize) -> __m256 {
+            // SAFETY: as the caller promises.
+            unsafe { halves(&self.scales, half) }
+        }
+    };
+}
+
+macro_rules! mins_of {
+    () => {
+        #[inline(always)]
+        unsafe fn mins(&self, half: usize) -> Option<__m256> {
+            // SAFETY: as the caller promises.
+            Some(unsafe { halves(&self.mins, half) })
+        }
+    };
+}
+
+macro_rules! no_mins {
+    () => {
+        #[inline(always)]
+        unsafe fn mins(&self, _: usize) -> Option<__m256> {
+            None
+        }
+    };
+}
+
+macro_rules! four_bits {
+    () => {
+        #[inline(always)]
+        unsafe fn pair(&self, pair: usize, half: usize) -> [__m256i; 2] {
+            // SAFETY: as the caller promises.
+            unsafe { nibbles(&self.codes, pair, half) }
+        }
+    };
+}
+
+impl Load256 for Four {
+    four_bits!();
+    halves_of!();
+    no_mins!();
+}
+
+impl Load256 for FourMin {
+    four_bits!();
+    halves_of!();
+    mins_of!();
+}
+
+impl Load256 for FiveMin {
+    #[inline(always)]
+    unsafe fn pair(&self, pair: usize, half: usize) -> [__m256i; 2] {
+        // SAFETY: half is below 2, pair below 4; the caller has AVX2.
+        unsafe {
+            let highs = load(&self.highs, half * 32);
+            let [even, odd] = nibbles(&self.codes, pair, half);
+            let sixteen = |group: usize| {
+                let bit = _mm256_set1_epi8((1_u8 << group) as i8);
+                let set = _mm256_cmpeq_epi8(_mm256_and_si256(highs, bit), bit);
+                _mm256_and_si256(set, _mm256_set1_epi8(16))
+            };
+            [
+                _mm256_or_si256(even, sixteen(2 * pair)),
+                _mm256_or_si256(odd, sixteen(2 * pair + 1)),
+            ]
+        }
+    }
+    halves_of!();
+    mins_of!();
+}
+
+impl Load256 for Eight {
+    const TAKEN: i32 = 128;
+    #[inline(always)]
+    unsafe fn pair(&self, pair: usize, half: usize) -> [__m256i; 2] {
+        // SAFETY: pair is below 4 and half below 2: both loads end within 512 bytes.
+        unsafe {
+            let flip = _mm256_set1_epi8(-128);
+            let first = 2 * pair * GROUP_BYTES + half * 32;
+            [
+                _mm256_xor_si256(load(&self.codes, first), flip),
+                _mm256_xor_si256(load(&self.codes, first + GROUP_BYTES), flip),
+            ]
+        }
+    }
+    halves_of!();
+    no_mins!();
+}
+
+pub(crate) struct Avx2;
+
+impl<T: Load256> Arithmetic<T> for Avx2 {
+    #[inline]
+    fn sums<const R: usize, const P: usize>(
+        tiles: &[T],
+        rows: &Rows<'_>,
+    ) -> [[[f32; TILE_OUTPUTS]; P]; R] {
+        assert_bounds(tiles, rows, R, P);
+        let mut out = [[[0.0; TILE_OUTPUTS]; P]; R];
+        for panel in 0..P {
+            let tiles = &tiles[panel * rows.blocks..][..rows.blocks];
+            for half in 0..2 {
+                // SAFETY: the bounds were asserted; Backend chose this because the processor has it.
+                let sums = unsafe { half_sums::<T, R>(tiles, rows, half) };
+                for (row, sums) in sums.iter().enumerate() {
+                    out[row][panel][half * LANES..][..LANES].copy_from_slice(sums);
+                }
+            }
+        }
+        out
+    }
+}
+
+/// Adds the products of codes and inputs to 8 sums.
+#[inline(always)]
+unsafe fn dot<T: Load256>(sum: __m256i, codes: __m256i, inputs: __m256i) -> __m256i {
+    // SAFETY: the caller has AVX2.
+    unsafe {
+        let pairs = if T::TAKEN == 0 {
+            _mm256_maddubs_epi16(codes, inputs)
+        } else {
+            // |-128| fits an unsigned byte, and 2 * 128 * 127 fits 16 bits.
+            _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(inputs, codes))
+        };
+        _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn half_sums<T: Load256, const R: usize>(
+    tiles: &[T],
+    rows: &Rows<'_>,
+    half: usize,
+) -> [[f32; LANES]; R] {
+    let mut acc = [_mm256_setzero_ps(); R];
+    for (block, tile) in tiles.iter().enumerate() {
+        let mut dots = [_mm256_setzero_si256(); R];
+        // SAFETY (the whole block): row < R and block < blocks, within the bounds that the caller
+        // asserted.
+        unsafe {
+            for pair in 0..GROUPS / 2 {
+                let codes = tile.pair(pair, half);
+                for (row, sum) in dots.iter_mut().enumerate() {
+                    let at = (row * rows.blocks + block) * BLOCK_INPUTS + pair * 8;
+                    let inputs = rows.codes.as_ptr().add(at).cast::<i32>();
+                    let first = _mm256_set1_epi32(inputs.read_unaligned());
+                    let second = _mm256_set1_epi32(inputs.add(1).read_unaligned());
+                    *sum = dot::<T>(*sum, codes[0], first);
+                    *sum = dot::<T>(*sum, codes[1], second);
+                }
+            }
+            let scales = tile.scales(half);
+            let mins = tile.mins(half);
+            for row in 0..R {
+                let index = row * rows.blocks + block;
+                let scale = *rows.scales.get_unchecked(index);
+                let sum = *rows.sums.get_unchecked(index);
+                if let Some(mins) = mins {
+                    let whole = _mm256_set1_ps(sum as f32 * scale);
+                    acc[row] = _mm256_fmadd_ps(mins, whole, acc[row]);
+                }
+                let offset = _mm256_set1_epi32(-(T::OFFSET - T::TAKEN) * sum);
+                let dot = _mm256_cvtepi32_ps(_mm256_add_epi32(dots[row], offset));
+                let scale = _mm256_mul_ps(scales, _mm256_set1_ps(scale));
+                acc[row] = _mm256_fmadd_ps(dot, scale, acc[row]);
+            }
+        }
+    }
+    let mut out = [[0.0; LANES]; R];
+    for (values, acc) in out.iter_mut().zip(acc) {
+        // SAFETY: 8 floats are written to an array of 8.
+        unsafe { _mm256_storeu_ps(values.as_mut_ptr(), acc) };
+    }
+    out
+}

@@ -1,0 +1,163 @@
+//! The block formats of GGUF files, read exactly.
+//!
+//! Each format is turned into *codes with a scale and a minimum* for 32 inputs, which is what a tile
+//! holds. Layouts are those of ggml's `ggml-common.h`; scales of the K formats are products of a
+//! half-precision number and a 6-bit integer.
+
+use half::{bf16, f16};
+
+use crate::BLOCK_INPUTS;
+
+/// A tensor type of GGUF.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(non_camel_case_types)] // ggml's own names
+pub enum Format {
+    /// 32-bit floats.
+    F32,
+    /// Half-precision floats.
+    F16,
+    /// Brain floats.
+    BF16,
+    /// 4 bits around 8, a scale for 32.
+    Q4_0,
+    /// 4 bits, a scale and a minimum for 32.
+    Q4_1,
+    /// 5 bits around 16, a scale for 32.
+    Q5_0,
+    /// 5 bits, a scale and a minimum for 32.
+    Q5_1,
+    /// 8 bits, a scale for 32.
+    Q8_0,
+}
+
+/// A byte string that is not a whole tensor of its format.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{outputs} x {inputs} weights of {format:?} need {needed} bytes, not {given}")]
+pub struct FormatError {
+    /// The format.
+    pub format: Format,
+    /// Rows of the matrix.
+    pub outputs: usize,
+    /// Columns of the matrix.
+    pub inputs: usize,
+    /// The bytes that such a matrix has; 0 when its rows are not whole blocks.
+    pub needed: usize,
+    /// The bytes that were given.
+    pub given: usize,
+}
+
+/// 32 weights of one output: `scale * code + min`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Block {
+    pub(crate) scale: f32,
+    pub(crate) min: f32,
+    pub(crate) codes: [u8; BLOCK_INPUTS],
+}
+
+impl Format {
+    /// Inputs and bytes of a block.
+    pub fn block(self) -> (usize, usize) {
+        match self {
+            Self::F32 => (1, 4),
+            Self::F16 | Self::BF16 => (1, 2),
+            Self::Q4_0 => (32, 18),
+            Self::Q4_1 => (32, 20),
+            Self::Q5_0 => (32, 22),
+            Self::Q5_1 => (32, 24),
+            Self::Q8_0 => (32, 34),
+        }
+    }
+
+    /// Bytes of a row; `None` when `inputs` are not whole blocks.
+    pub fn row_bytes(self, inputs: usize) -> Option<usize> {
+        let (block, bytes) = self.block();
+        (inputs.is_multiple_of(block)).then(|| inputs / block * bytes)
+    }
+
+    /// The blocks of 32 of one row of a quantised format.
+    pub(crate) fn blocks(self, row: &[u8]) -> impl Iterator<Item = Block> + '_ {
+        let (_, bytes) = self.block();
+        row.chunks_exact(bytes).map(move |block| match self {
+            Self::Q4_0 => {
+                let scale = half_at(block, 0);
+                Block {
+                    scale,
+                    min: -8.0 * scale,
+                    codes: nibbles(&block[2..]),
+                }
+            }
+            Self::Q4_1 => Block {
+                scale: half_at(block, 0),
+                min: half_at(block, 2),
+                codes: nibbles(&block[4..]),
+            },
+            Self::Q5_0 => {
+                let scale = half_at(block, 0);
+                Block {
+                    scale,
+                    min: -16.0 * scale,
+                    codes: fives(&block[6..], &block[2..6]),
+                }
+            }
+            Self::Q5_1 => Block {
+                scale: half_at(block, 0),
+                min: half_at(block, 2),
+                codes: fives(&block[8..], &block[4..8]),
+            },
+            Self::Q8_0 => {
+                let scale = half_at(block, 0);
+                let mut codes = [0; BLOCK_INPUTS];
+                for (code, &byte) in codes.iter_mut().zip(&block[2..]) {
+                    *code = byte.wrapping_add(128); // two's complement to offset binary
+                }
+                Block {
+                    scale,
+                    min: -128.0 * scale,
+                    codes,
+                }
+            }
+            Self::F32 | Self::F16 | Self::BF16 => unreachable!("floats have no codes"),
+        })
+    }
+
+    /// The numbers of one row of a float format.
+    pub(crate) fn floats(self, row: &[u8]) -> Vec<f32> {
+        match self {
+            Self::F32 => row
+                .chunks_exact(4)
+                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+                .collect(),
+            Self::F16 => row.chunks_exact(2).map(|b| half_at(b, 0)).collect(),
+            Self::BF16 => row
+                .chunks_exact(2)
+                .map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32())
+                .collect(),
+            _ => unreachable!("codes are no floats"),
+        }
+    }
+}
+
+fn half_at(bytes: &[u8], at: usize) -> f32 {
+    f16::from_le_bytes([bytes[at], bytes[at + 1]]).to_f32()
+}
+
+/// 16 bytes: the low nibbles are inputs 0 to 15, the high ones 16 to 31.
+fn nibbles(bytes: &[u8]) -> [u8; BLOCK_INPUTS] {
+    std::array::from_fn(|i| {
+        if i < 16 {
+            bytes[i] & 15
+        } else {
+            bytes[i - 16] >> 4
+        }
+    })
+}
+
+/// As [`nibbles`], with the fifth bits in 32 bits beside.
+fn fives(bytes: &[u8], highs: &[u8]) -> [u8; BLOCK_INPUTS] {
+    let highs = u32::from_le_bytes([highs[0], highs[1], highs[2], highs[3]]);
+    let mut codes = nibbles(bytes);
+    for (i, code) in codes.iter_mut().enumerate() {
+        *code |= ((highs >> i) as u8 & 1) << 4;
+    }
+    codes
+}

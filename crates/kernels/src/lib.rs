@@ -1,0 +1,23 @@
+//! Fast CPU arithmetic for the shapes of language models.
+//!
+//! [`PackedLinear`] holds a weight matrix in tiles of 16 outputs by 32 inputs, with the bits per
+//! weight of the file it came from; [`Activations`] holds rows of inputs as 8-bit integers with one
+//! scale for 32 of them. Their product runs on the widest integer dot product that the processor
+//! has, chosen at run time, with the same integers and the same order of additions on each.
+#![warn(missing_docs)]
+
+mod activations;
+mod backend;
+mod ggml;
+mod linear;
+mod tile;
+
+pub use activations::{Activations, Precision};
+pub use backend::Backend;
+pub use ggml::{Format, FormatError};
+pub use linear::PackedLinear;
+
+/// Inputs that share a scale, and the depth of a tile.
+pub const BLOCK_INPUTS: usize = 32;
+/// Outputs of a tile.
+pub const TILE_OUTPUTS: usize = 16;

@@ -1,0 +1,203 @@
+//! A weight matrix, packed once at load, and its product with rows of activations.
+
+use half::f16;
+
+use crate::activations::Activations;
+use crate::backend::Backend;
+use crate::ggml::{Block, Format, FormatError};
+use crate::tile::{Eight, FiveMin, Four, FourMin, Tile};
+use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
+
+/// Rows of a product that are computed together when there are as many; then 4, 2, 1.
+pub(crate) const ROWS_TOGETHER: usize = 6;
+
+/// Weights `[outputs, inputs]` in tiles of 16 by 32, `[outputs / 16][inputs / 32]`, both padded.
+#[derive(Debug)]
+pub struct PackedLinear {
+    outputs: usize,
+    inputs: usize,
+    tiles: Tiles,
+}
+
+#[derive(Debug)]
+enum Tiles {
+    FourMin(Vec<FourMin>),
+    Four(Vec<Four>),
+    FiveMin(Vec<FiveMin>),
+    Eight(Vec<Eight>),
+}
+
+impl PackedLinear {
+    /// Packs a tensor as it lies in a GGUF file. Four- and five-bit codes stay as they are; floats
+    /// are rounded to 8 bits with a scale for 32 of them.
+    ///
+    /// # Errors
+    /// [`FormatError`] when `bytes` is not `outputs * inputs` weights of the format.
+    pub fn pack(
+        format: Format,
+        bytes: &[u8],
+        outputs: usize,
+        inputs: usize,
+    ) -> Result<Self, FormatError> {
+        let needed = format
+            .row_bytes(inputs)
+            .and_then(|row| row.checked_mul(outputs))
+            .unwrap_or(0);
+        if needed == 0 || needed != bytes.len() {
+            return Err(FormatError {
+                format,
+                outputs,
+                inputs,
+                needed,
+                given: bytes.len(),
+            });
+        }
+        let rows = bytes.chunks_exact(needed / outputs);
+        let tiles = match format {
+            Format::Q4_0 => Tiles::Four(tiles(rows.map(|r| format.blocks(r)), inputs)),
+            Format::Q4_1 => Tiles::FourMin(tiles(rows.map(|r| format.blocks(r)), inputs)),
+            Format::Q5_0 | Format::Q5_1 => {
+                Tiles::FiveMin(tiles(rows.map(|r| format.blocks(r)), inputs))
+            }
+            Format::Q8_0 => Tiles::Eight(tiles(rows.map(|r| format.blocks(r)), inputs)),
+            Format::F32 | Format::F16 | Format::BF16 => Tiles::Eight(tiles(
+                rows.map(|r| eight_bits(&format.floats(r)).into_iter()),
+                inputs,
+            )),
+        };
+        Ok(Self {
+            outputs,
+            inputs,
+            tiles,
+        })
+    }
+
+    /// Packs floats `[outputs, inputs]`, rounded to 8 bits with a scale for 32 of them.
+    ///
+    /// # Panics
+    /// When `weights` has another size.
+    pub fn from_floats(weights: &[f32], outputs: usize, inputs: usize) -> Self {
+        assert!(outputs > 0 && inputs > 0 && weights.len() == outputs * inputs);
+        let rows = weights.chunks_exact(inputs);
+        Self {
+            outputs,
+            inputs,
+            tiles: Tiles::Eight(tiles(rows.map(|r| eight_bits(r).into_iter()), inputs)),
+        }
+    }
+
+    /// Outputs of the layer.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Inputs of the layer.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// Bytes that the packed weights take.
+    pub fn bytes(&self) -> usize {
+        match &self.tiles {
+            Tiles::FourMin(tiles) => size_of_val(tiles.as_slice()),
+            Tiles::Four(tiles) => size_of_val(tiles.as_slice()),
+            Tiles::FiveMin(tiles) => size_of_val(tiles.as_slice()),
+            Tiles::Eight(tiles) => size_of_val(tiles.as_slice()),
+        }
+    }
+
+    /// Writes one row of weights as floats into `row`, `[inputs]`.
+    ///
+    /// # Panics
+    /// When `output` or the length of `row` is not of this matrix.
+    pub fn row(&self, output: usize, row: &mut [f32]) {
+        assert!(output < self.outputs && row.len() == self.inputs);
+        match &self.tiles {
+            Tiles::FourMin(tiles) => dequantise(tiles, output, row),
+            Tiles::Four(tiles) => dequantise(tiles, output, row),
+            Tiles::FiveMin(tiles) => dequantise(tiles, output, row),
+            Tiles::Eight(tiles) => dequantise(tiles, output, row),
+        }
+    }
+
+    /// `out[r][o] = sum over i of activations[r][i] * weights[o][i]`; `out` is `[rows, outputs]`.
+    /// A row's result does not depend on how many others there are.
+    ///
+    /// # Panics
+    /// When the activations have another number of inputs, or `out` another size.
+    pub fn multiply(&self, activations: &Activations, out: &mut [f32], backend: Backend) {
+        assert_eq!(
+            activations.blocks,
+            self.inputs.div_ceil(BLOCK_INPUTS),
+            "inputs of the layer"
+        );
+        assert_eq!(
+            out.len(),
+            activations.rows() * self.outputs,
+            "rows by outputs"
+        );
+        match &self.tiles {
+            Tiles::FourMin(tiles) => backend.multiply(tiles, activations, self.outputs, out),
+            Tiles::Four(tiles) => backend.multiply(tiles, activations, self.outputs, out),
+            Tiles::FiveMin(tiles) => backend.multiply(tiles, activations, self.outputs, out),
+            Tiles::Eight(tiles) => backend.multiply(tiles, activations, self.outputs, out),
+        }
+    }
+}
+
+/// Packs rows of blocks into tiles, `[outputs / 16][blocks]`.
+fn tiles<T: Tile, R: Iterator<Item = Block>>(
+    rows: impl ExactSizeIterator<Item = R>,
+    inputs: usize,
+) -> Vec<T> {
+    let blocks = inputs.div_ceil(BLOCK_INPUTS);
+    let mut tiles = vec![T::EMPTY; rows.len().div_ceil(TILE_OUTPUTS) * blocks];
+    for (output, row) in rows.enumerate() {
+        for (index, block) in row.enumerate() {
+            let tile = &mut tiles[output / TILE_OUTPUTS * blocks + index];
+            let lane = output % TILE_OUTPUTS;
+            for (input, code) in block.codes.into_iter().enumerate() {
+                tile.set_code(lane, input, code);
+            }
+            tile.set_scale(lane, f16::from_f32(block.scale));
+            tile.set_min(lane, f16::from_f32(block.min));
+        }
+    }
+    tiles
+}
+
+/// Rounds floats to 8 bits, a half-precision scale for 32 of them (as ggml's Q8_0 does).
+fn eight_bits(row: &[f32]) -> Vec<Block> {
+    row.chunks(BLOCK_INPUTS)
+        .map(|values| {
+            let largest = values
+                .iter()
+                .fold(0.0_f32, |largest, v| largest.max(v.abs()));
+            let scale = f16::from_f32(largest / 127.0).to_f32();
+            let inverse = if scale > 0.0 { scale.recip() } else { 0.0 };
+            let mut codes = [128; BLOCK_INPUTS];
+            for (code, value) in codes.iter_mut().zip(values) {
+                *code = ((value * inverse).round().clamp(-127.0, 127.0) as i32 + 128) as u8;
+            }
+            Block {
+                scale,
+                min: -128.0 * scale,
+                codes,
+            }
+        })
+        .collect()
+}
+
+fn dequantise<T: Tile>(tiles: &[T], output: usize, row: &mut [f32]) {
+    let blocks = row.len().div_ceil(BLOCK_INPUTS);
+    let lane = output % TILE_OUTPUTS;
+    let first = output / TILE_OUTPUTS * blocks;
+    for (values, tile) in row.chunks_mut(BLOCK_INPUTS).zip(&tiles[first..]) {
+        let scale = tile.scale(lane).to_f32();
+        let min = tile.min(lane).unwrap_or(f16::ZERO).to_f32();
+        for (input, value) in values.iter_mut().enumerate() {
+            let code = i32::from(tile.code(lane, input)) - T::OFFSET;
+            *value = code as f32 * scale + min;
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Promises of the packed linear layers.
+#![allow(clippy::unwrap_used)] // helpers of tests panic as tests do
+
+use kernels::{Activations, Backend, Format, PackedLinear, Precision};
+use proptest::prelude::*;
+use rand::{Rng, SeedableRng, rngs::StdRng};
+
+const QUANTISED: [Format; 5] = [
+    Format::Q4_0,
+    Format::Q4_1,
+    Format::Q5_0,
+    Format::Q5_1,
+    Format::Q8_0,
+];
+
+/// A tensor of random codes with small finite scales.
+fn random_tensor(format: Format, outputs: usize, inputs: usize, rng: &mut StdRng) -> Vec<u8> {
+    let (_, bytes) = format.block();
+    let mut tensor = vec![0; format.row_bytes(inputs).unwrap() * outputs];
+    rng.fill(tensor.as_mut_slice());
+    for block in tensor.chunks_exact_mut(bytes) {
+        let halves = match format {
+            Format::Q4_1 | Format::Q5_1 => 2,
+            _ => 1,
+        };
+        for half in block[..2 * halves].chunks_exact_mut(2) {
+            let value = half::f16::from_f32(rng.random_range(-0.1..0.1));
+            half.copy_from_slice(&value.to_le_bytes());
+        }
+    }
+    tensor
+}
+
+fn product(layer: &PackedLinear, x: &[f32], precision: Precision, backend: Backend) -> Vec<f32> {
+    let mut activations = Activations::default();
+    activations.quantise(x, layer.inputs(), precision, backend);
+    let mut out = vec![f32::NAN; activations.rows() * layer.outputs()];
+    layer.multiply(&activations, &mut out, backend);
+    out
+}
+
+/// In double precision, from the weights as they read back.
+fn exact(layer: &PackedLinear, x: &[f32]) -> Vec<f64> {
+    let mut row = vec![0.0; layer.inputs()];
+    let mut out = vec![0.0; x.len() / layer.inputs() * layer.outputs()];
+    for output in 0..layer.outputs() {
+        layer.row(output, &mut row);
+        for (index, x) in x.chunks_exact(layer.inputs()).enumerate() {
+            out[index * layer.outputs() + output] = x
+                .iter()
+                .zip(&row)
+                .map(|(&x, &w)| f64::from(x) * f64::from(w))
+                .sum();
+        }
+    }
+    out
+}
+
+fn relative_error(got: &[f32], exact: &[f64]) -> f64 {
+    let error: f64 = got
+        .iter()
+        .zip(exact)
+        .map(|(&g, e)| (f64::from(g) - e).powi(2))
+        .sum();
+    let whole: f64 = exact.iter().map(|e| e * e).sum();
+    (error / whole.max(f64::MIN_POSITIVE)).sqrt()
+}
+
+#[test]
+fn products_are_near_the_exact_ones_in_both_precisions() {
+    let mut rng = StdRng::seed_from_u64(1);
+    for format in QUANTISED {
+        let (outputs, inputs, rows) = (50, 96, 7);
+        let tensor = random_tensor(format, outputs, inputs, &mut rng);
+        let layer = PackedLinear::pack(format, &tensor, outputs, inputs).unwrap();
+        let x: Vec<f32> = (0..rows * inputs)
+            .map(|_| rng.random_range(-2.0..2.0))
+            .collect();
+        let exact = exact(&layer, &x);
+        for backend in Backend::available() {
+            let fast = relative_error(&product(&layer, &x, Precision::Fast, backend), &exact);
+            let fine = relative_error(&product(&layer, &x, Precision::Fine, backend), &exact);
+            assert!(fast < 1e-2, "{format:?} {backend:?}: {fast}");
+            assert!(fine < 5e-5, "{format:?} {backend:?}: {fine}");
+        }
+    }
+}
+
+#[test]
+fn floats_become_eight_bits_within_half_a_step() {
+    let mut rng = StdRng::seed_from_u64(2);
+    let weights: Vec<f32> = (0..40 * 70).map(|_| rng.random_range(-1.0..1.0)).collect();
+    let layer = PackedLinear::from_floats(&weights, 40, 70);
+    let bytes: Vec<u8> = weights.iter().flat_map(|w| w.to_le_bytes()).collect();
+    let packed = PackedLinear::pack(Format::F32, &bytes, 40, 70).unwrap();
+    let (mut row, mut other) = (vec![0.0; 70], vec![0.0; 70]);
+    for (output, expected) in weights.chunks_exact(70).enumerate() {
+        layer.row(output, &mut row);
+        packed.row(output, &mut other);
+        assert_eq!(row, other);
+        for (got, expected) in row.iter().zip(expected) {
+            assert!(
+                (got - expected).abs() <= 0.51 / 127.0,
+                "{got} for {expected}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_row_does_not_depend_on_the_rows_beside_it() {
+    let mut rng = StdRng::seed_from_u64(3);
+    let tensor = random_tensor(Format::Q4_1, 33, 64, &mut rng);
+    let layer = PackedLinear::pack(Format::Q4_1, &tensor, 33, 64).unwrap();
+    let x: Vec<f32> = (0..13 * 64).map(|_| rng.random_range(-2.0..2.0)).collect();
+    for backend in Backend::available() {
+        for precision in [Precision::Fast, Precision::Fine] {
+            let together = product(&layer, &x, precision, backend);
+            let alone: Vec<f32> = x
+                .chunks_exact(64)
+                .flat_map(|x| product(&layer, x, precision, backend))
+                .collect();
+            assert_eq!(together, alone, "{backend:?} {precision:?}");
+        }
+    }
+}
+
+#[test]
+fn wrong_sizes_are_refused() {
+    for format in QUANTISED {
+        assert!(PackedLinear::pack(format, &[0; 100], 2, 33).is_err());
+        assert!(PackedLinear::pack(format, &[0; 7], 1, 32).is_err());
+        assert!(PackedLinear::pack(format, &[], 0, 32).is_err());
+        assert!(PackedLinear::pack(format, &[0; 64], usize::MAX, 1 << 40).is_err());
+    }
+}
+
+/// Numbers that break careless code, beside ordinary ones.
+fn number() -> impl Strategy<Value = f32> {
+    prop_oneof![
+        6 => -4.0_f32..4.0,
+        1 => Just(0.0),
+        1 => Just(f32::MIN_POSITIVE / 8.0),
+        1 => Just(3.0e38),
+        1 => Just(-1.0e-30),
+        1 => Just(f32::NAN),
+        1 => Just(f32::INFINITY),
+    ]
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    // Any NaN is as good as another.
+    values
+        .iter()
+        .map(|v| if v.is_nan() { 1 } else { v.to_bits() })
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(120))]
+
+    #[test]
+    fn every_back_end_gives_the_portable_one_s_bits(
+        format in proptest::sample::select(QUANTISED.as_slice()),
+        outputs in 1..70_usize,
+        blocks in 1..5_usize,
+        rows in prop_oneof![1..14_usize, Just(65)],
+        fine in any::<bool>(),
+        seed in any::<u64>(),
+        odd in proptest::collection::vec(number(), 40),
+    ) {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let inputs = blocks * 32;
+        let tensor = random_tensor(format, outputs, inputs, &mut rng);
+        let layer = PackedLinear::pack(format, &tensor, outputs, inputs).unwrap();
+        let x: Vec<f32> = (0..rows * inputs)
+            .map(|_| if rng.random_bool(0.02) { odd[rng.random_range(0..odd.len())] } else { rng.random_range(-3.0..3.0) })
+            .collect();
+        let precision = if fine { Precision::Fine } else { Precision::Fast };
+        let expected = product(&layer, &x, precision, Backend::Portable);
+        for backend in Backend::available() {
+            let got = product(&layer, &x, precision, backend);
+            prop_assert_eq!(bits(&got), bits(&expected), "{:?}", backend);
+        }
+    }
+}
