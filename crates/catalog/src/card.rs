@@ -2,6 +2,8 @@
 
 use tasks::Grade;
 
+use crate::weights::WeightSet;
+
 /// The tasks that this build can name. One variant a task file of the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TaskKind {
@@ -11,6 +13,17 @@ pub enum TaskKind {
     TextEmbeddings,
     /// Automatic speech recognition.
     SpeechRecognition,
+}
+
+impl TaskKind {
+    /// The name that the Workers AI catalogue gives the task, exact case; also the word of `models.toml`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TextGeneration => "Text Generation",
+            Self::TextEmbeddings => "Text Embeddings",
+            Self::SpeechRecognition => "Automatic Speech Recognition",
+        }
+    }
 }
 
 /// One model name of the catalogue.
@@ -40,6 +53,17 @@ pub struct ModelCard {
     pub deprecated_on: Option<String>,
     /// The weights that can serve the name, best grade first.
     pub variants: Vec<Variant>,
+}
+
+impl ModelCard {
+    /// What can be read at once when `weights` serve the name: the smaller window of the two, in the unit of
+    /// [`WeightSet::window`]. `None` where neither has one.
+    pub fn effective_window(&self, weights: &WeightSet) -> Option<u32> {
+        match (self.context_window, weights.window) {
+            (Some(card), Some(weights)) => Some(card.min(weights)),
+            (card, weights) => card.or(weights),
+        }
+    }
 }
 
 /// Properties of the catalogue that are true or false.

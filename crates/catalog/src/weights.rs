@@ -9,15 +9,15 @@ pub struct WeightSet {
     pub name: String,
     /// The row of the architecture table that loads it.
     pub architecture: String,
-    /// The licence of the weights, as SPDX writes it where it can.
+    /// The licence of the weights, as SPDX writes it where it can; `NOASSERTION` where a local set names none.
     pub licence: String,
     /// The most tokens (or seconds of audio, for speech) that the weights can read at once.
     pub window: Option<u32>,
-    /// Bytes that a fetch moves over the network.
+    /// Bytes that a fetch moves over the network: the sum of the packages.
     pub download_bytes: u64,
-    /// Bytes of all files on disk.
+    /// Bytes of all files on disk; 0 where a local set does not say.
     pub disk_bytes: u64,
-    /// Bytes of memory that the loaded weights take.
+    /// Bytes of memory that the loaded weights take; those on disk where a local set does not say.
     pub memory_bytes: u64,
     /// Where the files come from.
     pub source: Source,

@@ -1,4 +1,5 @@
 //! Promises of the loops, kept with models made of integers.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)] // test models panic and spawn as tests do
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};

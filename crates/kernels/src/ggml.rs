@@ -4,6 +4,8 @@
 //! holds. Layouts are those of ggml's `ggml-common.h`; scales of the K formats are products of a
 //! half-precision number and a 6-bit integer.
 
+mod k_quants;
+
 use half::{bf16, f16};
 
 use crate::BLOCK_INPUTS;
@@ -28,6 +30,16 @@ pub enum Format {
     Q5_1,
     /// 8 bits, a scale for 32.
     Q8_0,
+    /// 2 bits, a 4-bit scale and minimum for 16, of 256.
+    Q2_K,
+    /// 3 bits around 4, a 6-bit scale for 16, of 256.
+    Q3_K,
+    /// 4 bits, a 6-bit scale and minimum for 32, of 256.
+    Q4_K,
+    /// 5 bits, a 6-bit scale and minimum for 32, of 256.
+    Q5_K,
+    /// 6 bits around 32, an 8-bit scale for 16, of 256.
+    Q6_K,
 }
 
 /// A byte string that is not a whole tensor of its format.
@@ -65,6 +77,11 @@ impl Format {
             Self::Q5_0 => (32, 22),
             Self::Q5_1 => (32, 24),
             Self::Q8_0 => (32, 34),
+            Self::Q2_K => (256, 84),
+            Self::Q3_K => (256, 110),
+            Self::Q4_K => (256, 144),
+            Self::Q5_K => (256, 176),
+            Self::Q6_K => (256, 210),
         }
     }
 
@@ -74,10 +91,19 @@ impl Format {
         (inputs.is_multiple_of(block)).then(|| inputs / block * bytes)
     }
 
-    /// The blocks of 32 of one row of a quantised format.
-    pub(crate) fn blocks(self, row: &[u8]) -> impl Iterator<Item = Block> + '_ {
+    /// The blocks of 32 of one row of a format that keeps a scale for 32.
+    pub(crate) fn blocks(self, row: &[u8]) -> Box<dyn Iterator<Item = Block> + '_> {
         let (_, bytes) = self.block();
-        row.chunks_exact(bytes).map(move |block| match self {
+        let superblocks = row.chunks_exact(bytes);
+        match self {
+            Self::Q4_K => Box::new(superblocks.flat_map(k_quants::q4_k)),
+            Self::Q5_K => Box::new(superblocks.flat_map(k_quants::q5_k)),
+            _ => Box::new(superblocks.map(move |block| self.small_block(block))),
+        }
+    }
+
+    fn small_block(self, block: &[u8]) -> Block {
+        match self {
             Self::Q4_0 => {
                 let scale = half_at(block, 0);
                 Block {
@@ -116,11 +142,12 @@ impl Format {
                     codes,
                 }
             }
-            Self::F32 | Self::F16 | Self::BF16 => unreachable!("floats have no codes"),
-        })
+            _ => unreachable!("{self:?} has no scale for 32"),
+        }
     }
 
-    /// The numbers of one row of a float format.
+    /// The numbers of one row of a format that keeps no scale for 32: floats, and those with a scale
+    /// for 16.
     pub(crate) fn floats(self, row: &[u8]) -> Vec<f32> {
         match self {
             Self::F32 => row
@@ -132,7 +159,10 @@ impl Format {
                 .chunks_exact(2)
                 .map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32())
                 .collect(),
-            _ => unreachable!("codes are no floats"),
+            Self::Q2_K => row.chunks_exact(84).flat_map(k_quants::q2_k).collect(),
+            Self::Q3_K => row.chunks_exact(110).flat_map(k_quants::q3_k).collect(),
+            Self::Q6_K => row.chunks_exact(210).flat_map(k_quants::q6_k).collect(),
+            _ => unreachable!("{self:?} has a scale for 32"),
         }
     }
 }

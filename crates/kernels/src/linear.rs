@@ -28,8 +28,9 @@ enum Tiles {
 }
 
 impl PackedLinear {
-    /// Packs a tensor as it lies in a GGUF file. Four- and five-bit codes stay as they are; floats
-    /// are rounded to 8 bits with a scale for 32 of them.
+    /// Packs a tensor as it lies in a GGUF file. Four- and five-bit codes stay as they are (scales of
+    /// Q4_K and Q5_K are rounded to half precision); floats, Q2_K, Q3_K and Q6_K are rounded to 8
+    /// bits with a scale for 32 of them.
     ///
     /// # Errors
     /// [`FormatError`] when `bytes` is not `outputs * inputs` weights of the format.
@@ -55,12 +56,19 @@ impl PackedLinear {
         let rows = bytes.chunks_exact(needed / outputs);
         let tiles = match format {
             Format::Q4_0 => Tiles::Four(tiles(rows.map(|r| format.blocks(r)), inputs)),
-            Format::Q4_1 => Tiles::FourMin(tiles(rows.map(|r| format.blocks(r)), inputs)),
-            Format::Q5_0 | Format::Q5_1 => {
+            Format::Q4_1 | Format::Q4_K => {
+                Tiles::FourMin(tiles(rows.map(|r| format.blocks(r)), inputs))
+            }
+            Format::Q5_0 | Format::Q5_1 | Format::Q5_K => {
                 Tiles::FiveMin(tiles(rows.map(|r| format.blocks(r)), inputs))
             }
             Format::Q8_0 => Tiles::Eight(tiles(rows.map(|r| format.blocks(r)), inputs)),
-            Format::F32 | Format::F16 | Format::BF16 => Tiles::Eight(tiles(
+            Format::F32
+            | Format::F16
+            | Format::BF16
+            | Format::Q2_K
+            | Format::Q3_K
+            | Format::Q6_K => Tiles::Eight(tiles(
                 rows.map(|r| eight_bits(&format.floats(r)).into_iter()),
                 inputs,
             )),

@@ -1,1 +1,12 @@
-//! testkit
+//! For tests: real weights, a running server, a small HTTP client, a reader of event streams.
+//!
+//! Everything here panics when it cannot do its work: a test that cannot run has failed.
+#![allow(clippy::unwrap_used)]
+
+mod frames;
+mod server;
+mod weights;
+
+pub use frames::frames;
+pub use server::{Answer, Server};
+pub use weights::{golden, weights, weights_home};

@@ -1,0 +1,107 @@
+//! The words that a catalogue file may use for a task, a flag and a grade, and the form of free words and days.
+
+use serde::Deserialize;
+use tasks::Grade;
+use toml::Spanned;
+
+use crate::card::{Flags, TaskKind};
+use crate::place::{CatalogError, Place};
+
+/// The catalogue's names of the tasks.
+#[derive(Clone, Copy, Deserialize)]
+pub(super) enum Task {
+    #[serde(rename = "Text Generation")]
+    TextGeneration,
+    #[serde(rename = "Text Embeddings")]
+    TextEmbeddings,
+    #[serde(rename = "Automatic Speech Recognition")]
+    SpeechRecognition,
+}
+
+impl From<Task> for TaskKind {
+    fn from(task: Task) -> Self {
+        match task {
+            Task::TextGeneration => Self::TextGeneration,
+            Task::TextEmbeddings => Self::TextEmbeddings,
+            Task::SpeechRecognition => Self::SpeechRecognition,
+        }
+    }
+}
+
+/// Grades that weights can have; [`Grade::Stub`] is the grade of answers without weights.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum WeightGrade {
+    Exact,
+    Quantised,
+    Twin,
+}
+
+impl From<WeightGrade> for Grade {
+    fn from(grade: WeightGrade) -> Self {
+        match grade {
+            WeightGrade::Exact => Self::Exact,
+            WeightGrade::Quantised => Self::Quantised,
+            WeightGrade::Twin => Self::Twin,
+        }
+    }
+}
+
+/// One of [`Flags`].
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Flag {
+    Lora,
+    FunctionCalling,
+    JsonMode,
+    AsyncQueue,
+    Reasoning,
+    Vision,
+    Beta,
+}
+
+/// A list of flags, none of them twice.
+pub(super) fn flags(place: Place<'_>, list: &[Spanned<Flag>]) -> Result<Flags, CatalogError> {
+    let mut flags = Flags::default();
+    for flag in list {
+        let slot = match flag.get_ref() {
+            Flag::Lora => &mut flags.lora,
+            Flag::FunctionCalling => &mut flags.function_calling,
+            Flag::JsonMode => &mut flags.json_mode,
+            Flag::AsyncQueue => &mut flags.async_queue,
+            Flag::Reasoning => &mut flags.reasoning,
+            Flag::Vision => &mut flags.vision,
+            Flag::Beta => &mut flags.beta,
+        };
+        if std::mem::replace(slot, true) {
+            return Err(place.wrong(flag.span(), "is listed twice"));
+        }
+    }
+    Ok(flags)
+}
+
+/// A word such as `tg-g2`: lower-case letters, digits and hyphens.
+pub(super) fn class(place: Place<'_>, word: &Spanned<String>) -> Result<String, CatalogError> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if word.get_ref().is_empty() || !word.get_ref().chars().all(plain) {
+        return Err(place.wrong(
+            word.span(),
+            "must be lower-case letters, digits and hyphens",
+        ));
+    }
+    Ok(word.get_ref().clone())
+}
+
+/// A day, `YYYY-MM-DD`.
+pub(super) fn day(place: Place<'_>, text: &Spanned<String>) -> Result<String, CatalogError> {
+    // TOML's own dates know how long each month is.
+    let parsed = text.get_ref().parse::<toml::value::Datetime>();
+    let whole = parsed.is_ok_and(|day| day.date.is_some() && day.time.is_none());
+    if !whole {
+        return Err(place.wrong(
+            text.span(),
+            "must be a day of the calendar, such as \"2026-05-30\"",
+        ));
+    }
+    Ok(text.get_ref().clone())
+}

@@ -1,0 +1,113 @@
+//! The command line as typed; `config` turns it into values that hold together.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Workers AI on your own machine.
+///
+/// Every option can also be set in the environment (named beside it) or in hearth.toml; a flag wins
+/// over the environment, the environment over the file.
+#[derive(Debug, Parser)]
+#[command(name = "hearth", version, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Common {
+    /// Configuration file [default: ./hearth.toml, if it is there]
+    #[arg(long, global = true, env = "HEARTH_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where weights are kept [default: the user's cache folder]
+    #[arg(long, global = true, env = "HEARTH_HOME", value_name = "FOLDER")]
+    pub(crate) home: Option<PathBuf>,
+    /// Never open a socket outwards: weights that are not on disk are not had
+    #[arg(long, global = true, env = "HEARTH_OFFLINE")]
+    pub(crate) offline: bool,
+    /// auto, cpu, cuda, cuda:N or metal [default: auto]
+    #[arg(long, global = true, env = "HEARTH_DEVICE", value_name = "DEVICE")]
+    pub(crate) device: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Answer the Workers AI API on a port of this machine
+    Serve(Serve),
+    /// Ask a model once, without a server
+    Run(Run),
+    /// Fetch the weights that serve a model
+    Pull(Pull),
+    /// Every model name, and what serves it here
+    List(List),
+    /// What a running server has loaded
+    Ps(Ps),
+}
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct Serve {
+    /// Address and port [default: 127.0.0.1:7777]. A public address needs a token
+    #[arg(long, env = "HEARTH_LISTEN", value_name = "ADDRESS")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// The one token that is accepted [default: any token is]
+    #[arg(long, env = "HEARTH_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// Answer requests that carry no auth header (Cloudflare refuses them with 9106)
+    #[arg(long, env = "HEARTH_NO_AUTH")]
+    pub(crate) no_auth: bool,
+    /// A Host header to accept beside loopback names and the listen address; may be repeated
+    #[arg(long, env = "HEARTH_ALLOW_HOST", value_delimiter = ',', value_name = "NAME")]
+    pub(crate) allow_host: Vec<String>,
+    /// What happens to deprecated names: serve or refuse [default: serve]
+    #[arg(long, env = "HEARTH_DEPRECATED", value_name = "POLICY")]
+    pub(crate) deprecated: Option<String>,
+    /// Load this model before the first request; may be repeated
+    #[arg(long, env = "HEARTH_PRELOAD", value_delimiter = ',', value_name = "MODEL")]
+    pub(crate) preload: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// A model name, such as @cf/meta/llama-3.1-8b-instruct
+    pub(crate) model: String,
+    /// The prompt, or the text to embed; `-` reads standard input
+    pub(crate) prompt: Option<String>,
+    /// A file to read instead: text, or audio for speech recognition
+    #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
+    pub(crate) file: Option<PathBuf>,
+    /// Print the JSON that the binding would return
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Pull {
+    /// A model name, or the name of a set of weights
+    #[arg(required = true)]
+    pub(crate) models: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ps {
+    /// The server's address [default: 127.0.0.1:7777]
+    #[arg(long, env = "HEARTH_LISTEN", value_name = "ADDRESS")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// The server's token, where it has one
+    #[arg(long, env = "HEARTH_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}

@@ -1,0 +1,147 @@
+//! `hearth run`: one request, through the same validation and dressing as over the network.
+
+use std::io::{Read, Write};
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::http::{Request, Response, StatusCode, header};
+use catalog::{Catalog, TaskKind};
+use engine::Engine;
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use crate::args::Run;
+use crate::config::{DEFAULT_LISTEN, Place};
+use crate::failure::Stop;
+use crate::loader::WeightLoader;
+
+/// Numbers of a vector that are shown to a person.
+const VECTOR_SHOWN: usize = 6;
+
+pub(crate) fn run(args: &Run, place: &Place, catalog: Arc<Catalog>) -> Result<(), Stop> {
+    let task = catalog
+        .card(&args.model)
+        .map(|card| card.task)
+        .ok_or_else(|| {
+            Stop::usage(format!(
+                "no model is named {}; `hearth list` shows all",
+                args.model
+            ))
+        })?;
+    let body = body(args, task)?;
+    let runtime = crate::runtime()?;
+    let result = runtime.block_on(async {
+        let loader = WeightLoader::new(place, catalog.clone())?;
+        let engine = Engine::start(Arc::new(loader), &place.device.to_string())
+            .map_err(|failure| Stop::failed(failure.to_string()))?;
+        let settings = api::Settings {
+            no_auth: true,
+            ..api::Settings::new(DEFAULT_LISTEN)
+        };
+        let request = Request::post(format!("/client/v4/accounts/local/ai/run/{}", args.model))
+            .header(header::HOST, DEFAULT_LISTEN.to_string())
+            .body(body)
+            .map_err(|error| Stop::usage(format!("{}: {error}", args.model)))?;
+        let response = match api::app(engine, catalog, settings).oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        };
+        print(response, task, args.json).await
+    });
+    runtime.shutdown_background();
+    result
+}
+
+/// The request's body: JSON for text, the file's bytes for audio.
+fn body(args: &Run, task: TaskKind) -> Result<Body, Stop> {
+    let input = match (&args.file, args.prompt.as_deref()) {
+        (Some(path), _) => std::fs::read(path)
+            .map_err(|error| Stop::usage(format!("{}: {error}", path.display())))?,
+        (None, Some("-")) => {
+            let mut bytes = Vec::new();
+            std::io::stdin()
+                .read_to_end(&mut bytes)
+                .map_err(|error| Stop::failed(format!("standard input: {error}")))?;
+            bytes
+        }
+        (None, Some(prompt)) => prompt.as_bytes().to_vec(),
+        (None, None) => {
+            return Err(Stop::usage("say what to ask: a PROMPT, `-`, or --file FILE"));
+        }
+    };
+    if task == TaskKind::SpeechRecognition {
+        return Ok(Body::from(input));
+    }
+    let text = String::from_utf8(input).map_err(|_| Stop::usage("the text is not UTF-8"))?;
+    let value = match task {
+        TaskKind::TextGeneration => json!({
+            "messages": [{"role": "user", "content": text}],
+            "stream": !args.json,
+        }),
+        _ => json!({ "text": text }),
+    };
+    Ok(Body::from(value.to_string()))
+}
+
+async fn print(response: Response<Body>, task: TaskKind, as_json: bool) -> Result<(), Stop> {
+    let ok = response.status() == StatusCode::OK;
+    let mut body = response.into_body();
+    if ok && task == TaskKind::TextGeneration && !as_json {
+        return print_stream(&mut body).await;
+    }
+    let bytes = body
+        .collect()
+        .await
+        .map_err(|error| Stop::failed(error.to_string()))?
+        .to_bytes();
+    let answer: Value = serde_json::from_slice(&bytes)
+        .map_err(|error| Stop::failed(format!("an answer that is not JSON: {error}")))?;
+    if !ok {
+        let message = answer["errors"][0]["message"].as_str().unwrap_or("failed");
+        return Err(Stop::failed(message.to_owned()));
+    }
+    let result = &answer["result"];
+    match task {
+        _ if as_json => println!("{result}"),
+        TaskKind::SpeechRecognition => println!("{}", result["text"].as_str().unwrap_or_default()),
+        TaskKind::TextEmbeddings => print_vectors(result),
+        TaskKind::TextGeneration => {}
+    }
+    Ok(())
+}
+
+fn print_vectors(result: &Value) {
+    let vectors = result["data"].as_array().map(Vec::as_slice).unwrap_or_default();
+    for vector in vectors.iter().filter_map(Value::as_array) {
+        let head: Vec<_> = vector
+            .iter()
+            .take(VECTOR_SHOWN)
+            .map(|number| format!("{:.4}", number.as_f64().unwrap_or(f64::NAN)))
+            .collect();
+        println!("{} numbers: {}, ...", vector.len(), head.join(", "));
+    }
+}
+
+/// Writes the text of each frame as it comes.
+async fn print_stream(body: &mut Body) -> Result<(), Stop> {
+    let mut pending = Vec::new();
+    let mut out = std::io::stdout();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Stop::failed(error.to_string()))?;
+        pending.extend_from_slice(&frame.into_data().unwrap_or_else(|_| Bytes::new()));
+        while let Some(end) = pending.windows(2).position(|pair| pair == b"\n\n") {
+            let frame: Vec<u8> = pending.drain(..end + 2).collect();
+            let Some(json) = frame.strip_prefix(b"data: ") else {
+                continue;
+            };
+            // The last frame, [DONE], is no JSON.
+            let value: Value = serde_json::from_slice(json).unwrap_or_default();
+            let text = value["response"].as_str().unwrap_or_default();
+            let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+            written.map_err(|error| Stop::failed(format!("standard output: {error}")))?;
+        }
+    }
+    println!();
+    Ok(())
+}

@@ -1,0 +1,148 @@
+//! `hearth serve`: the port, its connections, and an orderly end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use catalog::Catalog;
+use engine::Engine;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use crate::config::{Place, Server};
+use crate::failure::Stop;
+use crate::loader::WeightLoader;
+
+/// Time for a client to send the head of a request.
+const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes that the head of a request may have.
+const HEADER_MAX_BYTES: usize = 64 * 1024;
+/// Connections at once; more wait in the system's backlog.
+const CONNECTIONS_MAX: usize = 4096;
+/// Time for running requests to end after a signal.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// Pause after a failed accept (too many open files, for one), so that the loop does not spin.
+const ACCEPT_RETRY_PAUSE: Duration = Duration::from_millis(50);
+
+pub(crate) fn serve(server: Server, place: &Place, catalog: Arc<Catalog>) -> Result<(), Stop> {
+    let runtime = crate::runtime()?;
+    let result = runtime.block_on(listen(server, place, catalog));
+    // A load or a download that nobody waits for any more does not hold the exit up.
+    runtime.shutdown_background();
+    result
+}
+
+async fn listen(server: Server, place: &Place, catalog: Arc<Catalog>) -> Result<(), Stop> {
+    let address = server.settings.listen;
+    let listener = TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => Stop::failed(format!(
+            "{address} is taken by another program (perhaps another hearth: `hearth ps`).\n\
+             Choose another port with --listen {}:{}",
+            address.ip(),
+            address.port().wrapping_add(1)
+        )),
+        _ => Stop::failed(format!("cannot listen on {address}: {error}")),
+    })?;
+    let address = listener
+        .local_addr()
+        .map_err(|error| Stop::failed(format!("cannot listen on {address}: {error}")))?;
+    let loader = WeightLoader::new(place, catalog.clone())?;
+    announce(address, &loader);
+    let engine = Engine::start(Arc::new(loader), &place.device.to_string())
+        .map_err(|failure| Stop::failed(failure.to_string()))?;
+    preload(&engine, server.preload);
+    let settings = api::Settings {
+        listen: address,
+        ..server.settings
+    };
+    accept(listener, api::app(engine, catalog, settings)).await;
+    Ok(())
+}
+
+fn announce(address: std::net::SocketAddr, loader: &WeightLoader) {
+    println!("hearth {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
+    println!("  REST base  http://{address}/client/v4/accounts/<any id>/ai/run/<model>");
+    for line in loader.summary() {
+        println!("  {line}");
+    }
+    println!("  `hearth list` shows each name; the first request to a model fetches its weights");
+}
+
+fn preload(engine: &Engine, models: Vec<String>) {
+    let engine = engine.clone();
+    tokio::task::spawn(async move {
+        for model in models {
+            if let Err(failure) = engine.preload(&model).await {
+                tracing::error!("preload {model}: {failure}");
+            }
+        }
+    });
+}
+
+/// Serves connections until a signal, then lets those that run come to their end.
+async fn accept(listener: TcpListener, app: axum::Router) {
+    let mut http = auto::Builder::new(TokioExecutor::new()).http1_only();
+    http.http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_READ_TIMEOUT)
+        .max_buf_size(HEADER_MAX_BYTES);
+    let graceful = GracefulShutdown::new();
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut signal = std::pin::pin!(shutdown_signal());
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else {
+            break; // the semaphore is never closed
+        };
+        let stream = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!("accept: {error}");
+                    tokio::time::sleep(ACCEPT_RETRY_PAUSE).await;
+                    continue;
+                }
+            },
+            () = &mut signal => break,
+        };
+        let _ = stream.set_nodelay(true); // a stream's frames go out as they are written
+        let service = TowerToHyperService::new(app.clone());
+        let connection = http.serve_connection(TokioIo::new(stream), service).into_owned();
+        let connection = graceful.watch(connection);
+        tokio::task::spawn(async move {
+            let _place = place;
+            if let Err(error) = connection.await {
+                tracing::debug!("connection: {error}");
+            }
+        });
+    }
+    drop(listener);
+    tracing::info!("no new requests; waiting for those that run (at most {DRAIN_TIMEOUT:?})");
+    tokio::select! {
+        () = graceful.shutdown() => {}
+        () = tokio::time::sleep(DRAIN_TIMEOUT) => tracing::warn!("some requests were cut off"),
+        () = shutdown_signal() => tracing::warn!("a second signal: some requests were cut off"),
+    }
+}
+
+/// Comes when the program is asked to end.
+async fn shutdown_signal() {
+    let interrupt = tokio::signal::ctrl_c();
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        match signal(SignalKind::terminate()) {
+            Ok(mut terminate) => tokio::select! {
+                _ = interrupt => {}
+                _ = terminate.recv() => {}
+            },
+            Err(_) => {
+                let _ = interrupt.await;
+            }
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = interrupt.await;
+}
