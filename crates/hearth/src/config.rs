@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use models::DeviceChoice;
+use models::device::DeviceChoice;
 use serde::Deserialize;
 
 use crate::args::{Common, Serve};

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use catalog::{Catalog, Choice, Facts, WeightSet};
 use engine::{Lane, Loader};
-use models::{Device, Files};
+use models::Files;
+use models::device::{self, Device};
 use tasks::{Failure, Served};
 use weights::{Options, Store};
 
@@ -36,7 +37,7 @@ impl WeightLoader {
     /// Opens the device; says once what had to be settled for.
     pub(crate) fn new(place: &Place, catalog: Arc<Catalog>) -> Result<Self, Stop> {
         let (device, note) =
-            models::open_device(place.device).map_err(|error| Stop::failed(error.to_string()))?;
+            device::open(place.device).map_err(|error| Stop::failed(error.to_string()))?;
         if let Some(note) = note {
             tracing::warn!("{note}");
         }
