@@ -1,1 +1,69 @@
-//! api
+//! HTTP: wire types, validation, errors, streams. The only crate that sees axum.
+//!
+//! Wire types stop at this door: each task's file under `run` has a `read` that makes one of the
+//! words of `tasks` from validated JSON, and a `write` that makes JSON from its events.
+#![warn(missing_docs)]
+
+mod about;
+mod errors;
+mod layers;
+mod run;
+mod settings;
+mod validate;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use catalog::Catalog;
+use engine::Engine;
+pub use settings::{BODY_LIMIT_BYTES, DeprecatedPolicy, REQUEST_TIMEOUT, Settings};
+use tokio::sync::Semaphore;
+
+use crate::errors::Denial;
+
+/// Embedding jobs that all requests together may have in the engine; further ones wait here, where
+/// a burst of long lists does not fill the engine's own queue and turn others away.
+const EMBEDDING_MAX_JOBS: usize = 192;
+
+/// What every handler reads.
+struct App {
+    engine: Engine,
+    catalog: Arc<Catalog>,
+    settings: Settings,
+    embedding_places: Semaphore,
+}
+
+/// The whole HTTP surface.
+pub fn app(engine: Engine, catalog: Arc<Catalog>, settings: Settings) -> Router {
+    let app = Arc::new(App {
+        engine,
+        catalog,
+        settings,
+        embedding_places: Semaphore::new(EMBEDDING_MAX_JOBS),
+    });
+    Router::new()
+        .route(
+            "/client/v4/accounts/{account}/ai/run/{*model}",
+            post(run::run),
+        )
+        .route("/", get(about::version))
+        .route("/hearth/ps", get(about::loaded))
+        .route("/hearth/models", get(about::models))
+        .fallback(no_route)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(app.clone(), layers::auth::check))
+        .layer(from_fn_with_state(app.clone(), layers::host::check))
+        .with_state(app)
+}
+
+async fn no_route(request: Request) -> Response {
+    Denial::NoRoute(request.uri().path().into()).into_response()
+}
+
+async fn wrong_method(request: Request) -> Response {
+    Denial::WrongMethod(request.method().clone()).into_response()
+}

@@ -1,1 +1,22 @@
-//! models
+//! The architectures: the only crate that knows tensors, vocabularies and sample rates.
+//!
+//! Each architecture is one file or folder and fulfils a trait of the engine. A checkpoint is a
+//! folder in the Hugging Face layout, or one with a GGUF file; nothing in it is trusted before it
+//! was checked ([`LoadError`] says what was wrong with it).
+
+mod audio;
+pub mod bert;
+mod checkpoint;
+pub mod decoder;
+pub mod device;
+mod gguf;
+mod linear;
+mod load;
+mod table;
+mod text;
+pub mod whisper;
+
+pub use checkpoint::Checkpoint;
+pub use load::{Files, LoadError};
+pub use table::{ARCHITECTURES, Architecture, load};
+pub use text::{ChatCompanion, Text};

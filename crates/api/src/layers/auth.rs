@@ -1,0 +1,63 @@
+//! Who may ask: the auth headers of the service.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use crate::errors::Denial;
+use crate::{App, Settings};
+
+const EMAIL: &str = "x-auth-email";
+const KEY: &str = "x-auth-key";
+
+/// Refuses requests without the right to ask. Pages of hearth's own ask for a token only where one
+/// is configured; the service's paths always want one, as the service does.
+pub(crate) async fn check(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let is_guarded = if app.settings.token.is_some() {
+        path != "/"
+    } else {
+        path.starts_with("/client/")
+    };
+    if is_guarded && let Err(denial) = admit(request.headers(), &app.settings) {
+        return denial.into_response();
+    }
+    next.run(request).await
+}
+
+fn admit(headers: &HeaderMap, settings: &Settings) -> Result<(), Denial> {
+    if settings.no_auth {
+        return Ok(());
+    }
+    let given = if let Some(value) = headers.get(header::AUTHORIZATION) {
+        bearer(value.as_bytes())
+    } else if let (Some(email), Some(key)) = (headers.get(EMAIL), headers.get(KEY)) {
+        Some(key.as_bytes()).filter(|_| !email.is_empty())
+    } else {
+        return Err(Denial::NoAuth);
+    };
+    let given = given.filter(|given| !given.is_empty()).ok_or(Denial::BadAuth)?;
+    match &settings.token {
+        Some(token) if !is_same(token.as_bytes(), given) => Err(Denial::BadAuth),
+        _ => Ok(()),
+    }
+}
+
+/// The token of `Bearer <token>`.
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = value.split_at_checked(b"bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
+}
+
+/// Compares in a time that depends on the lengths only, so that a token cannot be guessed byte by
+/// byte.
+fn is_same(token: &[u8], given: &[u8]) -> bool {
+    let mut difference = usize::from(token.len() != given.len());
+    for (index, byte) in token.iter().enumerate() {
+        difference |= usize::from(byte ^ given.get(index).unwrap_or(&0));
+    }
+    std::hint::black_box(difference) == 0
+}

@@ -1,0 +1,78 @@
+//! A successful inference, and its dress on the REST surface.
+
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use catalog::ModelCard;
+use serde::Serialize;
+use tasks::{Failure, Served};
+
+use crate::errors::{RequestId, add_request_id, json_bytes};
+
+/// What a task answers.
+pub(super) struct Answer {
+    pub(super) content: Content,
+    pub(super) served: Served,
+    /// Unknown where the card has no rate, or the answer is still being made.
+    pub(super) neurons: Option<f64>,
+    /// Texts that were cut to the window.
+    pub(super) truncated: usize,
+}
+
+/// The body of an answer.
+pub(super) enum Content {
+    /// A model's output as JSON, bare.
+    Json(Vec<u8>),
+    /// Server-sent events, the same bytes on every surface.
+    Events(Body),
+}
+
+impl Content {
+    /// # Errors
+    /// [`Failure::Internal`] for an output that is no JSON.
+    pub(super) fn json(output: &impl Serialize) -> Result<Self, Failure> {
+        let json = serde_json::to_vec(output);
+        let json = json.map_err(|error| Failure::Internal(format!("writing an answer: {error}")))?;
+        Ok(Self::Json(json))
+    }
+}
+
+impl Answer {
+    pub(super) fn into_response(self, card: &ModelCard, id: RequestId) -> Response {
+        let mut response = match self.content {
+            Content::Json(json) => json_bytes(StatusCode::OK, envelope(&json)),
+            Content::Events(body) => {
+                let mut response = Response::new(body);
+                let value = HeaderValue::from_static("text/event-stream");
+                response.headers_mut().insert(header::CONTENT_TYPE, value);
+                response
+            }
+        };
+        add_request_id(&mut response, id);
+        let mut add = |name: &'static str, value: String| {
+            // Names of weights come from files; one that no header can hold is left out.
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                response.headers_mut().insert(name, value);
+            }
+        };
+        let Served { weights, grade } = &self.served;
+        add("hearth-model", format!("{weights}; grade={grade}"));
+        if let Some(neurons) = self.neurons {
+            add("cf-ai-neurons", format!("{neurons:.2}"));
+        }
+        if self.truncated > 0 {
+            add("hearth-truncated", self.truncated.to_string());
+        }
+        if let Some(on) = &card.deprecated_on {
+            tracing::warn!("{} was deprecated by the service on {on} ({id})", card.name);
+            add("hearth-deprecated", on.clone());
+        }
+        response
+    }
+}
+
+/// Wraps an output, in the service's key order.
+fn envelope(output: &[u8]) -> Vec<u8> {
+    let tail: &[u8] = br#","success":true,"errors":[],"messages":[]}"#;
+    [br#"{"result":"#, output, tail].concat()
+}

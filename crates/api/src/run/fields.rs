@@ -1,0 +1,53 @@
+//! Fields of a validated input. What the validator lets through without a look (arrays of strings
+//! where objects are wanted, for one) is refused here.
+
+use serde_json::Value;
+use tasks::Failure;
+
+/// A field that says something: not absent, null, or an empty list or object.
+pub(super) fn given<'a>(input: &'a Value, name: &str) -> Option<&'a Value> {
+    input.get(name).filter(|value| match value {
+        Value::Null => false,
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(fields) => !fields.is_empty(),
+        _ => true,
+    })
+}
+
+/// A number.
+pub(super) fn number(input: &Value, name: &str) -> Option<f64> {
+    input.get(name)?.as_f64()
+}
+
+/// A flag; one that is absent is false.
+pub(super) fn flag(input: &Value, name: &str) -> bool {
+    input.get(name).and_then(Value::as_bool).unwrap_or(false)
+}
+
+/// A text that must not be empty.
+pub(super) fn text(value: &Value, name: &str) -> Result<String, Failure> {
+    match value.as_str() {
+        Some(text) if !text.is_empty() => Ok(text.into()),
+        Some(_) => Err(Failure::BadInput(format!("{name} is empty"))),
+        None => Err(Failure::BadInput(format!("{name} is no string"))),
+    }
+}
+
+/// The items of a list.
+pub(super) fn list<'a>(value: &'a Value, name: &str) -> Result<&'a [Value], Failure> {
+    let items = value.as_array().map(Vec::as_slice);
+    items.ok_or_else(|| Failure::BadInput(format!("{name} is no list")))
+}
+
+/// Refuses a field that the service understands and this server does not.
+pub(super) fn refuse(input: &Value, name: &str) -> Result<(), Failure> {
+    match given(input, name) {
+        Some(_) => Err(unserved(name)),
+        None => Ok(()),
+    }
+}
+
+/// A field that the service understands and this server does not.
+pub(super) fn unserved(name: &str) -> Failure {
+    Failure::Unsupported(format!("{name} is not served by this version of hearth"))
+}

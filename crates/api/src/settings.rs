@@ -1,0 +1,69 @@
+//! What the binary decides about the surface.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// The most bytes that a request's body may have, unless the settings say otherwise.
+pub const BODY_LIMIT_BYTES: usize = 25 * 1024 * 1024;
+
+/// How long a request waits for its model and its first event, and then for each further one,
+/// unless the settings say otherwise (the service gives up after about the same time).
+pub const REQUEST_TIMEOUT: Duration = Duration::from_mins(2);
+
+/// What happens to names that the service has withdrawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeprecatedPolicy {
+    /// They are answered, with a header and a line in the log that say so.
+    Serve,
+    /// They are refused with 5028, as the service does.
+    Refuse,
+}
+
+/// The settings of the HTTP surface.
+#[derive(Clone)]
+pub struct Settings {
+    /// The one token that is accepted; `None` accepts any that is not empty.
+    pub token: Option<String>,
+    /// Answer requests without any auth header, too.
+    pub no_auth: bool,
+    /// What happens to deprecated names.
+    pub deprecated: DeprecatedPolicy,
+    /// Where the server listens; its address is a Host that is accepted.
+    pub listen: SocketAddr,
+    /// Further names that a Host header may have.
+    pub allow_hosts: Vec<String>,
+    /// The most bytes that a request's body may have.
+    pub body_limit_bytes: usize,
+    /// How long a request waits for its next event.
+    pub request_timeout: Duration,
+}
+
+impl Settings {
+    /// The defaults for a server that listens on `listen`.
+    pub fn new(listen: SocketAddr) -> Self {
+        Self {
+            token: None,
+            no_auth: false,
+            deprecated: DeprecatedPolicy::Serve,
+            listen,
+            allow_hosts: Vec::new(),
+            body_limit_bytes: BODY_LIMIT_BYTES,
+            request_timeout: REQUEST_TIMEOUT,
+        }
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("token", &self.token.as_ref().map(|_| "(hidden)"))
+            .field("no_auth", &self.no_auth)
+            .field("deprecated", &self.deprecated)
+            .field("listen", &self.listen)
+            .field("allow_hosts", &self.allow_hosts)
+            .field("body_limit_bytes", &self.body_limit_bytes)
+            .field("request_timeout", &self.request_timeout)
+            .finish()
+    }
+}

@@ -1,0 +1,9 @@
+//! What the surface promises to clients, byte for byte, with models that need no weights.
+#![allow(clippy::unwrap_used)]
+
+mod house;
+mod layers;
+mod refusals;
+mod speech_recognition;
+mod text_embeddings;
+mod text_generation;

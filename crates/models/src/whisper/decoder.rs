@@ -1,0 +1,230 @@
+//! The decoder over a ragged batch: rows of many transcripts in one tensor, attention for each.
+
+use std::ops::Range;
+
+use candle_core::{Device, Result, Tensor};
+
+use super::config::{Config, ENCODER_POSITIONS};
+use super::layers::{Attention, FeedForward, Norm, Weights, attend};
+use crate::load::LoadError;
+
+pub(super) struct Decoder {
+    /// `[vocabulary, width]`; also projects to logits.
+    embed_tokens: Tensor,
+    /// `[window, width]`.
+    embed_positions: Tensor,
+    layers: Vec<DecoderLayer>,
+    layer_norm: Norm,
+    cache: CacheSize,
+    device: Device,
+}
+
+struct DecoderLayer {
+    self_attn_layer_norm: Norm,
+    self_attn: Attention,
+    encoder_attn_layer_norm: Norm,
+    encoder_attn: Attention,
+    final_layer_norm: Norm,
+    feed_forward: FeedForward,
+}
+
+/// `[heads, window, width of a head]`.
+#[derive(Clone, Copy)]
+struct CacheSize {
+    heads: usize,
+    window: usize,
+    head_width: usize,
+}
+
+/// Keys and values of one transcript.
+pub(super) struct TranscriptCache {
+    layers: Vec<LayerCache>,
+}
+
+struct LayerCache {
+    /// Of the tokens, filled as they come: `[heads, window, head width]`.
+    own_keys: Tensor,
+    own_values: Tensor,
+    /// Of the encoder's states: `[heads, ENCODER_POSITIONS, head width]`.
+    heard_keys: Tensor,
+    heard_values: Tensor,
+}
+
+/// The rows of one transcript within a batch.
+pub(super) struct Part<'a> {
+    pub(super) rows: Range<usize>,
+    /// Position of the first row.
+    pub(super) start: usize,
+    pub(super) cache: &'a TranscriptCache,
+}
+
+impl Decoder {
+    pub(super) fn load(weights: &Weights, config: &Config) -> std::result::Result<Self, LoadError> {
+        let width = config.d_model;
+        let heads = config.decoder_attention_heads;
+        Ok(Self {
+            embed_tokens: weights.tensor("embed_tokens.weight", &[config.vocab_size, width])?,
+            embed_positions: weights.tensor(
+                "embed_positions.weight",
+                &[config.max_target_positions, width],
+            )?,
+            layers: (0..config.decoder_layers)
+                .map(|index| DecoderLayer::load(&weights.pp("layers").pp(index), config))
+                .collect::<std::result::Result<_, _>>()?,
+            layer_norm: Norm::load(&weights.pp("layer_norm"), width)?,
+            cache: CacheSize {
+                heads,
+                window: config.max_target_positions,
+                head_width: width / heads,
+            },
+            device: weights.device().clone(),
+        })
+    }
+
+    /// Bytes of one transcript's cache.
+    pub(super) fn cache_bytes(config: &Config) -> usize {
+        let positions = config.max_target_positions + ENCODER_POSITIONS;
+        2 * config.decoder_layers * positions * config.d_model * size_of::<f32>()
+    }
+
+    /// A cache with the keys and values of encoder states `[ENCODER_POSITIONS, width]`.
+    pub(super) fn listen(&self, states: &Tensor) -> Result<TranscriptCache> {
+        let CacheSize {
+            heads,
+            window,
+            head_width,
+        } = self.cache;
+        let empty = || Tensor::zeros((heads, window, head_width), states.dtype(), &self.device);
+        let layers = self
+            .layers
+            .iter()
+            .map(|layer| {
+                let (k, v) = layer.encoder_attn.keys_values(states)?;
+                Ok(LayerCache {
+                    own_keys: empty()?,
+                    own_values: empty()?,
+                    heard_keys: layer.encoder_attn.split(&k)?,
+                    heard_values: layer.encoder_attn.split(&v)?,
+                })
+            })
+            .collect::<Result<_>>()?;
+        Ok(TranscriptCache { layers })
+    }
+
+    /// One pass over all rows; `parts` cover them in order. Returns the logits `[wanted.len(),
+    /// vocabulary]`, row-major, of the rows `wanted`. Positions must lie within the window and
+    /// tokens within the vocabulary.
+    pub(super) fn forward(
+        &self,
+        tokens: &[u32],
+        parts: &[Part],
+        wanted: &[u32],
+    ) -> Result<Vec<f32>> {
+        let positions: Vec<u32> = parts
+            .iter()
+            .flat_map(|part| (part.start..part.start + part.rows.len()).map(|p| p as u32))
+            .collect();
+        let tokens = Tensor::new(tokens, &self.device)?;
+        let positions = Tensor::new(positions, &self.device)?;
+        let mut x = self
+            .embed_tokens
+            .index_select(&tokens, 0)?
+            .add(&self.embed_positions.index_select(&positions, 0)?)?;
+        for (index, layer) in self.layers.iter().enumerate() {
+            x = layer.forward(&x, index, parts, &self.device)?;
+        }
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let x = x.index_select(&Tensor::new(wanted, &self.device)?, 0)?;
+        self.layer_norm
+            .forward(&x)?
+            .matmul(&self.embed_tokens.t()?)?
+            .flatten_all()?
+            .to_vec1()
+    }
+}
+
+impl DecoderLayer {
+    fn load(weights: &Weights, config: &Config) -> std::result::Result<Self, LoadError> {
+        let width = config.d_model;
+        let heads = config.decoder_attention_heads;
+        Ok(Self {
+            self_attn_layer_norm: Norm::load(&weights.pp("self_attn_layer_norm"), width)?,
+            self_attn: Attention::load(&weights.pp("self_attn"), width, heads)?,
+            encoder_attn_layer_norm: Norm::load(&weights.pp("encoder_attn_layer_norm"), width)?,
+            encoder_attn: Attention::load(&weights.pp("encoder_attn"), width, heads)?,
+            final_layer_norm: Norm::load(&weights.pp("final_layer_norm"), width)?,
+            feed_forward: FeedForward::load(weights, width, config.decoder_ffn_dim)?,
+        })
+    }
+
+    /// `index` is the layer's own, to find its share of each cache.
+    fn forward(&self, x: &Tensor, index: usize, parts: &[Part], device: &Device) -> Result<Tensor> {
+        let normed = self.self_attn_layer_norm.forward(x)?;
+        let q = self.self_attn.queries(&normed)?;
+        let (k, v) = self.self_attn.keys_values(&normed)?;
+        let attended = each(parts, |part, rows| {
+            let cache = &part.cache.layers[index];
+            let take = |x: &Tensor| self.self_attn.split(&x.narrow(0, rows.start, rows.len())?);
+            cache.own_keys.slice_set(&take(&k)?, 1, part.start)?;
+            cache.own_values.slice_set(&take(&v)?, 1, part.start)?;
+            let seen = part.start + rows.len();
+            let mask = (rows.len() > 1)
+                .then(|| causal_mask(part.start, rows.len(), device))
+                .transpose()?;
+            let (keys, values) = (
+                cache.own_keys.narrow(1, 0, seen)?,
+                cache.own_values.narrow(1, 0, seen)?,
+            );
+            attend(&take(&q)?, &keys, &values, mask.as_ref())
+        })?;
+        let x = (x + self.self_attn.output(&attended)?)?;
+
+        let q = self
+            .encoder_attn
+            .queries(&self.encoder_attn_layer_norm.forward(&x)?)?;
+        let attended = each(parts, |part, rows| {
+            let cache = &part.cache.layers[index];
+            let q = self
+                .encoder_attn
+                .split(&q.narrow(0, rows.start, rows.len())?)?;
+            attend(&q, &cache.heard_keys, &cache.heard_values, None)
+        })?;
+        let x = (x + self.encoder_attn.output(&attended)?)?;
+        let normed = self.final_layer_norm.forward(&x)?;
+        x + self.feed_forward.forward(&normed)?
+    }
+}
+
+/// Runs `attention` for each part and puts the rows back together.
+fn each(
+    parts: &[Part],
+    attention: impl Fn(&Part, Range<usize>) -> Result<Tensor>,
+) -> Result<Tensor> {
+    let rows: Vec<_> = parts
+        .iter()
+        .map(|part| attention(part, part.rows.clone()))
+        .collect::<Result<_>>()?;
+    match rows.as_slice() {
+        [only] => Ok(only.clone()),
+        _ => Tensor::cat(&rows, 0),
+    }
+}
+
+/// `[rows, start + rows]`: each row sees the positions up to its own.
+fn causal_mask(start: usize, rows: usize, device: &Device) -> Result<Tensor> {
+    let seen = start + rows;
+    let mask: Vec<f32> = (0..rows)
+        .flat_map(|row| {
+            (0..seen).map(move |p| {
+                if p <= start + row {
+                    0.0
+                } else {
+                    f32::NEG_INFINITY
+                }
+            })
+        })
+        .collect();
+    Tensor::from_vec(mask, (rows, seen), device)
+}

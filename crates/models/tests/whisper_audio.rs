@@ -1,0 +1,237 @@
+//! What Whisper's companion makes of sound files, sound and unsound.
+#![allow(clippy::unwrap_used)] // a test that cannot run has failed
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
+
+use candle_core::Device;
+use engine::model::{Admission, StepCompanion};
+use models::Files;
+use models::whisper::{Features, WhisperCompanion, load};
+use tasks::{Failure, Finish, Transcribe, TranscribeEvent, TranscribeRequest, Usage};
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden")).join(name)
+}
+
+static COMPANION: LazyLock<Arc<WhisperCompanion>> = LazyLock::new(|| {
+    load(&Files::new(golden("tiny-whisper")), &Device::Cpu)
+        .unwrap()
+        .0
+});
+
+fn admit(audio: Vec<u8>) -> Result<Admission<Transcribe>, Failure> {
+    COMPANION.admit(TranscribeRequest { audio })
+}
+
+fn clip(name: &str) -> Vec<u8> {
+    std::fs::read(golden("whisper").join(name)).unwrap()
+}
+
+/// The features and the duration that a file gives.
+fn heard(audio: Vec<u8>) -> (Vec<f32>, f32) {
+    let mut admission = admit(audio).unwrap();
+    let features = admission.prelude.unwrap().downcast::<Features>().unwrap();
+    let mut events = Vec::new();
+    admission
+        .writer
+        .finish(Finish::Stop, Usage::default(), &mut events);
+    let [TranscribeEvent::Done { duration, .. }] = events[..] else {
+        panic!("{events:?}")
+    };
+    (features.mel().to_vec(), duration)
+}
+
+/// A WAV file of interleaved samples; `format` is 1 for integers, 3 for floats.
+fn wav(format: u16, bits: u16, channels: u16, rate: u32, data: &[u8]) -> Vec<u8> {
+    let frame = channels * (bits / 8);
+    let mut file = Vec::new();
+    file.extend(b"RIFF");
+    file.extend((36 + data.len() as u32).to_le_bytes());
+    file.extend(b"WAVEfmt ");
+    file.extend(16_u32.to_le_bytes());
+    file.extend(format.to_le_bytes());
+    file.extend(channels.to_le_bytes());
+    file.extend(rate.to_le_bytes());
+    file.extend((rate * u32::from(frame)).to_le_bytes());
+    file.extend(frame.to_le_bytes());
+    file.extend(bits.to_le_bytes());
+    file.extend(b"data");
+    file.extend((data.len() as u32).to_le_bytes());
+    file.extend(data);
+    file
+}
+
+fn wav_i16(channels: u16, rate: u32, samples: &[i16]) -> Vec<u8> {
+    let data: Vec<u8> = samples
+        .iter()
+        .flat_map(|sample| sample.to_le_bytes())
+        .collect();
+    wav(1, 16, channels, rate, &data)
+}
+
+fn wav_f32(samples: &[f32]) -> Vec<u8> {
+    let data: Vec<u8> = samples
+        .iter()
+        .flat_map(|sample| sample.to_le_bytes())
+        .collect();
+    wav(3, 32, 1, 16_000, &data)
+}
+
+/// One second of a tone of 440 Hz, the same in every channel.
+fn tone(channels: u16, rate: u32) -> Vec<u8> {
+    let samples: Vec<i16> = (0..rate)
+        .flat_map(|n| {
+            let turn = 2.0 * std::f64::consts::PI * 440.0 * f64::from(n) / f64::from(rate);
+            std::iter::repeat_n((turn.sin() * 8_000.0) as i16, usize::from(channels))
+        })
+        .collect();
+    wav_i16(channels, rate, &samples)
+}
+
+/// The bin that is loudest in the middle of the second.
+fn loudest_bin(mel: &[f32]) -> usize {
+    (0..80)
+        .max_by(|&a, &b| mel[a * 3_000 + 50].total_cmp(&mel[b * 3_000 + 50]))
+        .unwrap()
+}
+
+#[test]
+fn every_rate_and_number_of_channels_sounds_the_same() {
+    let (plain, seconds) = heard(tone(1, 16_000));
+    assert!((seconds - 1.0).abs() < 1e-6);
+    for (channels, rate) in [
+        (2, 16_000),
+        (8, 16_000),
+        (1, 8_000),
+        (2, 44_100),
+        (1, 48_000),
+        (1, 383_987),
+        (1, 384_000),
+    ] {
+        let (mel, seconds) = heard(tone(channels, rate));
+        assert!(
+            (seconds - 1.0).abs() < 1e-6,
+            "{channels} x {rate} lasts {seconds}"
+        );
+        assert_eq!(
+            loudest_bin(&mel),
+            loudest_bin(&plain),
+            "{channels} x {rate}"
+        );
+        let at = |mel: &[f32]| mel[loudest_bin(&plain) * 3_000 + 50];
+        assert!((at(&mel) - at(&plain)).abs() < 0.01, "{channels} x {rate}");
+    }
+}
+
+#[test]
+fn mp3_and_wav_of_one_recording_last_equally_long() {
+    let (_, wav) = heard(clip("jfk.wav"));
+    let (_, mp3) = heard(clip("jfk.mp3"));
+    assert!((wav - 11.0).abs() < 0.01, "{wav}");
+    assert!((mp3 - 11.0).abs() < 0.1, "{mp3}");
+}
+
+#[track_caller]
+fn refused(audio: Vec<u8>, word: &str) {
+    match admit(audio) {
+        Err(Failure::BadInput(text)) => assert!(text.contains(word), "{text}"),
+        Err(other) => panic!("{word}: {other:?}"),
+        Ok(_) => panic!("{word}: admitted"),
+    }
+}
+
+#[test]
+fn what_is_not_audio_is_refused_with_a_reason() {
+    refused(vec![], "cannot be decoded");
+    refused(
+        b"this is a text, not a sound".repeat(100),
+        "cannot be decoded",
+    );
+    refused(wav_i16(1, 16_000, &[]), "empty");
+    refused(wav_i16(0, 16_000, &[0; 64]), "channel");
+    refused(wav_i16(64, 16_000, &[0; 640]), "channel");
+    refused(wav_i16(u16::MAX / 2, 16_000, &vec![0; 65_534]), "channel");
+    refused(wav_i16(1, 999, &[0; 999]), "999 Hz");
+    refused(wav_i16(1, 384_001, &[0; 999]), "384001 Hz");
+    refused(clip("jfk.wav")[..30].to_vec(), "");
+    refused(clip("jfk.mp3")[..100].to_vec(), "");
+}
+
+#[test]
+fn samples_that_are_no_numbers_are_refused() {
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX] {
+        refused(wav_f32(&[0.0, 0.1, bad, 0.1]), "frame 2");
+    }
+}
+
+#[test]
+fn one_sample_is_audio_and_a_file_cut_short_is_what_it_holds() {
+    let (mel, seconds) = heard(wav_i16(1, 16_000, &[1_000]));
+    assert!(mel.iter().all(|value| value.is_finite()));
+    assert!((seconds - 1.0 / 16_000.0).abs() < 1e-7);
+    let (_, seconds) = heard(wav_i16(1, 44_100, &[1_000]));
+    assert!(seconds > 0.0);
+    let mut cut = tone(1, 16_000);
+    cut.truncate(44 + 16_000);
+    let (_, seconds) = heard(cut);
+    assert!((seconds - 0.5).abs() < 0.1, "{seconds}");
+    let mut cut = clip("jfk.mp3");
+    cut.truncate(cut.len() / 2);
+    let (_, seconds) = heard(cut);
+    assert!((4.0..7.0).contains(&seconds), "{seconds}");
+}
+
+#[test]
+fn a_header_that_lies_about_its_length_gives_what_is_there() {
+    let mut lies = tone(1, 16_000);
+    lies[40..44].copy_from_slice(&u32::MAX.to_le_bytes());
+    lies[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
+    let (_, seconds) = heard(lies);
+    assert!((seconds - 1.0).abs() < 1e-3, "{seconds}");
+}
+
+#[test]
+fn thirty_seconds_are_heard_and_more_is_refused_not_cut() {
+    let (_, seconds) = heard(wav_i16(1, 8_000, &vec![0; 30 * 8_000]));
+    assert!((seconds - 30.0).abs() < 1e-6);
+    match admit(wav_i16(1, 8_000, &vec![0; 31 * 8_000])) {
+        Err(Failure::Unsupported(text)) => {
+            assert!(
+                text.contains("over 30 s") && text.contains("31.0 s long"),
+                "{text}"
+            );
+        }
+        Err(other) => panic!("{other:?}"),
+        Ok(_) => panic!("admitted"),
+    }
+}
+
+/// Every byte of a header at its worst, and damage all over: an answer or a failure, never a panic.
+#[test]
+fn damaged_files_never_panic() {
+    let start = |name: &str| {
+        let mut bytes = clip(name);
+        bytes.truncate(12_000);
+        bytes
+    };
+    for original in [tone(1, 16_000), start("jfk.mp3")] {
+        for position in 0..original.len().min(128) {
+            for byte in [0x00, 0x7f, 0xff] {
+                let mut bytes = original[..original.len().min(6_000)].to_vec();
+                bytes[position] = byte;
+                let _ = admit(bytes);
+            }
+        }
+        let mut state = 7_u32;
+        for _ in 0..100 {
+            let mut bytes = original.clone();
+            for _ in 0..20 {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let position = state as usize % bytes.len();
+                bytes[position] = (state >> 24) as u8;
+            }
+            let _ = admit(bytes);
+        }
+    }
+}
