@@ -43,11 +43,15 @@ pub(crate) fn run(args: &Run, place: &Place, catalog: Arc<Catalog>) -> Result<()
             .header(header::HOST, DEFAULT_LISTEN.to_string())
             .body(body)
             .map_err(|error| Stop::usage(format!("{}: {error}", args.model)))?;
-        let response = match api::app(engine, catalog, settings).oneshot(request).await {
+        // The engine outlives the app: a stream is still being answered when the app is gone.
+        let app = api::app(engine.clone(), catalog, settings);
+        let response = match app.oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},
         };
-        print(response, task, args.json).await
+        let printed = print(response, task, args.json).await;
+        drop(engine);
+        printed
     });
     runtime.shutdown_background();
     result

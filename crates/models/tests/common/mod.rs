@@ -1,7 +1,7 @@
 //! What the tests of this crate share: golden folders, reference numbers, and a driver of step models.
 #![allow(dead_code)]
 
-pub mod gguf;
+pub(crate) mod gguf;
 
 use std::path::{Path, PathBuf};
 
@@ -11,18 +11,18 @@ use models::{Checkpoint, Files};
 use serde_json::Value;
 
 /// A folder of tests/golden.
-pub fn golden(name: &str) -> PathBuf {
+pub(crate) fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(name)
 }
 
 /// The reference's JSON of a golden folder.
-pub fn reference(name: &str) -> Value {
+pub(crate) fn reference(name: &str) -> Value {
     let text = std::fs::read(golden(name).join("reference.json")).expect("reference.json");
     serde_json::from_slice(&text).expect("JSON")
 }
 
 /// A tensor of the reference, flat.
-pub fn reference_tensor(name: &str, tensor: &str) -> Vec<f32> {
+pub(crate) fn reference_tensor(name: &str, tensor: &str) -> Vec<f32> {
     let files = Files::new(golden(name));
     let checkpoint = Checkpoint::open_files(&files, &["reference.safetensors".to_owned()]).expect("a reference");
     let shape = checkpoint.shape(tensor).expect("the tensor").to_vec();
@@ -31,30 +31,30 @@ pub fn reference_tensor(name: &str, tensor: &str) -> Vec<f32> {
 }
 
 /// A list of token ids in JSON.
-pub fn ids(value: &Value) -> Vec<u32> {
+pub(crate) fn ids(value: &Value) -> Vec<u32> {
     value.as_array().expect("ids").iter().map(|id| id.as_u64().expect("an id") as u32).collect()
 }
 
-pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
+pub(crate) fn cosine(a: &[f32], b: &[f32]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
     assert_eq!(a.len(), b.len());
     dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
 }
 
-pub fn greatest_difference(a: &[f32], b: &[f32]) -> f32 {
+pub(crate) fn greatest_difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
-pub fn argmax(row: &[f32]) -> u32 {
+pub(crate) fn argmax(row: &[f32]) -> u32 {
     let best = row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
     best.expect("a row").0 as u32
 }
 
 /// One sequence as the engine would keep it.
-pub struct Sequence {
+pub(crate) struct Sequence {
     id: SequenceId,
-    pub tokens: Vec<u32>,
+    pub(crate) tokens: Vec<u32>,
     done: usize,
     blocks: Vec<u32>,
     /// The engine's blocks are anywhere: the n-th block of this sequence.
@@ -62,13 +62,13 @@ pub struct Sequence {
 }
 
 impl Sequence {
-    pub fn new(id: u64, tokens: &[u32], place: fn(usize) -> u32) -> Self {
+    pub(crate) fn new(id: u64, tokens: &[u32], place: fn(usize) -> u32) -> Self {
         Self { id: SequenceId(id), tokens: tokens.to_vec(), done: 0, blocks: Vec::new(), place }
     }
 }
 
 /// Runs one step over the next `count` tokens of each sequence; the logits of each.
-pub fn step(model: &mut dyn StepModel, parts: &mut [(&mut Sequence, usize)]) -> Vec<Vec<f32>> {
+pub(crate) fn step(model: &mut dyn StepModel, parts: &mut [(&mut Sequence, usize)]) -> Vec<Vec<f32>> {
     let mut step = Step::default();
     for (sequence, count) in parts.iter_mut() {
         let (start, rows) = (sequence.done, step.tokens.len());
