@@ -8,6 +8,7 @@ use toml::Spanned;
 
 use super::files::{Conversion, Listed, is_inside, judge_files, sha256};
 use super::words::class;
+use crate::choice::STUB;
 use crate::place::{CatalogError, Place};
 use crate::weights::{Origin, Package, Source, WeightFile, WeightSet};
 
@@ -62,6 +63,9 @@ impl Set {
         place: Place<'_>,
         name: &Spanned<String>,
     ) -> Result<WeightSet, CatalogError> {
+        if name.get_ref() == STUB {
+            return Err(place.wrong(name.span(), "is the name of answers without weights"));
+        }
         if !is_set_name(name.get_ref()) {
             return Err(place.wrong(
                 name.span(),
