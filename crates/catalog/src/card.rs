@@ -2,35 +2,17 @@
 
 use tasks::Grade;
 
+use crate::rate::Rate;
+use crate::task::TaskKind;
 use crate::weights::WeightSet;
-
-/// The tasks that this build can name. One variant a task file of the contract.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum TaskKind {
-    /// Text generation.
-    TextGeneration,
-    /// Text embeddings.
-    TextEmbeddings,
-    /// Automatic speech recognition.
-    SpeechRecognition,
-}
-
-impl TaskKind {
-    /// The name that the Workers AI catalogue gives the task, exact case; also the word of `models.toml`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::TextGeneration => "Text Generation",
-            Self::TextEmbeddings => "Text Embeddings",
-            Self::SpeechRecognition => "Automatic Speech Recognition",
-        }
-    }
-}
 
 /// One model name of the catalogue.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelCard {
     /// `@cf/<author>/<name>` or `@hf/<author>/<name>`.
     pub name: String,
+    /// The id of its row in `models/search`, a UUID; `None` where it is not known.
+    pub id: Option<String>,
     /// What it does.
     pub task: TaskKind,
     /// The schema class of its input (`tg-g2`, `emb-bge`, ...).
@@ -41,21 +23,38 @@ pub struct ModelCard {
     pub context_window: Option<u32>,
     /// `max_tokens` when the request names none.
     pub default_max_tokens: Option<u32>,
+    /// The most that `max_tokens` may be; `None` where only the window bounds it, as for all names today.
+    pub max_max_tokens: Option<u32>,
     /// The width of an embedding.
     pub output_dimensions: Option<usize>,
     /// What the model can do beside the plain task.
     pub flags: Flags,
+    /// How long a reasoning model can be told to think; `None` where nothing is published.
+    pub reasoning_effort: Option<ReasoningEffort>,
     /// Price in USD; `None` where unknown.
     pub price: Option<Rate>,
     /// Neurons; `None` where unknown.
     pub neurons: Option<Rate>,
     /// The day the service withdrew it, `YYYY-MM-DD`.
     pub deprecated_on: Option<String>,
-    /// The weights that can serve the name, best grade first.
+    /// The model name that answers in its place since then; `None`: it is refused (5028).
+    pub answered_by: Option<String>,
+    /// The weights that can serve the name, best grade first. Below them all comes [`tasks::Grade::Stub`], which
+    /// needs none and can serve every name.
     pub variants: Vec<Variant>,
 }
 
 impl ModelCard {
+    /// The author: the word between the slashes of the name.
+    pub fn author(&self) -> &str {
+        self.name.split('/').nth(1).unwrap_or_default()
+    }
+
+    /// The source of the catalogue's rows: 1 for `@cf`, 2 for `@hf` (the 2 is inferred, no page gives it).
+    pub fn source(&self) -> u8 {
+        if self.name.starts_with("@hf/") { 2 } else { 1 }
+    }
+
     /// What can be read at once when `weights` serve the name: the smaller window of the two, in the unit of
     /// [`WeightSet::window`]. `None` where neither has one.
     pub fn effective_window(&self, weights: &WeightSet) -> Option<u32> {
@@ -84,23 +83,30 @@ pub struct Flags {
     pub vision: bool,
     /// Marked beta.
     pub beta: bool,
+    /// Offered by a partner of Cloudflare's.
+    pub partner: bool,
+    /// Answers over a WebSocket too.
+    pub realtime: bool,
+    /// Not for free accounts (5035).
+    pub require_workers_paid: bool,
+    /// Only for accounts that asked for it.
+    pub private_access: bool,
+    /// Answers only after the account sent the prompt `agree` once (5016).
+    pub licence_agreement: bool,
 }
 
-/// What a unit of work costs, in USD or in neurons.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Rate {
-    /// Per million tokens.
-    Tokens {
-        /// Per million input tokens.
-        input: f64,
-        /// Per million output tokens; `None` for tasks without them.
-        output: Option<f64>,
-    },
-    /// Per minute of audio.
-    AudioMinute(f64),
+/// The levels of `reasoning_effort`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReasoningEffort {
+    /// The words that a request may give.
+    pub supported: Vec<String>,
+    /// The one that is taken where it gives none.
+    pub default: String,
+    /// Thinking cannot be turned off.
+    pub mandatory: bool,
 }
 
-/// One way to serve a name.
+/// A set of weights that can serve a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Variant {
     /// The set of weights, a key of [`crate::Catalog::weights`].

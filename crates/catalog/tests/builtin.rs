@@ -1,273 +1,186 @@
-//! The catalogue that is built in: it is whole, and its figures are those that Cloudflare publishes.
+//! The catalogue that is built in: what can serve each name. What the names are is in facts.rs.
 
-use catalog::{Catalog, Flags, ModelCard, Origin, Rate, Source, TaskKind};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use catalog::{Catalog, ModelCard, Origin, Rate, Source, TaskKind, WeightSet};
 use tasks::Grade;
+
+/// Schemas of text generation that is no chat: a verdict, a decision.
+const NO_CHAT: [&str; 2] = ["llama-guard", "decision-clef"];
 
 fn builtin() -> Catalog {
     Catalog::builtin().expect("models.toml is good")
 }
 
-fn card(catalog: &Catalog, name: &str) -> ModelCard {
-    catalog
-        .card(name)
-        .unwrap_or_else(|| panic!("{name} is not listed"))
-        .clone()
-}
-
-fn tokens(input: f64, output: f64) -> Rate {
-    Rate::Tokens {
-        input,
-        output: Some(output),
-    }
-}
-
-fn input_tokens(input: f64) -> Rate {
-    Rate::Tokens {
-        input,
-        output: None,
-    }
+fn sets<'a>(catalog: &'a Catalog, card: &ModelCard, grade: Grade) -> Vec<&'a WeightSet> {
+    let variants = card.variants.iter();
+    variants
+        .filter(|variant| variant.grade == grade)
+        .map(|variant| catalog.weights(&variant.weights).expect("it is listed"))
+        .collect()
 }
 
 #[test]
-fn it_lists_the_names_of_llama_bge_and_whisper() {
-    let catalog = builtin();
-    let names: Vec<_> = catalog.cards().map(|card| card.name.as_str()).collect();
+fn as_many_names_as_counted_have_weights_of_each_grade() {
+    let mut names = BTreeMap::new();
+    for card in builtin().cards() {
+        let best = card.variants.first().map_or(Grade::Stub, |best| best.grade);
+        *names.entry(best).or_insert(0) += 1;
+    }
+    let counted: Vec<_> = names.into_iter().collect();
     assert_eq!(
-        names,
+        counted,
         [
-            "@cf/meta/llama-3.2-1b-instruct",
-            "@cf/meta/llama-3.2-3b-instruct",
-            "@cf/meta/llama-3.1-8b-instruct",
-            "@cf/meta/llama-3.1-8b-instruct-fast",
-            "@cf/meta/llama-3.1-8b-instruct-fp8-fast",
-            "@cf/meta/llama-3.1-8b-instruct-fp8",
-            "@cf/meta/llama-3.1-8b-instruct-awq",
-            "@cf/meta/llama-3.1-70b-instruct",
-            "@cf/meta/llama-3.1-70b-instruct-fp8-fast",
-            "@cf/meta/llama-3.3-70b-instruct-fp8-fast",
-            "@cf/meta/llama-3-8b-instruct",
-            "@cf/meta/llama-3-8b-instruct-awq",
-            "@hf/meta-llama/meta-llama-3-8b-instruct",
-            "@cf/meta/llama-2-7b-chat-fp16",
-            "@cf/meta/llama-2-7b-chat-int8",
-            "@cf/meta-llama/llama-2-7b-chat-hf-lora",
-            "@hf/thebloke/llama-2-13b-chat-awq",
-            "@cf/tinyllama/tinyllama-1.1b-chat-v1.0",
-            "@cf/baai/bge-small-en-v1.5",
-            "@cf/baai/bge-base-en-v1.5",
-            "@cf/baai/bge-large-en-v1.5",
-            "@cf/baai/bge-m3",
-            "@cf/openai/whisper",
-            "@cf/openai/whisper-tiny-en",
+            (Grade::Exact, 29),
+            (Grade::Quantised, 2),
+            (Grade::Twin, 42),
+            (Grade::Stub, 41)
         ]
     );
 }
 
-// The figures below are copied from the Workers AI catalogue and price list, November 2026.
-
 #[test]
-fn text_generation_cards_hold_the_published_figures() {
+fn every_chat_name_without_images_has_the_small_twin() {
     let catalog = builtin();
-
-    let small = card(&catalog, "@cf/meta/llama-3.2-1b-instruct");
-    assert_eq!(small.task, TaskKind::TextGeneration);
-    assert_eq!(
-        (small.schema_class.as_str(), small.output_class.as_str()),
-        ("tg-g2", "legacy")
-    );
-    assert_eq!(
-        (small.context_window, small.default_max_tokens),
-        (Some(60_000), Some(256))
-    );
-    assert_eq!(
-        (small.price, small.neurons),
-        (Some(tokens(0.027, 0.201)), Some(tokens(2457.0, 18_252.0)))
-    );
-    assert_eq!((small.flags, small.deprecated_on), (Flags::default(), None));
-
-    let withdrawn = card(&catalog, "@cf/meta/llama-3.1-8b-instruct");
-    assert_eq!(withdrawn.context_window, Some(7968));
-    assert_eq!(
-        (withdrawn.price, withdrawn.neurons),
-        (Some(tokens(0.282, 0.827)), Some(tokens(25_608.0, 75_147.0)))
-    );
-    assert_eq!(
-        withdrawn.flags,
-        Flags {
-            function_calling: true,
-            json_mode: true,
-            ..Flags::default()
-        }
-    );
-    assert_eq!(withdrawn.deprecated_on.as_deref(), Some("2026-05-30"));
-
-    let fast = card(&catalog, "@cf/meta/llama-3.1-8b-instruct-fast");
-    assert_eq!(
-        (fast.context_window, fast.price, fast.neurons),
-        (Some(128_000), None, None)
-    );
-    assert_eq!(
-        fast.flags,
-        Flags {
-            json_mode: true,
-            ..Flags::default()
-        }
-    );
-
-    let large = card(&catalog, "@cf/meta/llama-3.3-70b-instruct-fp8-fast");
-    assert_eq!(
-        (large.schema_class.as_str(), large.context_window),
-        ("tg-g2-async", Some(24_000))
-    );
-    assert_eq!(
-        (large.price, large.neurons),
-        (
-            Some(tokens(0.293, 2.253)),
-            Some(tokens(26_668.0, 204_805.0))
-        )
-    );
-    let flags = Flags {
-        lora: true,
-        function_calling: true,
-        json_mode: true,
-        async_queue: true,
-        ..Flags::default()
-    };
-    assert_eq!(large.flags, flags);
-    assert_eq!(large.deprecated_on, None);
-
-    let lora = card(&catalog, "@cf/meta-llama/llama-2-7b-chat-hf-lora");
-    assert_eq!((lora.context_window, lora.price), (Some(8192), None));
-    assert_eq!(
-        lora.flags,
-        Flags {
-            lora: true,
-            beta: true,
-            ..Flags::default()
-        }
-    );
-
-    let tiny = card(&catalog, "@cf/tinyllama/tinyllama-1.1b-chat-v1.0");
-    assert_eq!(
-        (tiny.context_window, tiny.deprecated_on.as_deref()),
-        (Some(2048), Some("2025-10-01"))
-    );
-}
-
-#[test]
-fn embedding_cards_hold_the_published_figures() {
-    let catalog = builtin();
-    for (name, class, window, dimensions, price, neurons) in [
-        (
-            "@cf/baai/bge-small-en-v1.5",
-            "emb-bge",
-            512,
-            384,
-            0.02,
-            1841.0,
-        ),
-        (
-            "@cf/baai/bge-base-en-v1.5",
-            "emb-bge",
-            512,
-            768,
-            0.067,
-            6058.0,
-        ),
-        (
-            "@cf/baai/bge-large-en-v1.5",
-            "emb-bge",
-            512,
-            1024,
-            0.204,
-            18_582.0,
-        ),
-        ("@cf/baai/bge-m3", "emb-bge-m3", 60_000, 1024, 0.012, 1075.0),
-    ] {
-        let card = card(&catalog, name);
-        assert_eq!(card.task, TaskKind::TextEmbeddings, "{name}");
-        assert_eq!(
-            (card.schema_class.as_str(), card.output_class.as_str()),
-            (class, "embedding"),
-            "{name}"
-        );
-        assert_eq!(
-            (card.context_window, card.output_dimensions),
-            (Some(window), Some(dimensions)),
-            "{name}"
-        );
-        assert_eq!(
-            (card.price, card.neurons),
-            (Some(input_tokens(price)), Some(input_tokens(neurons))),
-            "{name}"
-        );
-        assert_eq!(
-            card.flags,
-            Flags {
-                async_queue: true,
-                ..Flags::default()
+    for card in catalog.cards() {
+        let chat = card.task == TaskKind::TextGeneration
+            && !card.flags.vision
+            && !NO_CHAT.contains(&card.schema_class.as_str());
+        let twins: Vec<_> = sets(&catalog, card, Grade::Twin)
+            .iter()
+            .map(|set| set.name.as_str())
+            .collect();
+        let want: &[&str] = match card.task {
+            TaskKind::TextGeneration if chat => &["smollm2-135m-instruct"],
+            TaskKind::TextEmbeddings => &["all-minilm-l6-v2"],
+            TaskKind::SpeechRecognition => match card.name.as_str() {
+                "@cf/openai/whisper" | "@cf/openai/whisper-large-v3-turbo" => &["whisper-base"],
+                _ => &[],
             },
-            "{name}"
-        );
-        assert_eq!(card.default_max_tokens, None, "{name}");
-    }
-}
-
-#[test]
-fn speech_cards_hold_the_published_figures() {
-    let catalog = builtin();
-
-    let whisper = card(&catalog, "@cf/openai/whisper");
-    assert_eq!(whisper.task, TaskKind::SpeechRecognition);
-    assert_eq!(
-        (whisper.schema_class.as_str(), whisper.output_class.as_str()),
-        ("asr-whisper", "asr")
-    );
-    assert_eq!(whisper.price, Some(Rate::AudioMinute(0.0005)));
-    assert_eq!(whisper.neurons, Some(Rate::AudioMinute(41.14)));
-    assert_eq!(
-        (whisper.context_window, whisper.flags),
-        (None, Flags::default())
-    );
-
-    let tiny = card(&catalog, "@cf/openai/whisper-tiny-en");
-    assert_eq!((tiny.price, tiny.neurons), (None, None));
-    assert_eq!(
-        tiny.flags,
-        Flags {
-            beta: true,
-            ..Flags::default()
-        }
-    );
-}
-
-#[test]
-fn only_the_published_checkpoint_of_whisper_tiny_en_is_exact() {
-    let catalog = builtin();
-    for card in catalog.cards() {
-        let grades: Vec<_> = card.variants.iter().map(|variant| variant.grade).collect();
-        let want = if card.name == "@cf/openai/whisper-tiny-en" {
-            Grade::Exact
-        } else {
-            Grade::Twin
+            _ => &[],
         };
-        assert_eq!(grades, [want], "{}", card.name);
+        assert_eq!(twins, want, "{}", card.name);
     }
 }
 
 #[test]
-fn every_variant_names_weights_that_are_listed() {
+fn weights_that_run_for_a_task_are_of_its_kind() {
     let catalog = builtin();
     for card in catalog.cards() {
+        let architecture = match card.task {
+            TaskKind::TextGeneration => "llama",
+            TaskKind::TextEmbeddings => "bert",
+            TaskKind::SpeechRecognition => "whisper",
+            _ => "",
+        };
         for variant in &card.variants {
-            assert!(
-                catalog.weights(&variant.weights).is_some(),
+            let set = catalog.weights(&variant.weights).unwrap();
+            assert_eq!(
+                set.architecture, architecture,
                 "{}: {}",
-                card.name,
-                variant.weights
+                card.name, set.name
             );
         }
     }
+}
+
+#[test]
+fn every_set_serves_a_name_and_fewer_bits_are_smaller() {
+    let catalog = builtin();
+    for set in catalog.weight_sets() {
+        let uses = |card: &ModelCard| {
+            card.variants
+                .iter()
+                .any(|variant| variant.weights == set.name)
+        };
+        assert!(catalog.cards().any(uses), "{} serves nothing", set.name);
+    }
+    for card in catalog.cards() {
+        let mut same = sets(&catalog, card, Grade::Exact);
+        same.extend(sets(&catalog, card, Grade::Quantised));
+        let hub: Vec<_> = same
+            .iter()
+            .filter(|set| matches!(set.source, Source::Hub { .. }))
+            .map(|set| set.disk_bytes)
+            .collect();
+        assert!(
+            hub.is_sorted_by(|before, after| before > after),
+            "{}: {hub:?}",
+            card.name
+        );
+    }
+}
+
+#[test]
+fn sets_of_the_hub_say_that_nobody_checked_them_and_which_are_gated() {
+    let mut gated = 0;
+    for set in builtin().weight_sets() {
+        let Source::Hub {
+            repository,
+            revision,
+            gated: is_gated,
+            unchecked,
+        } = &set.source
+        else {
+            continue;
+        };
+        assert_eq!(
+            (revision.as_str(), unchecked),
+            ("main", &true),
+            "{}",
+            set.name
+        );
+        assert_eq!(
+            *is_gated,
+            repository.starts_with("meta-llama/"),
+            "{}",
+            set.name
+        );
+        assert_eq!(set.download_bytes, set.disk_bytes, "{}", set.name);
+        gated += usize::from(*is_gated);
+        let endings = set
+            .files
+            .iter()
+            .map(|file| Path::new(&file.path).extension());
+        let endings: Vec<_> = endings
+            .flatten()
+            .filter_map(|ending| ending.to_str())
+            .collect();
+        let counted = |ending| endings.iter().filter(|other| **other == ending).count();
+        let (ggufs, tensors) = (counted("gguf"), counted("safetensors"));
+        assert!(
+            (ggufs == 1) != (tensors > 0),
+            "{}: {:?}",
+            set.name,
+            set.files
+        );
+    }
+    assert_eq!(gated, 10);
+}
+
+#[test]
+fn shards_stand_for_an_index_and_numbered_files() {
+    let catalog = builtin();
+    let set = catalog.weights("llama-3.3-70b-instruct").unwrap();
+    let paths: Vec<_> = set.files.iter().map(|file| file.path.as_str()).collect();
+    assert_eq!(paths.len(), 35);
+    assert_eq!(paths[..2], ["config.json", "generation_config.json"]);
+    assert_eq!(
+        paths[4..6],
+        [
+            "model.safetensors.index.json",
+            "model-00001-of-00030.safetensors"
+        ]
+    );
+    assert_eq!(paths[34], "model-00030-of-00030.safetensors");
+    let origin = Origin::Hub {
+        path: paths[34].to_owned(),
+    };
+    assert_eq!(
+        (&set.files[34].origin, &set.files[34].sha256),
+        (&origin, &None)
+    );
 }
 
 #[test]
@@ -276,10 +189,11 @@ fn price_and_neurons_agree() {
     let dollars = |neurons: f64| neurons * 0.011 / 1000.0;
     for card in builtin().cards() {
         let (
-            Some(Rate::Tokens { input, output }),
+            Some(Rate::Tokens { input, output, .. }),
             Some(Rate::Tokens {
                 input: inward,
                 output: outward,
+                ..
             }),
         ) = (card.price, card.neurons)
         else {
@@ -305,7 +219,8 @@ fn the_smaller_window_holds() {
     let catalog = builtin();
     let window = |name: &str| {
         let card = catalog.card(name).unwrap();
-        card.effective_window(catalog.weights(&card.variants[0].weights).unwrap())
+        let twin = card.variants.last().expect("it has a twin");
+        card.effective_window(catalog.weights(&twin.weights).unwrap())
     };
     assert_eq!(
         window("@cf/meta/llama-3.2-1b-instruct"),

@@ -1,44 +1,76 @@
 //! A `[model."..."]` with what its group adds, judged into a [`ModelCard`].
 
+use std::ops::Range;
+
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::words::{Flag, Task, WeightGrade, class, day, flags};
-use crate::card::{ModelCard, Rate, TaskKind, Variant};
+use super::rate::WrittenRate;
+use super::variants::{WrittenVariant, judge_variants};
+use super::words::{Flag, class, day, flags, task, uuid};
+use crate::card::{ModelCard, ReasoningEffort};
 use crate::place::{CatalogError, Place};
-use crate::weights::WeightSet;
+use crate::rate::Rate;
+use crate::task::TaskKind;
 
 /// The keys of a `[model."..."]`, and of a `[group."..."]`, which has no `group` of its own.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Entry {
     pub(super) group: Option<Spanned<String>>,
-    task: Option<Spanned<Task>>,
+    id: Option<Spanned<String>>,
+    task: Option<Spanned<String>>,
     schema: Option<Spanned<String>>,
     output: Option<Spanned<String>>,
     context_window: Option<Spanned<u32>>,
     max_tokens: Option<Spanned<u32>>,
+    max_max_tokens: Option<Spanned<u32>>,
     output_dimensions: Option<Spanned<u32>>,
-    flags: Option<Vec<Spanned<Flag>>>,
+    flags: Option<Spanned<Vec<Spanned<Flag>>>>,
+    reasoning_effort: Option<Spanned<WrittenEffort>>,
     price: Option<Spanned<WrittenRate>>,
     neurons: Option<Spanned<WrittenRate>>,
     deprecated_on: Option<Spanned<String>>,
-    variants: Option<Vec<Spanned<WrittenVariant>>>,
+    pub(super) answered_by: Option<Spanned<String>>,
+    pub(super) variants: Option<Spanned<Vec<Spanned<WrittenVariant>>>>,
+    twins: Option<Spanned<Vec<Spanned<String>>>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WrittenRate {
-    input: Option<Spanned<f64>>,
-    output: Option<Spanned<f64>>,
-    minute: Option<Spanned<f64>>,
+struct WrittenEffort {
+    supported: Spanned<Vec<Spanned<String>>>,
+    default: Spanned<String>,
+    #[serde(default)]
+    mandatory: bool,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WrittenVariant {
-    weights: Spanned<String>,
-    grade: Spanned<WeightGrade>,
+impl Entry {
+    /// Where the first key stands that is not `variants`.
+    pub(super) fn beside_variants(&self) -> Option<Range<usize>> {
+        fn span<T>(value: Option<&Spanned<T>>) -> Option<Range<usize>> {
+            value.map(Spanned::span)
+        }
+        let spans = [
+            span(self.group.as_ref()),
+            span(self.id.as_ref()),
+            span(self.task.as_ref()),
+            span(self.schema.as_ref()),
+            span(self.output.as_ref()),
+            span(self.context_window.as_ref()),
+            span(self.max_tokens.as_ref()),
+            span(self.max_max_tokens.as_ref()),
+            span(self.output_dimensions.as_ref()),
+            span(self.flags.as_ref()),
+            span(self.reasoning_effort.as_ref()),
+            span(self.price.as_ref()),
+            span(self.neurons.as_ref()),
+            span(self.deprecated_on.as_ref()),
+            span(self.answered_by.as_ref()),
+            span(self.twins.as_ref()),
+        ];
+        spans.into_iter().flatten().min_by_key(|span| span.start)
+    }
 }
 
 /// A model's name with its own keys and those of its group.
@@ -50,8 +82,8 @@ pub(super) struct Written<'a> {
 }
 
 impl<'a> Written<'a> {
-    /// The card, if every value is possible; `sets` are those that variants may name.
-    pub(super) fn judge(&self, sets: &[WeightSet]) -> Result<ModelCard, CatalogError> {
+    /// The card, if every value is possible; `sets` are the names of those that variants may name.
+    pub(super) fn judge(&self, sets: &[&str]) -> Result<ModelCard, CatalogError> {
         let place = self.place;
         if !is_model_name(self.name.get_ref()) {
             return Err(place.wrong(
@@ -59,34 +91,50 @@ impl<'a> Written<'a> {
                 "a model's name must be @cf/author/name or @hf/author/name",
             ));
         }
-        let task = TaskKind::from(*self.needed("task", |entry| entry.task.as_ref())?.get_ref());
+        let task = task(place, self.needed("task", |entry| entry.task.as_ref())?)?;
         let context_window = self.value(|entry| entry.context_window.as_ref());
         let context_window = context_window
             .map(|window| positive(place, window))
             .transpose()?;
-        let rate = |rate: Option<&Spanned<WrittenRate>>| {
-            rate.map(|rate| judge_rate(place, rate, task)).transpose()
+        let max_max_tokens =
+            self.tokens(task, context_window, |entry| entry.max_max_tokens.as_ref())?;
+        let rate = |rate: Option<&Spanned<WrittenRate>>| -> Result<Option<Rate>, CatalogError> {
+            rate.map(|rate| WrittenRate::judge(rate, place, task))
+                .transpose()
         };
+        let id = self.own.id.as_ref().map(|id| uuid(place, id));
         let day = |text: Option<&Spanned<String>>| text.map(|text| day(place, text)).transpose();
+        let effort = self.value(|entry| entry.reasoning_effort.as_ref());
         Ok(ModelCard {
             name: self.name.get_ref().clone(),
+            id: id.transpose()?,
             task,
             schema_class: class(place, self.needed("schema", |entry| entry.schema.as_ref())?)?,
             output_class: class(place, self.needed("output", |entry| entry.output.as_ref())?)?,
             context_window,
-            default_max_tokens: self.max_tokens(task, context_window)?,
+            default_max_tokens: self.tokens(task, max_max_tokens.or(context_window), |entry| {
+                entry.max_tokens.as_ref()
+            })?,
+            max_max_tokens,
             output_dimensions: self.output_dimensions(task)?,
             flags: flags(
                 place,
                 self.value(|entry| entry.flags.as_ref())
-                    .map_or(&[], Vec::as_slice),
+                    .map_or(&[], |flags| flags.get_ref().as_slice()),
             )?,
+            reasoning_effort: effort
+                .map(|effort| effort.get_ref().judge(place))
+                .transpose()?,
             price: rate(self.value(|entry| entry.price.as_ref()))?,
             neurons: rate(self.value(|entry| entry.neurons.as_ref()))?,
             deprecated_on: day(self.value(|entry| entry.deprecated_on.as_ref()))?,
+            answered_by: self
+                .value(|entry| entry.answered_by.as_ref())
+                .map(|name| name.get_ref().clone()),
             variants: judge_variants(
                 place,
-                self.needed("variants", |entry| entry.variants.as_ref())?,
+                self.value(|entry| entry.variants.as_ref()),
+                self.value(|entry| entry.twins.as_ref()),
                 sets,
             )?,
         })
@@ -106,18 +154,24 @@ impl<'a> Written<'a> {
             .ok_or_else(|| self.place.missing(self.name.span(), key))
     }
 
-    fn max_tokens(&self, task: TaskKind, window: Option<u32>) -> Result<Option<u32>, CatalogError> {
-        let Some(written) = self.value(|entry| entry.max_tokens.as_ref()) else {
+    /// A number of tokens that a request can ask for, at most `limit`.
+    fn tokens(
+        &self,
+        task: TaskKind,
+        limit: Option<u32>,
+        of: impl Fn(&'a Entry) -> Option<&'a Spanned<u32>>,
+    ) -> Result<Option<u32>, CatalogError> {
+        let Some(written) = self.value(of) else {
             return Ok(None);
         };
-        if task != TaskKind::TextGeneration {
+        if !matches!(task, TaskKind::TextGeneration | TaskKind::ImageToText) {
             return Err(self.place.wrong(written.span(), not_for(task)));
         }
         let tokens = positive(self.place, written)?;
-        match window {
-            Some(window) if tokens > window => Err(self.place.wrong(
+        match limit {
+            Some(limit) if tokens > limit => Err(self.place.wrong(
                 written.span(),
-                format!("must be at most the context window, {window}"),
+                format!("must be at most {limit}, the context window or max_max_tokens"),
             )),
             _ => Ok(Some(tokens)),
         }
@@ -166,97 +220,19 @@ fn positive(place: Place<'_>, number: &Spanned<u32>) -> Result<u32, CatalogError
     }
 }
 
-/// A rate in the units of its task: tokens in and out, tokens in, or minutes.
-fn judge_rate(
-    place: Place<'_>,
-    rate: &Spanned<WrittenRate>,
-    task: TaskKind,
-) -> Result<Rate, CatalogError> {
-    let WrittenRate {
-        input,
-        output,
-        minute,
-    } = rate.get_ref();
-    for number in [input, output, minute].into_iter().flatten() {
-        if !(number.get_ref().is_finite() && *number.get_ref() >= 0.0) {
-            return Err(place.wrong(number.span(), "must be 0 or more"));
+impl WrittenEffort {
+    fn judge(&self, place: Place<'_>) -> Result<ReasoningEffort, CatalogError> {
+        let words = self.supported.get_ref().iter();
+        let supported: Vec<String> = words
+            .map(|word| class(place, word))
+            .collect::<Result<_, _>>()?;
+        if !supported.contains(self.default.get_ref()) {
+            return Err(place.wrong(self.default.span(), "must be one of `supported`"));
         }
+        Ok(ReasoningEffort {
+            supported,
+            default: self.default.get_ref().clone(),
+            mandatory: self.mandatory,
+        })
     }
-    let number = |number: &Spanned<f64>| *number.get_ref();
-    let (rate_read, wanted) = match task {
-        TaskKind::TextGeneration => (
-            match (input, output, minute) {
-                (Some(input), Some(output), None) => Some(Rate::Tokens {
-                    input: number(input),
-                    output: Some(number(output)),
-                }),
-                _ => None,
-            },
-            "{ input, output }",
-        ),
-        TaskKind::TextEmbeddings => (
-            match (input, output, minute) {
-                (Some(input), None, None) => Some(Rate::Tokens {
-                    input: number(input),
-                    output: None,
-                }),
-                _ => None,
-            },
-            "{ input }",
-        ),
-        TaskKind::SpeechRecognition => (
-            match (input, output, minute) {
-                (None, None, Some(minute)) => Some(Rate::AudioMinute(number(minute))),
-                _ => None,
-            },
-            "{ minute }",
-        ),
-    };
-    rate_read.ok_or_else(|| {
-        place.wrong(
-            rate.span(),
-            format!("{} is counted as {wanted}", task.name()),
-        )
-    })
-}
-
-fn judge_variants(
-    place: Place<'_>,
-    written: &[Spanned<WrittenVariant>],
-    sets: &[WeightSet],
-) -> Result<Vec<Variant>, CatalogError> {
-    let mut variants: Vec<Variant> = Vec::with_capacity(written.len());
-    for entry in written {
-        let WrittenVariant { weights, grade } = entry.get_ref();
-        let variant = Variant {
-            weights: weights.get_ref().clone(),
-            grade: (*grade.get_ref()).into(),
-        };
-        if !sets.iter().any(|set| set.name == variant.weights) {
-            return Err(place.wrong(
-                weights.span(),
-                format!("there are no weights {:?}", variant.weights),
-            ));
-        }
-        if variants
-            .iter()
-            .any(|earlier| earlier.weights == variant.weights)
-        {
-            return Err(place.wrong(weights.span(), "is listed twice"));
-        }
-        if let Some(worse) = variants
-            .last()
-            .filter(|earlier| earlier.grade > variant.grade)
-        {
-            return Err(place.wrong(
-                grade.span(),
-                format!(
-                    "comes after \"{}\"; the best grade comes first",
-                    worse.grade
-                ),
-            ));
-        }
-        variants.push(variant);
-    }
-    Ok(variants)
 }

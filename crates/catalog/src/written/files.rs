@@ -1,6 +1,11 @@
 //! The files of a set of weights: names, hashes, and which parts of which package they are made of.
 
-use serde::Deserialize;
+use std::fmt;
+use std::ops::Range;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 use super::words::class;
@@ -13,7 +18,13 @@ const SHA256_DIGITS: usize = 64;
 /// A part of a package: its index, and the path inside the wheel.
 type Member = (Spanned<usize>, Spanned<String>);
 
-/// One of `files`.
+/// One of `files`: its name alone, or its name with where it comes from.
+pub(super) enum Listed {
+    Name(String),
+    Whole(WrittenFile),
+}
+
+/// A file with all its keys.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WrittenFile {
@@ -21,6 +32,29 @@ pub(super) struct WrittenFile {
     sha256: Option<Spanned<String>>,
     members: Option<Spanned<Vec<Member>>>,
     converted: Option<Spanned<bool>>,
+}
+
+// By hand, because `untagged` would lose which key of the table is wrong.
+impl<'de> Deserialize<'de> for Listed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NameOrTable;
+        impl<'de> Visitor<'de> for NameOrTable {
+            type Value = Listed;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the name of a file, or a table")
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<Listed, E> {
+                Ok(Listed::Name(name.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<Listed, A::Error> {
+                WrittenFile::deserialize(MapAccessDeserializer::new(table)).map(Listed::Whole)
+            }
+        }
+        deserializer.deserialize_any(NameOrTable)
+    }
 }
 
 /// The `conversion` of a set: what makes the files that are `converted`.
@@ -34,7 +68,7 @@ pub(super) struct Conversion {
 /// The files of a set that comes from `source`.
 pub(super) fn judge_files(
     place: Place<'_>,
-    written: &Spanned<Vec<Spanned<WrittenFile>>>,
+    written: &Spanned<Vec<Spanned<Listed>>>,
     source: &Source,
     conversion: Option<&Conversion>,
 ) -> Result<Vec<WeightFile>, CatalogError> {
@@ -43,35 +77,50 @@ pub(super) fn judge_files(
     }
     let packages = match source {
         Source::Pypi { packages } => packages.len(),
-        Source::Local { .. } => 0,
+        Source::Hub { .. } | Source::Local { .. } => 0,
     };
     let converted = conversion
         .map(|conversion| conversion.judge(place, packages))
         .transpose()?;
     let mut files: Vec<WeightFile> = Vec::with_capacity(written.get_ref().len());
     for entry in written.get_ref() {
-        let file = entry.get_ref();
-        let path = file.path.get_ref();
+        let (path, span) = entry.get_ref().path(entry);
         if !is_inside(path) {
             return Err(place.wrong(
-                file.path.span(),
+                span,
                 "must be a relative path without \"..\", with \"/\" between folders",
             ));
         }
-        if files.iter().any(|earlier| earlier.path == *path) {
-            return Err(place.wrong(file.path.span(), "is listed twice"));
+        if files.iter().any(|earlier| earlier.path == path) {
+            return Err(place.wrong(span, "is listed twice"));
         }
         let origin = match source {
-            Source::Pypi { .. } => file.made(place, entry, packages, converted.as_ref())?,
-            Source::Local { .. } => file.in_place(place)?,
+            Source::Pypi { .. } => {
+                entry
+                    .get_ref()
+                    .made(place, entry.span(), packages, converted.as_ref())?
+            }
+            Source::Hub { .. } => {
+                entry
+                    .get_ref()
+                    .is_unmade(place, "the file of a repository is taken as it is")?;
+                Origin::Hub {
+                    path: path.to_owned(),
+                }
+            }
+            Source::Local { .. } => {
+                let why = "the file of a path is there already; nothing makes it";
+                entry.get_ref().is_unmade(place, why)?;
+                Origin::InPlace
+            }
         };
-        let sha256 = match &file.sha256 {
-            Some(hash) => Some(sha256(place, hash)?),
-            None if origin == Origin::InPlace => None,
-            None => return Err(place.missing(entry.span(), "sha256")),
+        let sha256 = match (entry.get_ref().sha256(), source) {
+            (Some(hash), _) => Some(sha256(place, hash)?),
+            (None, Source::Pypi { .. }) => return Err(place.missing(entry.span(), "sha256")),
+            (None, _) => None,
         };
         files.push(WeightFile {
-            path: path.clone(),
+            path: path.to_owned(),
             sha256,
             origin,
         });
@@ -82,22 +131,41 @@ pub(super) fn judge_files(
                 .iter()
                 .any(|file| matches!(file.origin, Origin::Converted { .. })) =>
         {
-            Err(place.wrong(conversion.by.span(), "no file is converted"))
+            Err(conversion.unused(place))
         }
         _ => Ok(files),
     }
 }
 
-impl WrittenFile {
+impl Listed {
+    /// The file's name, and where it is written.
+    fn path<'a>(&'a self, entry: &Spanned<Self>) -> (&'a str, Range<usize>) {
+        match self {
+            Self::Name(name) => (name, entry.span()),
+            Self::Whole(file) => (file.path.get_ref(), file.path.span()),
+        }
+    }
+
+    fn sha256(&self) -> Option<&Spanned<String>> {
+        match self {
+            Self::Name(_) => None,
+            Self::Whole(file) => file.sha256.as_ref(),
+        }
+    }
+
     /// The origin of a file that is made from packages.
     fn made(
         &self,
         place: Place<'_>,
-        entry: &Spanned<Self>,
+        entry: Range<usize>,
         packages: usize,
         converted: Option<&Origin>,
     ) -> Result<Origin, CatalogError> {
-        match (&self.members, &self.converted) {
+        let (members, word) = match self {
+            Self::Name(_) => (None, None),
+            Self::Whole(file) => (file.members.as_ref(), file.converted.as_ref()),
+        };
+        match (members, word) {
             (Some(members), None) => Ok(Origin::Members(judge_members(place, members, packages)?)),
             (None, Some(word)) if *word.get_ref() => converted
                 .cloned()
@@ -105,28 +173,29 @@ impl WrittenFile {
             (Some(_), Some(word)) => {
                 Err(place.wrong(word.span(), "a file has members or is converted, not both"))
             }
-            _ => Err(place.wrong(entry.span(), "members, or converted = true, must be given")),
+            _ => Err(place.wrong(entry, "members, or converted = true, must be given")),
         }
     }
 
-    /// The origin of a file in a folder of the user's own.
-    fn in_place(&self, place: Place<'_>) -> Result<Origin, CatalogError> {
-        let made = self
-            .members
-            .as_ref()
-            .map(Spanned::span)
-            .or(self.converted.as_ref().map(Spanned::span));
-        match made {
-            Some(span) => Err(place.wrong(
-                span,
-                "the file of a path is there already; nothing makes it",
-            )),
-            None => Ok(Origin::InPlace),
+    /// Refuses, with the reason `why`, what says how a file is made.
+    fn is_unmade(&self, place: Place<'_>, why: &str) -> Result<(), CatalogError> {
+        let Self::Whole(file) = self else {
+            return Ok(());
+        };
+        let members = file.members.as_ref().map(Spanned::span);
+        match members.or(file.converted.as_ref().map(Spanned::span)) {
+            Some(span) => Err(place.wrong(span, why)),
+            None => Ok(()),
         }
     }
 }
 
 impl Conversion {
+    /// A conversion that makes nothing.
+    pub(super) fn unused(&self, place: Place<'_>) -> CatalogError {
+        place.wrong(self.by.span(), "no file is converted")
+    }
+
     fn judge(&self, place: Place<'_>, packages: usize) -> Result<Origin, CatalogError> {
         if self.inputs.get_ref().is_empty() {
             return Err(place.wrong(self.inputs.span(), "must not be empty"));

@@ -4,28 +4,22 @@ use serde::Deserialize;
 use tasks::Grade;
 use toml::Spanned;
 
-use crate::card::{Flags, TaskKind};
+use crate::card::Flags;
 use crate::place::{CatalogError, Place};
+use crate::task::TaskKind;
 
-/// The catalogue's names of the tasks.
-#[derive(Clone, Copy, Deserialize)]
-pub(super) enum Task {
-    #[serde(rename = "Text Generation")]
-    TextGeneration,
-    #[serde(rename = "Text Embeddings")]
-    TextEmbeddings,
-    #[serde(rename = "Automatic Speech Recognition")]
-    SpeechRecognition,
-}
-
-impl From<Task> for TaskKind {
-    fn from(task: Task) -> Self {
-        match task {
-            Task::TextGeneration => Self::TextGeneration,
-            Task::TextEmbeddings => Self::TextEmbeddings,
-            Task::SpeechRecognition => Self::SpeechRecognition,
-        }
-    }
+/// The task of that name.
+pub(super) fn task(place: Place<'_>, name: &Spanned<String>) -> Result<TaskKind, CatalogError> {
+    let named = TaskKind::ALL
+        .into_iter()
+        .find(|task| task.name() == name.get_ref());
+    named.ok_or_else(|| {
+        let names = TaskKind::ALL.map(TaskKind::name).join(", ");
+        place.wrong(
+            name.span(),
+            format!("must be a task of the catalogue: {names}"),
+        )
+    })
 }
 
 /// Grades that weights can have; [`Grade::Stub`] is the grade of answers without weights.
@@ -58,6 +52,11 @@ pub(super) enum Flag {
     Reasoning,
     Vision,
     Beta,
+    Partner,
+    Realtime,
+    RequireWorkersPaid,
+    PrivateAccess,
+    LicenceAgreement,
 }
 
 /// A list of flags, none of them twice.
@@ -72,6 +71,11 @@ pub(super) fn flags(place: Place<'_>, list: &[Spanned<Flag>]) -> Result<Flags, C
             Flag::Reasoning => &mut flags.reasoning,
             Flag::Vision => &mut flags.vision,
             Flag::Beta => &mut flags.beta,
+            Flag::Partner => &mut flags.partner,
+            Flag::Realtime => &mut flags.realtime,
+            Flag::RequireWorkersPaid => &mut flags.require_workers_paid,
+            Flag::PrivateAccess => &mut flags.private_access,
+            Flag::LicenceAgreement => &mut flags.licence_agreement,
         };
         if std::mem::replace(slot, true) {
             return Err(place.wrong(flag.span(), "is listed twice"));
@@ -101,6 +105,20 @@ pub(super) fn day(place: Place<'_>, text: &Spanned<String>) -> Result<String, Ca
         return Err(place.wrong(
             text.span(),
             "must be a day of the calendar, such as \"2026-05-30\"",
+        ));
+    }
+    Ok(text.get_ref().clone())
+}
+
+/// A UUID as the catalogue writes it: 8, 4, 4, 4 and 12 lower-case hex digits.
+pub(super) fn uuid(place: Place<'_>, text: &Spanned<String>) -> Result<String, CatalogError> {
+    let digit = |c: char| matches!(c, '0'..='9' | 'a'..='f');
+    let groups: Vec<&str> = text.get_ref().split('-').collect();
+    let lengths: Vec<usize> = groups.iter().map(|group| group.len()).collect();
+    if lengths != [8, 4, 4, 4, 12] || !groups.iter().all(|group| group.chars().all(digit)) {
+        return Err(place.wrong(
+            text.span(),
+            "must be a UUID in lower case, such as \"906a57fd-b018-4d6c-a43e-a296d4cc5839\"",
         ));
     }
     Ok(text.get_ref().clone())
