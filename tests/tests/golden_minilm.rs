@@ -1,4 +1,5 @@
 //! all-MiniLM-L6-v2, real weights: vectors against transformers in float32.
+#![allow(clippy::unwrap_used)] // helpers of tests panic as tests do
 
 use engine::model::{BatchCompanion, BatchModel};
 use models::device::Device;

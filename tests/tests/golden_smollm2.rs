@@ -1,5 +1,6 @@
 //! SmolLM2-135M-Instruct, real weights: tokens, template and logits against transformers in float32
 //! with the same weights dequantised.
+#![allow(clippy::unwrap_used)] // helpers of tests panic as tests do
 
 use engine::model::{BLOCK_TOKENS, SequenceId, Span, Step, StepModel};
 use models::Files;
