@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::quantized::{GgmlDType, ggml_file::qtensor_from_ggml};
 use candle_core::{Device, Tensor};
+use kernels::Format;
 use memmap2::Mmap;
 
 use crate::load::{Files, LoadError};
@@ -178,9 +179,45 @@ impl Gguf {
             .sum()
     }
 
+    /// The blocks of a quantised matrix `[out, in]` as they lie in the file; `None` for floats and
+    /// for formats that the kernels do not read. Absent or of another shape: [`LoadError::Corrupt`].
+    pub(crate) fn blocks(
+        &self,
+        name: &str,
+        shape: &[usize],
+    ) -> Result<Option<(Format, &[u8])>, LoadError> {
+        let place = self.place(name, shape)?;
+        let format = match place.dtype {
+            GgmlDType::Q4_0 => Format::Q4_0,
+            GgmlDType::Q4_1 => Format::Q4_1,
+            GgmlDType::Q5_0 => Format::Q5_0,
+            GgmlDType::Q5_1 => Format::Q5_1,
+            GgmlDType::Q8_0 => Format::Q8_0,
+            GgmlDType::Q2K => Format::Q2_K,
+            GgmlDType::Q3K => Format::Q3_K,
+            GgmlDType::Q4K => Format::Q4_K,
+            GgmlDType::Q5K => Format::Q5_K,
+            GgmlDType::Q6K => Format::Q6_K,
+            _ => return Ok(None),
+        };
+        Ok(Some((format, &self.map[place.bytes.clone()])))
+    }
+
     /// Reads a tensor of an exact shape (outermost dimension first) and dequantises it to float32
     /// on the CPU. Absent or of another shape: [`LoadError::Corrupt`].
     pub(crate) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, LoadError> {
+        let place = self.place(name, shape)?;
+        qtensor_from_ggml(
+            place.dtype,
+            &self.map[place.bytes.clone()],
+            place.shape.clone(),
+            &Device::Cpu,
+        )
+        .and_then(|tensor| tensor.dequantize(&Device::Cpu))
+        .map_err(|error| LoadError::device(&error))
+    }
+
+    fn place(&self, name: &str, shape: &[usize]) -> Result<&Place, LoadError> {
         let place = self.tensors.get(name).ok_or_else(|| {
             LoadError::corrupt(&self.path, format!("there is no tensor {name:?}"))
         })?;
@@ -193,14 +230,7 @@ impl Gguf {
                 ),
             ));
         }
-        qtensor_from_ggml(
-            place.dtype,
-            &self.map[place.bytes.clone()],
-            place.shape.clone(),
-            &Device::Cpu,
-        )
-        .and_then(|tensor| tensor.dequantize(&Device::Cpu))
-        .map_err(|error| LoadError::device(&error))
+        Ok(place)
     }
 
     fn array(&self, key: &str, kinds: &[Kind]) -> Result<Option<(usize, Range<usize>)>, LoadError> {

@@ -15,21 +15,25 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::ops::rms_norm;
 use engine::model::{BLOCK_TOKENS, CacheShape, Prelude, Rows, SequenceId, Step, StepModel};
+use kernels::Precision;
 use tasks::Failure;
 
 pub use config::{DecoderConfig, Rope, Scaling};
 
 use crate::device::float_type;
-use crate::linear::Linear;
+use crate::linear::{Embedding, Linear};
 use crate::load::{Files, LoadError};
 use crate::text::{ChatCompanion, Text};
 use layer::{Layer, Plan, Tile};
 use rope::Rotation;
-use source::{EMBEDDING, FINAL_NORM, HEAD, Scope, Source};
+use source::{FINAL_NORM, HEAD, Scope, Source};
 
 /// Positions that the cache holds for all sequences together, unless one window is larger. Memory
 /// is taken only when they are used.
 const CACHE_TOKENS: usize = 16 * 1024;
+/// How finely packed weights round their inputs. With [`Precision::Fast`] SmolLM2's 20 largest logits
+/// are up to 0.66 from float32, with this 0.003, and one stream reads the same bytes either way.
+const PRECISION: Precision = Precision::Fine;
 /// Sequences that may be live at once.
 const SEQUENCES: usize = 64;
 
@@ -37,8 +41,7 @@ const SEQUENCES: usize = 64;
 #[derive(Debug)]
 pub struct Decoder {
     config: DecoderConfig,
-    /// `[vocabulary, hidden]`.
-    embedding: Tensor,
+    embedding: Embedding,
     layers: Vec<Layer>,
     norm: Tensor,
     head: Linear,
@@ -78,11 +81,12 @@ impl Decoder {
             layer: None,
             dtype,
             device,
+            precision: PRECISION,
         };
-        let embedding = outside.weight(EMBEDDING, &[config.vocabulary, config.hidden])?;
+        let embedding = outside.embedding(&config)?;
         let tied = config.tied_head.unwrap_or_else(|| !source.has(HEAD));
         let head = if tied {
-            Linear::new(embedding.clone(), None)
+            embedding.head(PRECISION)
         } else {
             outside.linear(HEAD, config.hidden, config.vocabulary, false)?
         };
@@ -128,8 +132,7 @@ impl Decoder {
                 .map(|span| Tile::cut(&span.rows, span.start, &self.device))
                 .collect::<candle_core::Result<_>>()?,
         };
-        let tokens = Tensor::new(step.tokens.as_slice(), &self.device)?;
-        let mut rows = self.embedding.index_select(&tokens, 0)?;
+        let mut rows = self.embedding.rows(&step.tokens, &self.device)?;
         for layer in &mut self.layers {
             rows = layer.forward(&rows, &plan)?;
         }

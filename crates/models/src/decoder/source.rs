@@ -1,11 +1,14 @@
 //! Where a decoder's tensors come from, and what they are called there.
 
+use std::sync::Arc;
+
 use candle_core::{DType, Device, Tensor};
+use kernels::{PackedLinear, Precision};
 
 use super::config::DecoderConfig;
 use crate::checkpoint::Checkpoint;
 use crate::gguf::Gguf;
-use crate::linear::Linear;
+use crate::linear::{Embedding, Linear, Packed, can_pack};
 use crate::load::{Files, LoadError};
 
 /// An opened checkpoint of a decoder.
@@ -145,6 +148,8 @@ pub(crate) struct Scope<'a> {
     pub(crate) layer: Option<usize>,
     pub(crate) dtype: DType,
     pub(crate) device: &'a Device,
+    /// How finely the inputs of packed weights are rounded.
+    pub(crate) precision: Precision,
 }
 
 impl Scope<'_> {
@@ -158,6 +163,15 @@ impl Scope<'_> {
         )
     }
 
+    /// The rows that token ids choose, packed where the file and the device allow it.
+    pub(crate) fn embedding(&self, config: &DecoderConfig) -> Result<Embedding, LoadError> {
+        let shape = [config.vocabulary, config.hidden];
+        match self.packed(EMBEDDING, shape, None)? {
+            Some(weights) => Ok(Embedding::Packed(weights)),
+            None => self.weight(EMBEDDING, &shape).map(Embedding::Dense),
+        }
+    }
+
     /// A projection of `[rows, inner]` to `[rows, outer]`.
     pub(crate) fn linear(
         &self,
@@ -166,13 +180,11 @@ impl Scope<'_> {
         outer: usize,
         bias: bool,
     ) -> Result<Linear, LoadError> {
-        let weight = self.weight(name, &[outer, inner])?;
-        let bias = if bias {
-            Some(self.bias(name, outer)?)
-        } else {
-            None
-        };
-        Ok(Linear::new(weight, bias))
+        let bias = bias.then(|| self.bias(name, outer)).transpose()?;
+        if let Some(weights) = self.packed(name, [outer, inner], None)? {
+            return Ok(Linear::packed(self.fine(weights), bias));
+        }
+        Ok(Linear::new(self.weight(name, &[outer, inner])?, bias))
     }
 
     /// A projection to queries or keys. llama.cpp stores its rows so that the pairs that rotate
@@ -184,20 +196,60 @@ impl Scope<'_> {
         config: &DecoderConfig,
     ) -> Result<Linear, LoadError> {
         let outer = heads * config.head_size;
-        let mut weight = self.weight(name, &[outer, config.hidden])?;
-        let mut bias = if config.attention_bias {
-            Some(self.bias(name, outer)?)
-        } else {
-            None
+        let in_pairs = matches!(self.source, Source::Gguf(_));
+        let apart = |tensor: Tensor| {
+            if in_pairs {
+                halves(&tensor, heads).map_err(|error| LoadError::device(&error))
+            } else {
+                Ok(tensor)
+            }
         };
-        if matches!(self.source, Source::Gguf(_)) {
-            weight = halves(&weight, heads).map_err(|error| LoadError::device(&error))?;
-            bias = bias
-                .map(|bias| halves(&bias, heads))
-                .transpose()
-                .map_err(|error| LoadError::device(&error))?;
+        let bias = config.attention_bias.then(|| self.bias(name, outer));
+        let bias = bias.transpose()?.map(apart).transpose()?;
+        let head_size = in_pairs.then_some(config.head_size);
+        if let Some(weights) = self.packed(name, [outer, config.hidden], head_size)? {
+            return Ok(Linear::packed(self.fine(weights), bias));
         }
+        let weight = apart(self.weight(name, &[outer, config.hidden])?)?;
         Ok(Linear::new(weight, bias))
+    }
+
+    /// A matrix `[out, in]` in the bits of a GGUF file, where file and device allow it. With a head
+    /// size, its rows are put half a head apart, as [`halves`] does.
+    fn packed(
+        &self,
+        name: Name,
+        [outer, inner]: [usize; 2],
+        head_size: Option<usize>,
+    ) -> Result<Option<Arc<PackedLinear>>, LoadError> {
+        let Source::Gguf(gguf) = self.source else {
+            return Ok(None);
+        };
+        if !can_pack(self.device, self.dtype) {
+            return Ok(None);
+        }
+        let name = self.source.full(name, self.layer, "weight");
+        let Some((format, bytes)) = gguf.blocks(&name, &[outer, inner])? else {
+            return Ok(None);
+        };
+        let apart;
+        let bytes = match head_size {
+            Some(head_size) => {
+                apart = rows_apart(bytes, bytes.len() / outer, head_size);
+                &apart
+            }
+            None => bytes,
+        };
+        PackedLinear::pack(format, bytes, outer, inner)
+            .map(|weights| Some(Arc::new(weights)))
+            .map_err(|error| LoadError::corrupt(gguf.file(), format!("tensor {name:?}: {error}")))
+    }
+
+    fn fine(&self, weights: Arc<PackedLinear>) -> Packed {
+        Packed {
+            weights,
+            precision: self.precision,
+        }
     }
 
     fn bias(&self, name: Name, outer: usize) -> Result<Tensor, LoadError> {
@@ -208,6 +260,18 @@ impl Scope<'_> {
             self.device,
         )
     }
+}
+
+/// As [`halves`], for rows of so many bytes.
+fn rows_apart(rows: &[u8], row_bytes: usize, head_size: usize) -> Vec<u8> {
+    let mut apart = Vec::with_capacity(rows.len());
+    for head in rows.chunks(row_bytes * head_size) {
+        for odd in 0..2 {
+            let rows = head.chunks(row_bytes).skip(odd).step_by(2);
+            rows.for_each(|row| apart.extend_from_slice(row));
+        }
+    }
+    apart
 }
 
 /// `[heads * head_size, ...]`: rows 0, 1, 2, 3, ... of each head to 0, 2, 4, ..., 1, 3, 5, ...
