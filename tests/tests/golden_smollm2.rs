@@ -1,5 +1,6 @@
 //! SmolLM2-135M-Instruct, real weights: tokens, template and logits against transformers in float32
 //! with the same weights dequantised.
+#![allow(clippy::unwrap_used)] // helpers of tests panic as tests do
 
 use engine::model::{BLOCK_TOKENS, SequenceId, Span, Step, StepModel};
 use models::Files;
@@ -22,7 +23,12 @@ fn golden(name: &str) -> Value {
 }
 
 fn ids(value: &Value) -> Vec<u32> {
-    value.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect()
+    value
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|id| id.as_u64().unwrap() as u32)
+        .collect()
 }
 
 fn files() -> Files {
@@ -41,15 +47,33 @@ fn prompt(case: &Value) -> Prompt {
     match case["messages"].as_array() {
         None => Prompt::Raw(text(&case["prompt"])),
         Some(turns) => Prompt::Messages(
-            turns.iter().map(|turn| Message { role: text(&turn["role"]), content: text(&turn["content"]) }).collect(),
+            turns
+                .iter()
+                .map(|turn| Message {
+                    role: text(&turn["role"]),
+                    content: text(&turn["content"]),
+                })
+                .collect(),
         ),
     }
 }
 
 fn logits(model: &mut Decoder, tokens: &[u32], start: usize) -> Vec<f32> {
     let blocks = (0..(start + tokens.len()).div_ceil(BLOCK_TOKENS) as u32).collect();
-    let span = Span { sequence: SequenceId(1), rows: 0..tokens.len(), start, blocks, wants_logits: true };
-    model.step(&Step { tokens: tokens.to_vec(), spans: vec![span] }).unwrap().logits
+    let span = Span {
+        sequence: SequenceId(1),
+        rows: 0..tokens.len(),
+        start,
+        blocks,
+        wants_logits: true,
+    };
+    model
+        .step(&Step {
+            tokens: tokens.to_vec(),
+            spans: vec![span],
+        })
+        .unwrap()
+        .logits
 }
 
 #[test]
@@ -59,12 +83,22 @@ fn golden_tokens_and_prompts_with_and_without_the_files_beside_the_gguf() {
         let (companion, _) = decoder::load(&files, &Device::Cpu).unwrap();
         for line in golden("tokens.json").as_array().unwrap() {
             let text = line["text"].as_str().unwrap();
-            assert_eq!(companion.text().tokens(text, false), Ok(ids(&line["ids"])), "{text:?}");
+            assert_eq!(
+                companion.text().tokens(text, false),
+                Ok(ids(&line["ids"])),
+                "{text:?}"
+            );
         }
         for case in golden("reference.json")["cases"].as_array().unwrap() {
-            assert_eq!(companion.tokens(&prompt(case)), Ok(ids(&case["prompt_ids"])));
+            assert_eq!(
+                companion.tokens(&prompt(case)),
+                Ok(ids(&case["prompt_ids"]))
+            );
             if let Prompt::Messages(messages) = prompt(case) {
-                assert_eq!(companion.text().render(&messages).as_deref(), Ok(case["prompt"].as_str().unwrap()));
+                assert_eq!(
+                    companion.text().render(&messages).as_deref(),
+                    Ok(case["prompt"].as_str().unwrap())
+                );
             }
         }
     }
@@ -78,10 +112,19 @@ fn golden_logits_of_real_weights() {
         let (prompt, path) = (ids(&case["prompt_ids"]), ids(&case["greedy_ids"]));
         let mut row = logits(&mut model, &prompt, 0);
         compare_top(&row, case["top20"].as_array().unwrap());
-        for (index, (&next, margin)) in path.iter().zip(case["greedy_margins"].as_array().unwrap()).enumerate() {
+        for (index, (&next, margin)) in path
+            .iter()
+            .zip(case["greedy_margins"].as_array().unwrap())
+            .enumerate()
+        {
             if margin.as_f64().unwrap() >= MARGIN_MIN {
                 clear += 1;
-                let best = row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).unwrap().0;
+                let best = row
+                    .iter()
+                    .enumerate()
+                    .max_by(|a, b| a.1.total_cmp(b.1))
+                    .unwrap()
+                    .0;
                 assert_eq!(best as u32, next, "step {index} of {}", case["prompt"]);
             }
             row = logits(&mut model, &[next], prompt.len() + index);
@@ -93,9 +136,13 @@ fn golden_logits_of_real_weights() {
 fn compare_top(row: &[f32], top: &[Value]) {
     let ours = |entry: &Value| f64::from(row[entry["id"].as_u64().unwrap() as usize]);
     let theirs = |entry: &Value| entry["logit"].as_f64().unwrap();
-    let relative = |entry: &Value| (ours(entry) - ours(&top[0])) - (theirs(entry) - theirs(&top[0]));
+    let relative =
+        |entry: &Value| (ours(entry) - ours(&top[0])) - (theirs(entry) - theirs(&top[0]));
     let differences: Vec<f64> = top.iter().map(|entry| relative(entry).abs()).collect();
     let most = differences.iter().copied().fold(0.0, f64::max);
     let mean = differences.iter().sum::<f64>() / differences.len() as f64;
-    assert!(most <= LOGIT_MAX && mean <= LOGIT_MEAN, "{most} at most, {mean} in the mean");
+    assert!(
+        most <= LOGIT_MAX && mean <= LOGIT_MEAN,
+        "{most} at most, {mean} in the mean"
+    );
 }

@@ -1,6 +1,7 @@
 //! Real Whisper checkpoints on real recordings, against faster-whisper's transcripts
 //! (tests/golden/whisper/transcripts.json says how they were made).
 #![allow(clippy::unwrap_used)] // a test that cannot run has failed
+#![allow(clippy::print_stdout)] // error rates are told beside the verdict
 
 use engine::Sampler;
 use engine::model::{Admission, SequenceId, Span, Step, StepCompanion, StepModel};

@@ -55,19 +55,34 @@ pub(crate) struct Serve {
     #[arg(long, env = "HEARTH_LISTEN", value_name = "ADDRESS")]
     pub(crate) listen: Option<SocketAddr>,
     /// The one token that is accepted [default: any token is]
-    #[arg(long, env = "HEARTH_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    #[arg(
+        long,
+        env = "HEARTH_TOKEN",
+        value_name = "TOKEN",
+        hide_env_values = true
+    )]
     pub(crate) token: Option<String>,
     /// Answer requests that carry no auth header (Cloudflare refuses them with 9106)
     #[arg(long, env = "HEARTH_NO_AUTH")]
     pub(crate) no_auth: bool,
     /// A Host header to accept beside loopback names and the listen address; may be repeated
-    #[arg(long, env = "HEARTH_ALLOW_HOST", value_delimiter = ',', value_name = "NAME")]
+    #[arg(
+        long,
+        env = "HEARTH_ALLOW_HOST",
+        value_delimiter = ',',
+        value_name = "NAME"
+    )]
     pub(crate) allow_host: Vec<String>,
     /// What happens to deprecated names: serve or refuse [default: serve]
     #[arg(long, env = "HEARTH_DEPRECATED", value_name = "POLICY")]
     pub(crate) deprecated: Option<String>,
     /// Load this model before the first request; may be repeated
-    #[arg(long, env = "HEARTH_PRELOAD", value_delimiter = ',', value_name = "MODEL")]
+    #[arg(
+        long,
+        env = "HEARTH_PRELOAD",
+        value_delimiter = ',',
+        value_name = "MODEL"
+    )]
     pub(crate) preload: Vec<String>,
 }
 
@@ -105,7 +120,12 @@ pub(crate) struct Ps {
     #[arg(long, env = "HEARTH_LISTEN", value_name = "ADDRESS")]
     pub(crate) listen: Option<SocketAddr>,
     /// The server's token, where it has one
-    #[arg(long, env = "HEARTH_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    #[arg(
+        long,
+        env = "HEARTH_TOKEN",
+        value_name = "TOKEN",
+        hide_env_values = true
+    )]
     pub(crate) token: Option<String>,
     /// Print JSON
     #[arg(long)]

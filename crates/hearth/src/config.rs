@@ -10,10 +10,8 @@ use crate::args::{Common, Serve};
 use crate::failure::Stop;
 
 /// The port of the server unless another is named.
-pub(crate) const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(
-    std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
-    7777,
-);
+pub(crate) const DEFAULT_LISTEN: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7777);
 
 /// The configuration file's name in the working directory.
 const DEFAULT_FILE: &str = "hearth.toml";
@@ -104,7 +102,8 @@ impl Server {
                 )));
             }
         };
-        let either = |flag: Vec<String>, file: Vec<String>| if flag.is_empty() { file } else { flag };
+        let either =
+            |flag: Vec<String>, file: Vec<String>| if flag.is_empty() { file } else { flag };
         Ok(Self {
             settings: api::Settings {
                 token,

@@ -5,10 +5,9 @@ use serde_json::{Value, json};
 
 use crate::args::List;
 use crate::config::Place;
-use crate::failure::Stop;
 use crate::loader;
 
-pub(crate) fn list(args: &List, place: &Place, catalog: &Catalog) -> Result<(), Stop> {
+pub(crate) fn list(args: &List, place: &Place, catalog: &Catalog) {
     let store = loader::open_store(place);
     let memory = loader::memory_bytes();
     let rows: Vec<Value> = catalog
@@ -20,12 +19,20 @@ pub(crate) fn list(args: &List, place: &Place, catalog: &Catalog) -> Result<(), 
         .collect();
     if args.json {
         println!("{}", Value::Array(rows));
-        return Ok(());
+        return;
     }
-    let heads = ["NAME", "TASK", "GRADE", "WEIGHTS", "WINDOW", "SIZE", "STATE"];
+    let heads = [
+        "NAME", "TASK", "GRADE", "WEIGHTS", "WINDOW", "SIZE", "STATE",
+    ];
     let lines: Vec<[String; 7]> = rows.iter().map(shown).collect();
     let widths: Vec<usize> = (0..heads.len())
-        .map(|i| lines.iter().map(|line| line[i].len()).chain([heads[i].len()]).max())
+        .map(|i| {
+            lines
+                .iter()
+                .map(|line| line[i].len())
+                .chain([heads[i].len()])
+                .max()
+        })
         .map(Option::unwrap_or_default)
         .collect();
     let print = |cells: Vec<&str>| {
@@ -40,7 +47,6 @@ pub(crate) fn list(args: &List, place: &Place, catalog: &Catalog) -> Result<(), 
     for line in &lines {
         print(line.iter().map(String::as_str).collect());
     }
-    Ok(())
 }
 
 fn task(kind: TaskKind) -> &'static str {
@@ -79,5 +85,13 @@ fn shown(row: &Value) -> [String; 7] {
         format!("{} MB", bytes.div_ceil(1_000_000))
     });
     let window = number("context_window");
-    [word("name"), word("task"), word("grade"), word("weights"), window, size, word("state")]
+    [
+        word("name"),
+        word("task"),
+        word("grade"),
+        word("weights"),
+        window,
+        size,
+        word("state"),
+    ]
 }

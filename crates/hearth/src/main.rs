@@ -1,5 +1,6 @@
 //! The binary: command line, configuration, wiring.
 #![allow(clippy::print_stdout)] // it is a program: its output is standard output
+#![allow(clippy::disallowed_methods)] // only the binary reads the environment and spawns tasks
 
 mod args;
 mod config;
@@ -49,7 +50,10 @@ fn start(cli: Cli) -> Result<(), Stop> {
         Command::Serve(args) => serve::serve(config::Server::new(args, file)?, &place, catalog),
         Command::Run(args) => run::run(&args, &place, catalog),
         Command::Pull(args) => pull::pull(&args, &place, &catalog),
-        Command::List(args) => list::list(&args, &place, &catalog),
+        Command::List(args) => {
+            list::list(&args, &place, &catalog);
+            Ok(())
+        }
         Command::Ps(args) => ps::ps(&args),
     }
 }

@@ -71,7 +71,9 @@ fn body(args: &Run, task: TaskKind) -> Result<Body, Stop> {
         }
         (None, Some(prompt)) => prompt.as_bytes().to_vec(),
         (None, None) => {
-            return Err(Stop::usage("say what to ask: a PROMPT, `-`, or --file FILE"));
+            return Err(Stop::usage(
+                "say what to ask: a PROMPT, `-`, or --file FILE",
+            ));
         }
     };
     if task == TaskKind::SpeechRecognition {
@@ -116,7 +118,10 @@ async fn print(response: Response<Body>, task: TaskKind, as_json: bool) -> Resul
 }
 
 fn print_vectors(result: &Value) {
-    let vectors = result["data"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let vectors = result["data"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     for vector in vectors.iter().filter_map(Value::as_array) {
         let head: Vec<_> = vector
             .iter()

@@ -1,13 +1,16 @@
 //! Which instructions do the work, chosen at run time.
 
+mod columns;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 use crate::activations::Activations;
 use crate::linear::ROWS_TOGETHER;
+use crate::pool::Pool;
 use crate::tile::{Eight, FiveMin, Four, FourMin, Tile};
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
+use columns::Columns;
 
 /// A set of instructions for the integer dot products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -111,8 +114,11 @@ pub(crate) trait Arithmetic<T> {
     ) -> [[[f32; TILE_OUTPUTS]; P]; R];
 }
 
+/// Operations that are worth waking a helper for: about 20 microseconds of one core.
+const CHUNK_MIN_OPERATIONS: usize = 1 << 22;
+
 /// Walks over panels of outputs, and for each over the rows, so that a panel's weights are read from
-/// memory once and stay in the nearest cache.
+/// memory once and stay in the nearest cache. Panels are shared among the threads of the pool.
 fn product<T: Tile, A: Arithmetic<T>>(
     tiles: &[T],
     activations: &Activations,
@@ -120,25 +126,32 @@ fn product<T: Tile, A: Arithmetic<T>>(
     out: &mut [f32],
 ) {
     let panels = outputs.div_ceil(TILE_OUTPUTS);
-    let mut panel = 0;
-    while panel < panels {
-        let first = &tiles[panel * activations.blocks..];
-        if panel + 2 <= panels {
-            over_rows::<T, A, 2>(first, activations, panel, outputs, out);
-            panel += 2;
-        } else {
-            over_rows::<T, A, 1>(first, activations, panel, outputs, out);
-            panel += 1;
+    let pairs = panels.div_ceil(2);
+    let pool = Pool::global();
+    let operations = 2 * out.len() * activations.planes * activations.blocks * BLOCK_INPUTS;
+    // More chunks than threads, so that a late helper leaves little to the others.
+    let chunks = (operations / CHUNK_MIN_OPERATIONS)
+        .clamp(1, 4 * pool.threads())
+        .min(pairs);
+    let out = Columns::new(out, outputs);
+    pool.run(chunks, &|chunk| {
+        for pair in pairs * chunk / chunks..pairs * (chunk + 1) / chunks {
+            let panel = 2 * pair;
+            let first = &tiles[panel * activations.blocks..];
+            if panel + 2 <= panels {
+                over_rows::<T, A, 2>(first, activations, panel, &out);
+            } else {
+                over_rows::<T, A, 1>(first, activations, panel, &out);
+            }
         }
-    }
+    });
 }
 
 fn over_rows<T: Tile, A: Arithmetic<T>, const P: usize>(
     tiles: &[T],
     activations: &Activations,
     panel: usize,
-    outputs: usize,
-    out: &mut [f32],
+    out: &Columns<'_>,
 ) {
     let tiles = &tiles[..P * activations.blocks];
     let mut row = 0; // counts planes as rows: those of one row are neighbours
@@ -151,10 +164,11 @@ fn over_rows<T: Tile, A: Arithmetic<T>, const P: usize>(
                 let sums = A::sums::<{ $count }, P>(tiles, &some_rows(activations, row, $count));
                 for (index, panels) in sums.iter().enumerate() {
                     let plane_row = row + index;
-                    let target = &mut out[plane_row / activations.planes * outputs..][..outputs];
-                    let is_first = plane_row % activations.planes == 0;
-                    for (value, sum) in target[first..].iter_mut().zip(panels.as_flattened()) {
-                        *value = if is_first { *sum } else { *value + sum };
+                    let at = (plane_row / activations.planes, first);
+                    if plane_row % activations.planes == 0 {
+                        out.set(at, panels.as_flattened());
+                    } else {
+                        out.add(at, panels.as_flattened());
                     }
                 }
                 row += $count;

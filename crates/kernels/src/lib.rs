@@ -10,12 +10,14 @@ mod activations;
 mod backend;
 mod ggml;
 mod linear;
+mod pool;
 mod tile;
 
 pub use activations::{Activations, Precision};
 pub use backend::Backend;
 pub use ggml::{Format, FormatError};
 pub use linear::PackedLinear;
+pub use pool::Pool;
 
 /// Inputs that share a scale, and the depth of a tile.
 pub const BLOCK_INPUTS: usize = 32;

@@ -1,28 +1,133 @@
 //! A linear layer on flat rows. The one place where weights meet activations.
 
-use candle_core::{Result, Tensor};
+use std::cell::RefCell;
+use std::sync::Arc;
 
-/// `x W^T + b`, with dense weights.
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
+use kernels::{Activations, Backend, PackedLinear, Precision};
+
+/// `x W^T + b`.
 #[derive(Debug, Clone)]
 pub(crate) struct Linear {
-    /// `[out, in]`.
-    weight: Tensor,
+    weight: Weight,
     /// `[out]`.
     bias: Option<Tensor>,
+}
+
+#[derive(Debug, Clone)]
+enum Weight {
+    /// `[out, in]`.
+    Dense(Tensor),
+    /// Integers in the bits of their file, for the CPU.
+    Packed(Packed),
+}
+
+/// Packed weights and how finely their inputs are rounded.
+#[derive(Debug, Clone)]
+pub(crate) struct Packed {
+    pub(crate) weights: Arc<PackedLinear>,
+    pub(crate) precision: Precision,
 }
 
 impl Linear {
     /// Takes the weight `[out, in]` and, where there is one, the bias `[out]`.
     pub(crate) fn new(weight: Tensor, bias: Option<Tensor>) -> Self {
-        Self { weight, bias }
+        Self {
+            weight: Weight::Dense(weight),
+            bias,
+        }
+    }
+
+    /// Takes packed weights; the rows it is given have to be float32 on the CPU.
+    pub(crate) fn packed(weight: Packed, bias: Option<Tensor>) -> Self {
+        Self {
+            weight: Weight::Packed(weight),
+            bias,
+        }
     }
 
     /// `[rows, in]` to `[rows, out]`.
     pub(crate) fn forward(&self, rows: &Tensor) -> Result<Tensor> {
-        let product = rows.matmul(&self.weight.t()?)?;
+        let product = match &self.weight {
+            Weight::Dense(weight) => rows.matmul(&weight.t()?)?,
+            Weight::Packed(packed) => rows.contiguous()?.apply_op1_no_bwd(packed)?,
+        };
         match &self.bias {
             Some(bias) => product.broadcast_add(bias),
             None => Ok(product),
         }
     }
+}
+
+impl CustomOp1 for Packed {
+    fn name(&self) -> &'static str {
+        "packed linear"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        thread_local! {
+            // Reused from product to product.
+            static ACTIVATIONS: RefCell<Activations> = RefCell::default();
+        }
+        let (rows, inputs) = layout.shape().dims2()?;
+        let values = storage.as_slice::<f32>()?;
+        let Some((start, end)) = layout.contiguous_offsets() else {
+            candle_core::bail!("the rows of a packed product do not lie in order");
+        };
+        if inputs != self.weights.inputs() {
+            candle_core::bail!("{inputs} inputs for {} weights", self.weights.inputs());
+        }
+        let backend = Backend::best();
+        let mut out = vec![0.0; rows * self.weights.outputs()];
+        ACTIVATIONS.with_borrow_mut(|activations| {
+            activations.quantise(&values[start..end], inputs, self.precision, backend);
+            self.weights.multiply(activations, &mut out, backend);
+        });
+        Ok((CpuStorage::F32(out), (rows, self.weights.outputs()).into()))
+    }
+}
+
+/// The rows of a matrix that token ids choose.
+#[derive(Debug, Clone)]
+pub(crate) enum Embedding {
+    /// `[vocabulary, hidden]`.
+    Dense(Tensor),
+    /// The same in the bits of its file.
+    Packed(Arc<PackedLinear>),
+}
+
+impl Embedding {
+    /// `[tokens, hidden]`; the caller has checked the ids.
+    pub(crate) fn rows(&self, tokens: &[u32], device: &candle_core::Device) -> Result<Tensor> {
+        match self {
+            Self::Dense(weight) => weight.index_select(&Tensor::new(tokens, device)?, 0),
+            Self::Packed(weights) => {
+                let hidden = weights.inputs();
+                let mut rows = vec![0.0; tokens.len() * hidden];
+                for (row, &token) in rows.chunks_exact_mut(hidden).zip(tokens) {
+                    weights.row(token as usize, row);
+                }
+                Tensor::from_vec(rows, (tokens.len(), hidden), device)
+            }
+        }
+    }
+
+    /// A head that shares these weights.
+    pub(crate) fn head(&self, precision: Precision) -> Linear {
+        match self {
+            Self::Dense(weight) => Linear::new(weight.clone(), None),
+            Self::Packed(weights) => Linear::packed(
+                Packed {
+                    weights: weights.clone(),
+                    precision,
+                },
+                None,
+            ),
+        }
+    }
+}
+
+/// Whether packed weights can serve: they compute in float32 on the CPU.
+pub(crate) fn can_pack(device: &candle_core::Device, dtype: DType) -> bool {
+    device.is_cpu() && dtype == DType::F32
 }

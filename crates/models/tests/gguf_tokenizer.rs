@@ -14,16 +14,21 @@ fn load(tokenizer: impl FnOnce(&mut GgufFile)) -> Result<Arc<ChatCompanion>, Loa
     let file = tiny_llama_with("tiny-llama", tokenizer);
     // Any name will do where it is the only one.
     std::fs::write(folder.path().join("any-name.Q8_0.gguf"), file.bytes()).expect("written");
-    decoder::load(&Files::new(folder.path().to_path_buf()), &Device::Cpu).map(|(companion, _)| companion)
+    decoder::load(&Files::new(folder.path().to_path_buf()), &Device::Cpu)
+        .map(|(companion, _)| companion)
 }
 
 /// A byte in the alphabet of byte-level BPE (Radford et al. 2019): printable ones are themselves.
 fn byte_letters() -> Vec<String> {
     let printable = |byte: u32| matches!(byte, 0x21..=0x7E | 0xA1..=0xAC | 0xAE..=0xFF);
-    let mut next = 0x100;
+    let mut others = 0x100..;
     let letter = |byte| {
-        let code = if printable(byte) { byte } else { std::mem::replace(&mut next, next + 1) };
-        char::from_u32(code).expect("a letter").to_string()
+        let code = if printable(byte) {
+            Some(byte)
+        } else {
+            others.next()
+        };
+        code.and_then(char::from_u32).expect("a letter").to_string()
     };
     (0..256).map(letter).collect()
 }
@@ -33,8 +38,16 @@ fn llama3_cuts_numbers_by_three_digits_and_takes_whole_words_as_they_are() {
     let mut tokens = byte_letters();
     let words = ["123", "1234", "Ġhello", "<|begin_of_text|>", "<|eot_id|>"];
     tokens.extend(words.map(str::to_owned));
-    let id = |text: &str| tokens.iter().position(|token| token == text).expect("a token") as u32;
-    let types: Vec<i32> = tokens.iter().map(|token| if token.starts_with("<|") { 3 } else { 1 }).collect();
+    let id = |text: &str| {
+        tokens
+            .iter()
+            .position(|token| token == text)
+            .expect("a token") as u32
+    };
+    let types: Vec<i32> = tokens
+        .iter()
+        .map(|token| if token.starts_with("<|") { 3 } else { 1 })
+        .collect();
     let companion = load(|file| {
         file.text("tokenizer.ggml.model", "gpt2")
             .text("tokenizer.ggml.pre", "llama-bpe")
@@ -88,7 +101,12 @@ fn sentence_piece_merges_the_best_score_first_and_falls_back_to_bytes() {
     let mut scores = vec![0.0; 259];
     scores.extend([-2.0, -1.0, -3.0, -100.0, -101.0, -102.0, -103.0, -4.0]);
     let companion = load(|file| sentence_piece(file, &tokens, &scores)).expect("a checkpoint");
-    let id = |text: &str| tokens.iter().position(|token| token == text).expect("a token") as u32;
+    let id = |text: &str| {
+        tokens
+            .iter()
+            .position(|token| token == text)
+            .expect("a token") as u32
+    };
     for (text, expected) in [
         ("abc", vec!["<s>", "▁a", "bc"]),
         ("ab ab", vec!["<s>", "▁", "ab", "▁", "ab"]),
@@ -96,12 +114,17 @@ fn sentence_piece_merges_the_best_score_first_and_falls_back_to_bytes() {
         ("a  a", vec!["<s>", "▁a", "▁", "▁a"]),
     ] {
         let expected: Vec<u32> = expected.into_iter().map(id).collect();
-        let tokens = companion.tokens(&Prompt::Raw(text.to_owned())).expect("tokens");
+        let tokens = companion
+            .tokens(&Prompt::Raw(text.to_owned()))
+            .expect("tokens");
         // "▁▁" scores below "▁a", so the second space stays with its letter.
         assert_eq!(tokens, expected, "{text}");
     }
     let short = load(|file| sentence_piece(file, &tokens, &scores[1..]));
-    assert!(matches!(short.err(), Some(LoadError::Corrupt { .. })), "a score is missing");
+    assert!(
+        matches!(short.err(), Some(LoadError::Corrupt { .. })),
+        "a score is missing"
+    );
 }
 
 #[test]
@@ -112,7 +135,14 @@ fn tokenizers_that_are_not_built_here_are_named() {
                 .text("tokenizer.ggml.pre", pre)
                 .texts("tokenizer.ggml.tokens", &["a".to_owned()]);
         });
-        let Some(error @ LoadError::Unsupported { .. }) = error.err() else { panic!("{model} was taken") };
-        assert!(error.to_string().contains(if pre.is_empty() { model } else { pre }), "{error}");
+        let Some(error @ LoadError::Unsupported { .. }) = error.err() else {
+            panic!("{model} was taken")
+        };
+        assert!(
+            error
+                .to_string()
+                .contains(if pre.is_empty() { model } else { pre }),
+            "{error}"
+        );
     }
 }

@@ -1,11 +1,14 @@
 //! Where a decoder's tensors come from, and what they are called there.
 
+use std::sync::Arc;
+
 use candle_core::{DType, Device, Tensor};
+use kernels::{PackedLinear, Precision};
 
 use super::config::DecoderConfig;
 use crate::checkpoint::Checkpoint;
 use crate::gguf::Gguf;
-use crate::linear::Linear;
+use crate::linear::{Embedding, Linear, Packed, can_pack};
 use crate::load::{Files, LoadError};
 
 /// An opened checkpoint of a decoder.
@@ -23,18 +26,54 @@ pub(crate) struct Name {
     gguf: &'static str,
 }
 
-pub(crate) const EMBEDDING: Name = Name { hugging_face: "model.embed_tokens", gguf: "token_embd" };
-pub(crate) const FINAL_NORM: Name = Name { hugging_face: "model.norm", gguf: "output_norm" };
-pub(crate) const HEAD: Name = Name { hugging_face: "lm_head", gguf: "output" };
-pub(crate) const ATTENTION_NORM: Name = Name { hugging_face: "input_layernorm", gguf: "attn_norm" };
-pub(crate) const QUERY: Name = Name { hugging_face: "self_attn.q_proj", gguf: "attn_q" };
-pub(crate) const KEY: Name = Name { hugging_face: "self_attn.k_proj", gguf: "attn_k" };
-pub(crate) const VALUE: Name = Name { hugging_face: "self_attn.v_proj", gguf: "attn_v" };
-pub(crate) const OUTPUT: Name = Name { hugging_face: "self_attn.o_proj", gguf: "attn_output" };
-pub(crate) const FEED_FORWARD_NORM: Name = Name { hugging_face: "post_attention_layernorm", gguf: "ffn_norm" };
-pub(crate) const GATE: Name = Name { hugging_face: "mlp.gate_proj", gguf: "ffn_gate" };
-pub(crate) const UP: Name = Name { hugging_face: "mlp.up_proj", gguf: "ffn_up" };
-pub(crate) const DOWN: Name = Name { hugging_face: "mlp.down_proj", gguf: "ffn_down" };
+pub(crate) const EMBEDDING: Name = Name {
+    hugging_face: "model.embed_tokens",
+    gguf: "token_embd",
+};
+pub(crate) const FINAL_NORM: Name = Name {
+    hugging_face: "model.norm",
+    gguf: "output_norm",
+};
+pub(crate) const HEAD: Name = Name {
+    hugging_face: "lm_head",
+    gguf: "output",
+};
+pub(crate) const ATTENTION_NORM: Name = Name {
+    hugging_face: "input_layernorm",
+    gguf: "attn_norm",
+};
+pub(crate) const QUERY: Name = Name {
+    hugging_face: "self_attn.q_proj",
+    gguf: "attn_q",
+};
+pub(crate) const KEY: Name = Name {
+    hugging_face: "self_attn.k_proj",
+    gguf: "attn_k",
+};
+pub(crate) const VALUE: Name = Name {
+    hugging_face: "self_attn.v_proj",
+    gguf: "attn_v",
+};
+pub(crate) const OUTPUT: Name = Name {
+    hugging_face: "self_attn.o_proj",
+    gguf: "attn_output",
+};
+pub(crate) const FEED_FORWARD_NORM: Name = Name {
+    hugging_face: "post_attention_layernorm",
+    gguf: "ffn_norm",
+};
+pub(crate) const GATE: Name = Name {
+    hugging_face: "mlp.gate_proj",
+    gguf: "ffn_gate",
+};
+pub(crate) const UP: Name = Name {
+    hugging_face: "mlp.up_proj",
+    gguf: "ffn_up",
+};
+pub(crate) const DOWN: Name = Name {
+    hugging_face: "mlp.down_proj",
+    gguf: "ffn_down",
+};
 
 /// The file names under which a GGUF checkpoint is looked for first.
 const GGUF_FILE: &str = "model.gguf";
@@ -43,7 +82,11 @@ impl Source {
     /// Opens `model.gguf`, or the only `.gguf` of the folder, or else safetensors; and reads the
     /// configuration that goes with it.
     pub(crate) fn open(files: &Files) -> Result<(Self, DecoderConfig), LoadError> {
-        let gguf = if files.has(GGUF_FILE) { Some(GGUF_FILE.to_owned()) } else { files.only("gguf") };
+        let gguf = if files.has(GGUF_FILE) {
+            Some(GGUF_FILE.to_owned())
+        } else {
+            files.only("gguf")
+        };
         if let Some(name) = gguf {
             let gguf = Gguf::open(files, &name)?;
             let config = DecoderConfig::from_gguf(&gguf)?;
@@ -73,13 +116,21 @@ impl Source {
     fn full(&self, name: Name, layer: Option<usize>, part: &str) -> String {
         match (self, layer) {
             (Self::HuggingFace(_), None) => format!("{}.{part}", name.hugging_face),
-            (Self::HuggingFace(_), Some(layer)) => format!("model.layers.{layer}.{}.{part}", name.hugging_face),
+            (Self::HuggingFace(_), Some(layer)) => {
+                format!("model.layers.{layer}.{}.{part}", name.hugging_face)
+            }
             (Self::Gguf(_), None) => format!("{}.{part}", name.gguf),
             (Self::Gguf(_), Some(layer)) => format!("blk.{layer}.{}.{part}", name.gguf),
         }
     }
 
-    fn read(&self, name: &str, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor, LoadError> {
+    fn read(
+        &self,
+        name: &str,
+        shape: &[usize],
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Tensor, LoadError> {
         match self {
             Self::HuggingFace(checkpoint) => checkpoint.tensor(name, shape, dtype, device),
             Self::Gguf(gguf) => gguf
@@ -97,42 +148,138 @@ pub(crate) struct Scope<'a> {
     pub(crate) layer: Option<usize>,
     pub(crate) dtype: DType,
     pub(crate) device: &'a Device,
+    /// How finely the inputs of packed weights are rounded.
+    pub(crate) precision: Precision,
 }
 
 impl Scope<'_> {
     /// A weight of an exact shape.
     pub(crate) fn weight(&self, name: Name, shape: &[usize]) -> Result<Tensor, LoadError> {
-        self.source.read(&self.source.full(name, self.layer, "weight"), shape, self.dtype, self.device)
+        self.source.read(
+            &self.source.full(name, self.layer, "weight"),
+            shape,
+            self.dtype,
+            self.device,
+        )
+    }
+
+    /// The rows that token ids choose, packed where the file and the device allow it.
+    pub(crate) fn embedding(&self, config: &DecoderConfig) -> Result<Embedding, LoadError> {
+        let shape = [config.vocabulary, config.hidden];
+        match self.packed(EMBEDDING, shape, None)? {
+            Some(weights) => Ok(Embedding::Packed(weights)),
+            None => self.weight(EMBEDDING, &shape).map(Embedding::Dense),
+        }
     }
 
     /// A projection of `[rows, inner]` to `[rows, outer]`.
-    pub(crate) fn linear(&self, name: Name, inner: usize, outer: usize, bias: bool) -> Result<Linear, LoadError> {
-        let weight = self.weight(name, &[outer, inner])?;
-        let bias = if bias { Some(self.bias(name, outer)?) } else { None };
-        Ok(Linear::new(weight, bias))
+    pub(crate) fn linear(
+        &self,
+        name: Name,
+        inner: usize,
+        outer: usize,
+        bias: bool,
+    ) -> Result<Linear, LoadError> {
+        let bias = bias.then(|| self.bias(name, outer)).transpose()?;
+        if let Some(weights) = self.packed(name, [outer, inner], None)? {
+            return Ok(Linear::packed(self.fine(weights), bias));
+        }
+        Ok(Linear::new(self.weight(name, &[outer, inner])?, bias))
     }
 
     /// A projection to queries or keys. llama.cpp stores its rows so that the pairs that rotate
     /// together lie side by side; here they lie half a head apart, as Hugging Face stores them.
-    pub(crate) fn rotated(&self, name: Name, heads: usize, config: &DecoderConfig) -> Result<Linear, LoadError> {
+    pub(crate) fn rotated(
+        &self,
+        name: Name,
+        heads: usize,
+        config: &DecoderConfig,
+    ) -> Result<Linear, LoadError> {
         let outer = heads * config.head_size;
-        let mut weight = self.weight(name, &[outer, config.hidden])?;
-        let mut bias = if config.attention_bias { Some(self.bias(name, outer)?) } else { None };
-        if matches!(self.source, Source::Gguf(_)) {
-            weight = halves(&weight, heads).map_err(|error| LoadError::device(&error))?;
-            bias = bias.map(|bias| halves(&bias, heads)).transpose().map_err(|error| LoadError::device(&error))?;
+        let in_pairs = matches!(self.source, Source::Gguf(_));
+        let apart = |tensor: Tensor| {
+            if in_pairs {
+                halves(&tensor, heads).map_err(|error| LoadError::device(&error))
+            } else {
+                Ok(tensor)
+            }
+        };
+        let bias = config.attention_bias.then(|| self.bias(name, outer));
+        let bias = bias.transpose()?.map(apart).transpose()?;
+        let head_size = in_pairs.then_some(config.head_size);
+        if let Some(weights) = self.packed(name, [outer, config.hidden], head_size)? {
+            return Ok(Linear::packed(self.fine(weights), bias));
         }
+        let weight = apart(self.weight(name, &[outer, config.hidden])?)?;
         Ok(Linear::new(weight, bias))
     }
 
-    fn bias(&self, name: Name, outer: usize) -> Result<Tensor, LoadError> {
-        self.source.read(&self.source.full(name, self.layer, "bias"), &[outer], self.dtype, self.device)
+    /// A matrix `[out, in]` in the bits of a GGUF file, where file and device allow it. With a head
+    /// size, its rows are put half a head apart, as [`halves`] does.
+    fn packed(
+        &self,
+        name: Name,
+        [outer, inner]: [usize; 2],
+        head_size: Option<usize>,
+    ) -> Result<Option<Arc<PackedLinear>>, LoadError> {
+        let Source::Gguf(gguf) = self.source else {
+            return Ok(None);
+        };
+        if !can_pack(self.device, self.dtype) {
+            return Ok(None);
+        }
+        let name = self.source.full(name, self.layer, "weight");
+        let Some((format, bytes)) = gguf.blocks(&name, &[outer, inner])? else {
+            return Ok(None);
+        };
+        let apart;
+        let bytes = match head_size {
+            Some(head_size) => {
+                apart = rows_apart(bytes, bytes.len() / outer, head_size);
+                &apart
+            }
+            None => bytes,
+        };
+        PackedLinear::pack(format, bytes, outer, inner)
+            .map(|weights| Some(Arc::new(weights)))
+            .map_err(|error| LoadError::corrupt(gguf.file(), format!("tensor {name:?}: {error}")))
     }
+
+    fn fine(&self, weights: Arc<PackedLinear>) -> Packed {
+        Packed {
+            weights,
+            precision: self.precision,
+        }
+    }
+
+    fn bias(&self, name: Name, outer: usize) -> Result<Tensor, LoadError> {
+        self.source.read(
+            &self.source.full(name, self.layer, "bias"),
+            &[outer],
+            self.dtype,
+            self.device,
+        )
+    }
+}
+
+/// As [`halves`], for rows of so many bytes.
+fn rows_apart(rows: &[u8], row_bytes: usize, head_size: usize) -> Vec<u8> {
+    let mut apart = Vec::with_capacity(rows.len());
+    for head in rows.chunks(row_bytes * head_size) {
+        for odd in 0..2 {
+            let rows = head.chunks(row_bytes).skip(odd).step_by(2);
+            rows.for_each(|row| apart.extend_from_slice(row));
+        }
+    }
+    apart
 }
 
 /// `[heads * head_size, ...]`: rows 0, 1, 2, 3, ... of each head to 0, 2, 4, ..., 1, 3, 5, ...
 fn halves(rows: &Tensor, heads: usize) -> candle_core::Result<Tensor> {
     let half = rows.dim(0)? / heads / 2;
     let inner = rows.elem_count() / rows.dim(0)?;
-    rows.reshape((heads, half, 2, inner))?.transpose(1, 2)?.contiguous()?.reshape(rows.shape())
+    rows.reshape((heads, half, 2, inner))?
+        .transpose(1, 2)?
+        .contiguous()?
+        .reshape(rows.shape())
 }

@@ -55,12 +55,18 @@ impl GgufFile {
     }
 
     pub(crate) fn integers(&mut self, key: &str, values: &[i32]) -> &mut Self {
-        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let bytes: Vec<u8> = values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
         self.array(key, 5, values.len(), &bytes)
     }
 
     pub(crate) fn floats(&mut self, key: &str, values: &[f32]) -> &mut Self {
-        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let bytes: Vec<u8> = values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
         self.array(key, 6, values.len(), &bytes)
     }
 
@@ -75,12 +81,19 @@ impl GgufFile {
     pub(crate) fn tensor(&mut self, name: &str, shape: &[usize], numbers: &[f32]) -> &mut Self {
         assert_eq!(shape.iter().product::<usize>(), numbers.len());
         let offset = self.data.len();
-        self.data.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+        self.data
+            .extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
         self.info(name, shape, 0, offset as u64)
     }
 
     /// What the file says of a tensor, true or not.
-    pub(crate) fn info(&mut self, name: &str, shape: &[usize], kind: u32, offset: u64) -> &mut Self {
+    pub(crate) fn info(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        kind: u32,
+        offset: u64,
+    ) -> &mut Self {
         self.data.resize(self.data.len().next_multiple_of(32), 0);
         text(&mut self.infos, name);
         self.infos.extend((shape.len() as u32).to_le_bytes());
@@ -122,7 +135,8 @@ pub(crate) fn tiny_llama_with(name: &str, tokenizer: impl FnOnce(&mut GgufFile))
 }
 
 fn json(name: &str, file: &str) -> Value {
-    serde_json::from_slice(&std::fs::read(super::golden(name).join(file)).expect("a file")).expect("JSON")
+    serde_json::from_slice(&std::fs::read(super::golden(name).join(file)).expect("a file"))
+        .expect("JSON")
 }
 
 fn word(value: &Value) -> String {
@@ -136,30 +150,56 @@ fn number(value: &Value) -> u32 {
 fn entries(config: &Value, file: &mut GgufFile) {
     file.text("general.architecture", "llama")
         .integer("llama.block_count", number(&config["num_hidden_layers"]))
-        .integer("llama.context_length", number(&config["max_position_embeddings"]))
+        .integer(
+            "llama.context_length",
+            number(&config["max_position_embeddings"]),
+        )
         .integer("llama.embedding_length", number(&config["hidden_size"]))
-        .integer("llama.feed_forward_length", number(&config["intermediate_size"]))
-        .integer("llama.attention.head_count", number(&config["num_attention_heads"]))
-        .integer("llama.attention.head_count_kv", number(&config["num_key_value_heads"]))
+        .integer(
+            "llama.feed_forward_length",
+            number(&config["intermediate_size"]),
+        )
+        .integer(
+            "llama.attention.head_count",
+            number(&config["num_attention_heads"]),
+        )
+        .integer(
+            "llama.attention.head_count_kv",
+            number(&config["num_key_value_heads"]),
+        )
         .integer("llama.rope.dimension_count", number(&config["head_dim"]))
         .integer("llama.vocab_size", number(&config["vocab_size"]))
-        .float("llama.rope.freq_base", config["rope_theta"].as_f64().expect("a number") as f32)
-        .float("llama.attention.layer_norm_rms_epsilon", config["rms_norm_eps"].as_f64().expect("a number") as f32);
+        .float(
+            "llama.rope.freq_base",
+            config["rope_theta"].as_f64().expect("a number") as f32,
+        )
+        .float(
+            "llama.attention.layer_norm_rms_epsilon",
+            config["rms_norm_eps"].as_f64().expect("a number") as f32,
+        );
 }
 
 fn golden_tokenizer(name: &str, file: &mut GgufFile) {
-    let (tokenizer, marks) = (json(name, "tokenizer.json"), json(name, "tokenizer_config.json"));
-    let vocabulary = tokenizer["model"]["vocab"].as_object().expect("a vocabulary");
+    let (tokenizer, marks) = (
+        json(name, "tokenizer.json"),
+        json(name, "tokenizer_config.json"),
+    );
+    let vocabulary = tokenizer["model"]["vocab"]
+        .as_object()
+        .expect("a vocabulary");
     let mut tokens = vec![String::new(); vocabulary.len()];
     for (token, id) in vocabulary {
-        tokens[number(id) as usize] = token.clone();
+        tokens[number(id) as usize].clone_from(token);
     }
     let mut types = vec![1; tokens.len()];
     for added in tokenizer["added_tokens"].as_array().expect("added tokens") {
         types[number(&added["id"]) as usize] = 3;
     }
     let merges = tokenizer["model"]["merges"].as_array().expect("merges");
-    let merges: Vec<String> = merges.iter().map(|pair| format!("{} {}", word(&pair[0]), word(&pair[1]))).collect();
+    let merges: Vec<String> = merges
+        .iter()
+        .map(|pair| format!("{} {}", word(&pair[0]), word(&pair[1])))
+        .collect();
     let id = |mark: &str| number(&vocabulary[marks[mark].as_str().expect("a mark")]);
     file.text("tokenizer.ggml.model", "gpt2")
         .text("tokenizer.ggml.pre", "gpt-2")
@@ -178,8 +218,13 @@ fn tensors(name: &str, config: &Value, file: &mut GgufFile) {
     names.sort();
     for name in names {
         let shape = checkpoint.shape(&name).expect("a shape").to_vec();
-        let tensor = checkpoint.tensor(&name, &shape, candle_core::DType::F32, &Device::Cpu).expect("a tensor");
-        let mut numbers: Vec<f32> = tensor.flatten_all().and_then(|flat| flat.to_vec1()).expect("numbers");
+        let tensor = checkpoint
+            .tensor(&name, &shape, candle_core::DType::F32, &Device::Cpu)
+            .expect("a tensor");
+        let mut numbers: Vec<f32> = tensor
+            .flatten_all()
+            .and_then(|flat| flat.to_vec1())
+            .expect("numbers");
         let heads = match name.rsplit('.').nth(1) {
             Some("q_proj") => number(&config["num_attention_heads"]),
             Some("k_proj") => number(&config["num_key_value_heads"]),
@@ -191,7 +236,11 @@ fn tensors(name: &str, config: &Value, file: &mut GgufFile) {
         file.tensor(&llama_cpp_name(&name), &shape, &numbers);
     }
     if config["rope_scaling"].is_object() {
-        file.tensor("rope_freqs.weight", &[number(&config["head_dim"]) as usize / 2], &divisors(config));
+        file.tensor(
+            "rope_freqs.weight",
+            &[number(&config["head_dim"]) as usize / 2],
+            &divisors(config),
+        );
     }
 }
 
@@ -202,14 +251,19 @@ fn pairs(numbers: &[f32], heads: usize, rows: usize, width: usize) -> Vec<f32> {
         let (head, place) = (row / size, row % size);
         head * size + place % 2 * (size / 2) + place / 2
     };
-    (0..rows).flat_map(|row| numbers[source(row) * width..][..width].iter().copied()).collect()
+    (0..rows)
+        .flat_map(|row| numbers[source(row) * width..][..width].iter().copied())
+        .collect()
 }
 
 /// `rope_freqs` as llama.cpp's converter makes them for Llama 3.1.
 fn divisors(config: &Value) -> Vec<f32> {
     let scaling = |key: &str| config["rope_scaling"][key].as_f64().expect("a number");
-    let (low, high, original) =
-        (scaling("low_freq_factor"), scaling("high_freq_factor"), scaling("original_max_position_embeddings"));
+    let (low, high, original) = (
+        scaling("low_freq_factor"),
+        scaling("high_freq_factor"),
+        scaling("original_max_position_embeddings"),
+    );
     let size = config["head_dim"].as_f64().expect("a number");
     let theta = config["rope_theta"].as_f64().expect("a number");
     let divisor = |index: usize| {
@@ -242,5 +296,7 @@ fn llama_cpp_name(name: &str) -> String {
         ("lm_head", "output"),
     ];
     let name = name.replace("model.layers.", "blk.");
-    inner.iter().fold(name, |name, (from, to)| name.replace(from, to))
+    inner
+        .iter()
+        .fold(name, |name, (from, to)| name.replace(from, to))
 }

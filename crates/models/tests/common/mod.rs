@@ -12,7 +12,9 @@ use serde_json::Value;
 
 /// A folder of tests/golden.
 pub(crate) fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../tests/golden")
+        .join(name)
 }
 
 /// The reference's JSON of a golden folder.
@@ -24,26 +26,45 @@ pub(crate) fn reference(name: &str) -> Value {
 /// A tensor of the reference, flat.
 pub(crate) fn reference_tensor(name: &str, tensor: &str) -> Vec<f32> {
     let files = Files::new(golden(name));
-    let checkpoint = Checkpoint::open_files(&files, &["reference.safetensors".to_owned()]).expect("a reference");
+    let checkpoint =
+        Checkpoint::open_files(&files, &["reference.safetensors".to_owned()]).expect("a reference");
     let shape = checkpoint.shape(tensor).expect("the tensor").to_vec();
-    let numbers = checkpoint.tensor(tensor, &shape, candle_core::DType::F32, &Device::Cpu).expect("the tensor");
-    numbers.flatten_all().and_then(|flat| flat.to_vec1()).expect("numbers")
+    let numbers = checkpoint
+        .tensor(tensor, &shape, candle_core::DType::F32, &Device::Cpu)
+        .expect("the tensor");
+    numbers
+        .flatten_all()
+        .and_then(|flat| flat.to_vec1())
+        .expect("numbers")
 }
 
 /// A list of token ids in JSON.
 pub(crate) fn ids(value: &Value) -> Vec<u32> {
-    value.as_array().expect("ids").iter().map(|id| id.as_u64().expect("an id") as u32).collect()
+    value
+        .as_array()
+        .expect("ids")
+        .iter()
+        .map(|id| id.as_u64().expect("an id") as u32)
+        .collect()
 }
 
 pub(crate) fn cosine(a: &[f32], b: &[f32]) -> f64 {
-    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+    let dot = |a: &[f32], b: &[f32]| {
+        a.iter()
+            .zip(b)
+            .map(|(a, b)| f64::from(*a) * f64::from(*b))
+            .sum::<f64>()
+    };
     assert_eq!(a.len(), b.len());
     dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
 }
 
 pub(crate) fn greatest_difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
-    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    a.iter()
+        .zip(b)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, f32::max)
 }
 
 pub(crate) fn argmax(row: &[f32]) -> u32 {
@@ -63,18 +84,29 @@ pub(crate) struct Sequence {
 
 impl Sequence {
     pub(crate) fn new(id: u64, tokens: &[u32], place: fn(usize) -> u32) -> Self {
-        Self { id: SequenceId(id), tokens: tokens.to_vec(), done: 0, blocks: Vec::new(), place }
+        Self {
+            id: SequenceId(id),
+            tokens: tokens.to_vec(),
+            done: 0,
+            blocks: Vec::new(),
+            place,
+        }
     }
 }
 
 /// Runs one step over the next `count` tokens of each sequence; the logits of each.
-pub(crate) fn step(model: &mut dyn StepModel, parts: &mut [(&mut Sequence, usize)]) -> Vec<Vec<f32>> {
+pub(crate) fn step(
+    model: &mut dyn StepModel,
+    parts: &mut [(&mut Sequence, usize)],
+) -> Vec<Vec<f32>> {
     let mut step = Step::default();
     for (sequence, count) in parts.iter_mut() {
         let (start, rows) = (sequence.done, step.tokens.len());
         sequence.done += *count;
         while sequence.blocks.len() * BLOCK_TOKENS < sequence.done {
-            sequence.blocks.push((sequence.place)(sequence.blocks.len()));
+            sequence
+                .blocks
+                .push((sequence.place)(sequence.blocks.len()));
         }
         step.tokens.extend(&sequence.tokens[start..sequence.done]);
         step.spans.push(Span {
@@ -87,5 +119,8 @@ pub(crate) fn step(model: &mut dyn StepModel, parts: &mut [(&mut Sequence, usize
     }
     let rows = model.step(&step).expect("a step");
     assert_eq!(rows.logits.len(), rows.width * parts.len());
-    rows.logits.chunks_exact(rows.width).map(<[f32]>::to_vec).collect()
+    rows.logits
+        .chunks_exact(rows.width)
+        .map(<[f32]>::to_vec)
+        .collect()
 }

@@ -1,0 +1,51 @@
+//! The output of a product, written by several threads, each in columns of its own.
+#![allow(unsafe_code)] // threads write disjoint columns of one slice
+
+use std::marker::PhantomData;
+
+/// A matrix `[rows, width]` whose columns are divided among threads.
+pub(super) struct Columns<'a> {
+    values: *mut f32,
+    rows: usize,
+    width: usize,
+    lent: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: `set` and `add` touch only the columns that they name, and `product` gives each pair of
+// panels, and so each column, to one chunk.
+unsafe impl Sync for Columns<'_> {}
+
+impl<'a> Columns<'a> {
+    /// `values` is whole rows of `width`.
+    pub(super) fn new(values: &'a mut [f32], width: usize) -> Self {
+        Self {
+            rows: values.len() / width,
+            values: values.as_mut_ptr(),
+            width,
+            lent: PhantomData,
+        }
+    }
+
+    /// The columns of a row from `(row, column)`, as many as there are of `count`.
+    #[allow(clippy::mut_from_ref)] // each caller has columns of its own
+    fn part(&self, (row, column): (usize, usize), count: usize) -> &mut [f32] {
+        assert!(row < self.rows && column < self.width);
+        let count = count.min(self.width - column);
+        // SAFETY: the range lies within the row, the row within the slice; nobody else has these
+        // columns.
+        unsafe { std::slice::from_raw_parts_mut(self.values.add(row * self.width + column), count) }
+    }
+
+    /// Writes sums; those beyond the last column are padding.
+    pub(super) fn set(&self, at: (usize, usize), sums: &[f32]) {
+        let part = self.part(at, sums.len());
+        part.copy_from_slice(&sums[..part.len()]);
+    }
+
+    /// Adds sums to what was set.
+    pub(super) fn add(&self, at: (usize, usize), sums: &[f32]) {
+        for (value, sum) in self.part(at, sums.len()).iter_mut().zip(sums) {
+            *value += sum;
+        }
+    }
+}
