@@ -1,8 +1,11 @@
 //! The command line as typed; `config` turns it into values that hold together.
 
+pub(crate) mod upkeep;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand};
 
 /// Workers AI on your own machine.
@@ -28,8 +31,9 @@ pub(crate) struct Common {
     #[arg(long, global = true, env = "HEARTH_HOME", value_name = "FOLDER")]
     pub(crate) home: Option<PathBuf>,
     /// Never open a socket outwards: weights that are not on disk are not had
-    #[arg(long, global = true, env = "HEARTH_OFFLINE")]
-    pub(crate) offline: bool,
+    #[arg(long, global = true, env = "HEARTH_OFFLINE", value_name = "BOOL", value_parser = BoolishValueParser::new(),
+        num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) offline: Option<bool>,
     /// auto, cpu, cuda, cuda:N or metal [default: auto]
     #[arg(long, global = true, env = "HEARTH_DEVICE", value_name = "DEVICE")]
     pub(crate) device: Option<String>,
@@ -47,9 +51,23 @@ pub(crate) enum Command {
     List(List),
     /// What a running server has loaded
     Ps(Ps),
+    /// Every setting: its value here, and where it comes from
+    Config(upkeep::Config),
+    /// Check this machine, and say what to do
+    Doctor(upkeep::Doctor),
+    /// Remove weights from the disk
+    Rm(upkeep::Rm),
+    /// Remove what nothing needs: unfinished downloads, weights that no model is served by any more
+    Prune(upkeep::Prune),
+    /// Hash weights on disk again
+    Verify(upkeep::Verify),
+    /// Carry weights to a machine without a network
+    Bundle(upkeep::Bundle),
+    /// Print a completion script for a shell
+    Completions(upkeep::Completions),
 }
 
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Serve {
     /// Address and port [default: 127.0.0.1:7777]. A public address needs a token
     #[arg(long, env = "HEARTH_LISTEN", value_name = "ADDRESS")]
@@ -63,8 +81,9 @@ pub(crate) struct Serve {
     )]
     pub(crate) token: Option<String>,
     /// Answer requests that carry no auth header (Cloudflare refuses them with 9106)
-    #[arg(long, env = "HEARTH_NO_AUTH")]
-    pub(crate) no_auth: bool,
+    #[arg(long, env = "HEARTH_NO_AUTH", value_name = "BOOL", value_parser = BoolishValueParser::new(),
+        num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) no_auth: Option<bool>,
     /// A Host header to accept beside loopback names and the listen address; may be repeated
     #[arg(
         long,
@@ -105,6 +124,9 @@ pub(crate) struct Pull {
     /// A model name, or the name of a set of weights
     #[arg(required = true)]
     pub(crate) models: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::args::{Common, Serve};
 use crate::failure::Stop;
+use crate::origin::Settings;
 
 /// The port of the server unless another is named.
 pub(crate) const DEFAULT_LISTEN: SocketAddr =
@@ -17,31 +18,36 @@ pub(crate) const DEFAULT_LISTEN: SocketAddr =
 const DEFAULT_FILE: &str = "hearth.toml";
 
 /// hearth.toml. Every key is the long flag of the same name.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct ConfigFile {
     home: Option<PathBuf>,
-    offline: bool,
+    offline: Option<bool>,
     device: Option<String>,
     listen: Option<SocketAddr>,
     token: Option<String>,
-    no_auth: bool,
-    allow_host: Vec<String>,
+    no_auth: Option<bool>,
+    allow_host: Option<Vec<String>>,
     deprecated: Option<String>,
-    preload: Vec<String>,
+    preload: Option<Vec<String>>,
 }
 
 impl ConfigFile {
     /// Reads the file that is named, or `hearth.toml` where there is one.
-    pub(crate) fn read(named: Option<&Path>) -> Result<Self, Stop> {
-        let path = match named {
-            Some(path) => path,
-            None if Path::new(DEFAULT_FILE).is_file() => Path::new(DEFAULT_FILE),
-            None => return Ok(Self::default()),
+    ///
+    /// # Errors
+    /// With the line and the key, for what is no TOML and for keys and types that are not known.
+    pub(crate) fn read(named: Option<&Path>, settings: &mut Settings<'_>) -> Result<Self, Stop> {
+        let found = || Path::new(DEFAULT_FILE).is_file().then(|| PathBuf::from(DEFAULT_FILE));
+        let path = settings.choose("config", named.map(|path| Some(path.to_owned())), None, found);
+        let Some(path) = path else {
+            return Ok(Self::default());
         };
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| Stop::usage(format!("{}: {error}", path.display())))?;
-        toml::from_str(&text).map_err(|error| Stop::usage(format!("{}: {error}", path.display())))
+        let wrong = |error: &dyn std::fmt::Display| Stop::usage(format!("{}: {error}", path.display()));
+        let text = std::fs::read_to_string(&path).map_err(|error| wrong(&error))?;
+        let file = toml::from_str(&text).map_err(|error| wrong(&error))?;
+        settings.set_file(Some(path));
+        Ok(file)
     }
 }
 
@@ -54,21 +60,27 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    pub(crate) fn new(common: &Common, file: &ConfigFile) -> Result<Self, Stop> {
-        let home = common.home.clone().or_else(|| file.home.clone());
-        let home = home
-            .or_else(|| dirs::cache_dir().map(|cache| cache.join("hearth")))
-            .ok_or_else(|| Stop::usage("no home folder is known: name one with --home"))?;
-        let device = common.device.as_deref().or(file.device.as_deref());
+    /// # Errors
+    /// No home folder, or a word that names no device.
+    pub(crate) fn new(common: &Common, file: &ConfigFile, settings: &mut Settings<'_>) -> Result<Self, Stop> {
+        let cache = || dirs::cache_dir().map(|cache| cache.join("hearth"));
+        let home = settings.choose("home", common.home.clone().map(Some), file.home.clone().map(Some), cache);
+        let offline = settings.choose("offline", common.offline, file.offline, || false);
+        let device = settings.choose("device", common.device.clone(), file.device.clone(), || "auto".into());
+        let home = home.ok_or_else(|| Stop::usage("no home folder is known: name one with --home"))?;
         Ok(Self {
             store: home.join("weights"),
-            offline: common.offline || file.offline,
+            offline,
             device: device
-                .unwrap_or("auto")
                 .parse()
-                .map_err(|error| Stop::usage(format!("--device: {error}")))?,
+                .map_err(|error| Stop::usage(format!("{}: {error}", settings.said_by("device"))))?,
         })
     }
+}
+
+/// Where `serve` would listen, whether or not it may.
+pub(crate) fn listen(args: &Serve, file: &ConfigFile) -> SocketAddr {
+    args.listen.or(file.listen).unwrap_or(DEFAULT_LISTEN)
 }
 
 /// What `serve` needs beside.
@@ -79,11 +91,18 @@ pub(crate) struct Server {
 }
 
 impl Server {
+    /// Every setting is chosen before the first is judged, so that `config` can show all of them.
+    ///
     /// # Errors
     /// A public address without a token, or a word that is not one of the choices.
-    pub(crate) fn new(args: Serve, file: ConfigFile) -> Result<Self, Stop> {
-        let listen = args.listen.or(file.listen).unwrap_or(DEFAULT_LISTEN);
-        let token = args.token.or(file.token).filter(|token| !token.is_empty());
+    pub(crate) fn new(args: Serve, file: ConfigFile, settings: &mut Settings<'_>) -> Result<Self, Stop> {
+        let typed = |list: Vec<String>| Some(list).filter(|list| !list.is_empty());
+        let listen = settings.choose("listen", args.listen, file.listen, || DEFAULT_LISTEN);
+        let token = settings.choose_secret("token", args.token, file.token);
+        let no_auth = settings.choose("no-auth", args.no_auth, file.no_auth, || false);
+        let allow_hosts = settings.choose("allow-host", typed(args.allow_host), file.allow_host, Vec::new);
+        let deprecated = settings.choose("deprecated", args.deprecated, file.deprecated, || "serve".into());
+        let preload = settings.choose("preload", typed(args.preload), file.preload, Vec::new);
         if !listen.ip().is_loopback() && token.is_none() {
             return Err(Stop::usage(format!(
                 "{listen} can be reached by other machines, and no token is set.\n\
@@ -93,26 +112,58 @@ impl Server {
                 listen.port()
             )));
         }
-        let deprecated = match args.deprecated.or(file.deprecated).as_deref() {
-            None | Some("serve") => api::DeprecatedPolicy::Serve,
-            Some("refuse") => api::DeprecatedPolicy::Refuse,
-            Some(other) => {
-                return Err(Stop::usage(format!(
-                    "--deprecated: {other:?} is neither serve nor refuse"
-                )));
+        let deprecated = match deprecated.as_str() {
+            "serve" => api::DeprecatedPolicy::Serve,
+            "refuse" => api::DeprecatedPolicy::Refuse,
+            other => {
+                let name = settings.said_by("deprecated");
+                return Err(Stop::usage(format!("{name}: {other:?} is neither serve nor refuse")));
             }
         };
-        let either =
-            |flag: Vec<String>, file: Vec<String>| if flag.is_empty() { file } else { flag };
         Ok(Self {
-            settings: api::Settings {
-                token,
-                no_auth: args.no_auth || file.no_auth,
-                deprecated,
-                allow_hosts: either(args.allow_host, file.allow_host),
-                ..api::Settings::new(listen)
-            },
-            preload: either(args.preload, file.preload),
+            settings: api::Settings { token, no_auth, deprecated, allow_hosts, ..api::Settings::new(listen) },
+            preload,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use clap::{CommandFactory, FromArgMatches};
+
+    use super::*;
+    use crate::args::{Cli, Command};
+    use crate::origin::variable;
+
+    /// The three lists that have to agree: flags of the command line, keys of the file, settings that are chosen.
+    #[test]
+    fn every_flag_with_a_variable_is_a_setting_and_a_key_of_the_file() {
+        let command = Cli::command();
+        let own = command.find_subcommand("config").unwrap();
+        let mut flags = BTreeSet::new();
+        for argument in command.get_arguments().chain(own.get_arguments()) {
+            if let (Some(key), Some(name)) = (argument.get_long(), argument.get_env()) {
+                assert_eq!(name.to_str().unwrap(), variable(key));
+                flags.insert(key.to_owned());
+            }
+        }
+        let matches = command.get_matches_from(["hearth", "config"]);
+        let cli = Cli::from_arg_matches(&matches).unwrap();
+        let Command::Config(args) = cli.command else {
+            panic!("the config command")
+        };
+        let mut settings = Settings::new(&matches);
+        let file = ConfigFile::read(None, &mut settings).unwrap();
+        Place::new(&cli.common, &file, &mut settings).unwrap();
+        Server::new(args.serve, file, &mut settings).unwrap();
+        let chosen: BTreeSet<_> = settings.all().iter().map(|setting| setting.key.to_owned()).collect();
+        assert_eq!(chosen, flags);
+        assert_eq!(settings.all().len(), flags.len(), "each is chosen once");
+        for key in flags.iter().filter(|key| *key != "config") {
+            let refused = toml::from_str::<ConfigFile>(&format!("{key} = {{}}")).unwrap_err();
+            assert!(!refused.message().contains("unknown field"), "{key} is no key of the file");
+        }
     }
 }

@@ -5,9 +5,10 @@ use serde_json::{Value, json};
 
 use crate::args::List;
 use crate::config::Place;
-use crate::loader;
+use crate::failure::Stop;
+use crate::{loader, output};
 
-pub(crate) fn list(args: &List, place: &Place, catalog: &Catalog) {
+pub(crate) fn list(args: &List, place: &Place, catalog: &Catalog) -> Result<(), Stop> {
     let store = loader::open_store(place);
     let memory = loader::memory_bytes();
     let rows: Vec<Value> = catalog
@@ -18,35 +19,11 @@ pub(crate) fn list(args: &List, place: &Place, catalog: &Catalog) {
         })
         .collect();
     if args.json {
-        println!("{}", Value::Array(rows));
-        return;
+        return output::json(&Value::Array(rows));
     }
-    let heads = [
-        "NAME", "TASK", "GRADE", "WEIGHTS", "WINDOW", "SIZE", "STATE",
-    ];
+    let heads = ["NAME", "TASK", "GRADE", "WEIGHTS", "WINDOW", "SIZE", "STATE"];
     let lines: Vec<[String; 7]> = rows.iter().map(shown).collect();
-    let widths: Vec<usize> = (0..heads.len())
-        .map(|i| {
-            lines
-                .iter()
-                .map(|line| line[i].len())
-                .chain([heads[i].len()])
-                .max()
-        })
-        .map(Option::unwrap_or_default)
-        .collect();
-    let print = |cells: Vec<&str>| {
-        let line: Vec<String> = cells
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:width$}"))
-            .collect();
-        println!("{}", line.join("  ").trim_end());
-    };
-    print(heads.to_vec());
-    for line in &lines {
-        print(line.iter().map(String::as_str).collect());
-    }
+    output::columns(heads, &lines)
 }
 
 fn task(kind: TaskKind) -> &'static str {
@@ -85,13 +62,5 @@ fn shown(row: &Value) -> [String; 7] {
         format!("{} MB", bytes.div_ceil(1_000_000))
     });
     let window = number("context_window");
-    [
-        word("name"),
-        word("task"),
-        word("grade"),
-        word("weights"),
-        window,
-        size,
-        word("state"),
-    ]
+    [word("name"), word("task"), word("grade"), word("weights"), window, size, word("state")]
 }

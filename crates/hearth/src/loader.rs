@@ -13,7 +13,7 @@ use crate::config::Place;
 use crate::failure::Stop;
 
 /// The largest download that a request starts without a person's word, in bytes.
-const AUTO_FETCH_BYTES: u64 = 200_000_000;
+pub(crate) const AUTO_FETCH_BYTES: u64 = 200_000_000;
 
 /// The store of the configured place.
 pub(crate) fn open_store(place: &Place) -> Store {

@@ -1,26 +1,36 @@
 //! The binary: command line, configuration, wiring.
-#![allow(clippy::print_stdout)] // it is a program: its output is standard output
-#![allow(clippy::disallowed_methods)] // only the binary reads the environment and spawns tasks
+#![allow(clippy::print_stdout, clippy::disallowed_methods)] // a program: it prints, reads the environment, spawns
 
 mod args;
+mod bundle;
+mod completions;
 mod config;
+mod doctor;
 mod failure;
 mod list;
 mod loader;
+mod named;
+mod origin;
+mod output;
+mod prune;
 mod ps;
 mod pull;
+mod rm;
 mod run;
 mod serve;
+mod shown_config;
+mod verify;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use catalog::Catalog;
-use clap::Parser;
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use crate::args::{Cli, Command};
-use crate::config::{ConfigFile, Place};
+use crate::config::{ConfigFile, Place, Server};
 use crate::failure::Stop;
+use crate::origin::Settings;
 
 fn main() -> ExitCode {
     tracing_subscriber::fmt()
@@ -32,7 +42,9 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_target(false)
         .init();
-    match start(Cli::parse()) {
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    match start(cli, &matches) {
         Ok(()) => ExitCode::SUCCESS,
         Err(stop) => {
             eprintln!("hearth: {stop}");
@@ -41,20 +53,38 @@ fn main() -> ExitCode {
     }
 }
 
-fn start(cli: Cli) -> Result<(), Stop> {
-    let file = ConfigFile::read(cli.common.config.as_deref())?;
-    let place = Place::new(&cli.common, &file)?;
+fn start(cli: Cli, matches: &ArgMatches) -> Result<(), Stop> {
+    if let Command::Completions(args) = &cli.command {
+        return completions::completions(args);
+    }
+    let mut settings = Settings::new(matches);
+    let file = ConfigFile::read(cli.common.config.as_deref(), &mut settings)?;
+    let place = Place::new(&cli.common, &file, &mut settings)?;
     let catalog = Catalog::builtin().map_err(|error| Stop::failed(error.to_string()))?;
     let catalog = Arc::new(catalog);
     match cli.command {
-        Command::Serve(args) => serve::serve(config::Server::new(args, file)?, &place, catalog),
+        Command::Serve(args) => serve::serve(Server::new(args, file, &mut settings)?, &place, catalog),
         Command::Run(args) => run::run(&args, &place, catalog),
         Command::Pull(args) => pull::pull(&args, &place, &catalog),
-        Command::List(args) => {
-            list::list(&args, &place, &catalog);
-            Ok(())
-        }
+        Command::List(args) => list::list(&args, &place, &catalog),
         Command::Ps(args) => ps::ps(&args),
+        Command::Config(args) => {
+            // What would keep `serve` from starting is told below the values that are to blame.
+            let server = Server::new(args.serve, file, &mut settings);
+            shown_config::show(settings.all(), args.json)?;
+            server.map(drop)
+        }
+        Command::Doctor(args) => {
+            let listen = config::listen(&args.serve, &file);
+            let server = Server::new(args.serve, file, &mut settings);
+            let patient = doctor::Patient { place: &place, catalog: &catalog, server, listen };
+            doctor::doctor(&patient, args.json)
+        }
+        Command::Rm(args) => rm::rm(&args, &place, &catalog),
+        Command::Prune(args) => prune::prune(&args, &place, &catalog),
+        Command::Verify(args) => verify::verify(&args, &place, &catalog),
+        Command::Bundle(args) => bundle::bundle(&args, &place, &catalog),
+        Command::Completions(args) => completions::completions(&args),
     }
 }
 

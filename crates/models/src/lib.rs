@@ -7,6 +7,7 @@
 mod audio;
 pub mod bert;
 mod checkpoint;
+mod cpu;
 pub mod decoder;
 pub mod device;
 mod gguf;
@@ -17,6 +18,7 @@ mod text;
 pub mod whisper;
 
 pub use checkpoint::Checkpoint;
+pub use cpu::cpu;
 pub use load::{Files, LoadError};
 pub use table::{ARCHITECTURES, Architecture, load};
 pub use text::{ChatCompanion, Text};

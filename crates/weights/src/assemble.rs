@@ -149,15 +149,15 @@ fn entry_wrong(set: &WeightSet, what: String) -> FetchError {
 }
 
 /// Counts bytes against the bound of the set, and asks whether to go on.
-struct Meter<'a> {
+pub(crate) struct Meter<'a> {
     set: &'a str,
     limit: u64,
-    done: u64,
+    pub(crate) done: u64,
     progress: &'a dyn Progress,
 }
 
 impl<'a> Meter<'a> {
-    fn new(set: &'a WeightSet, progress: &'a dyn Progress) -> Self {
+    pub(crate) fn new(set: &'a WeightSet, progress: &'a dyn Progress) -> Self {
         let limit = set
             .disk_bytes
             .saturating_add(set.disk_bytes / SLACK_DIVISOR)
@@ -170,7 +170,7 @@ impl<'a> Meter<'a> {
         }
     }
 
-    fn add(&mut self, file: &str, bytes: usize) -> Result<(), FetchError> {
+    pub(crate) fn add(&mut self, file: &str, bytes: usize) -> Result<(), FetchError> {
         if self.progress.cancelled() {
             return Err(FetchError::Cancelled {
                 set: self.set.to_owned(),

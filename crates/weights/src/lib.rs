@@ -34,4 +34,4 @@ pub use convert::ConvertError;
 pub use fetch_error::FetchError;
 pub use files::Files;
 pub use progress::{Bars, Lines, Progress, Silent, for_terminal};
-pub use store::{Options, Store};
+pub use store::{BundleError, Imported, Leftover, LeftoverKind, Options, Store};

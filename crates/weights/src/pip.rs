@@ -78,14 +78,15 @@ impl Pip {
             if pip.works(scratch) {
                 return Ok(pip);
             }
-            let words: Vec<&str> = pip.arguments.to_vec();
-            tried.push(
-                format!("{} {}", pip.program.display(), words.join(" "))
-                    .trim_end()
-                    .to_owned(),
-            );
+            tried.push(pip.words());
         }
         Err(tried.join(", "))
+    }
+
+    /// The command as a person would type it.
+    pub(crate) fn words(&self) -> String {
+        let words = format!("{} {}", self.program.display(), self.arguments.join(" "));
+        words.trim_end().to_owned()
     }
 
     fn command(&self) -> Command {

@@ -1,5 +1,8 @@
 //! The store: every set of weights in a folder of its own, whole and verified or not there at all.
 
+mod bundle;
+mod upkeep;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,6 +29,9 @@ const ATTEMPT_PAUSE: Duration = Duration::from_secs(2);
 const SPARE_BYTES: u64 = 64 * 1024 * 1024;
 /// Where work in progress lives, under the root.
 const WORK_FOLDER: &str = ".fetch";
+
+pub use bundle::{BundleError, Imported};
+pub use upkeep::{Leftover, LeftoverKind};
 
 /// How a store fetches.
 #[derive(Debug, Clone)]

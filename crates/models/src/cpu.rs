@@ -1,0 +1,12 @@
+//! What the processor can do for the arithmetic here, in words.
+
+use kernels::Backend;
+
+/// The widest integer dot products of this processor, such as `AVX-512 VNNI`.
+pub fn cpu() -> &'static str {
+    match Backend::best() {
+        Backend::Portable => "no AVX2: plain code, which is slow on large models",
+        Backend::Avx2 => "AVX2",
+        Backend::Avx512Vnni => "AVX2 and AVX-512 VNNI",
+    }
+}

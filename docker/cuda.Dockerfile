@@ -1,0 +1,36 @@
+# syntax=docker/dockerfile:1
+# hearth on an NVIDIA GPU. From the repository's root:
+#   docker build -f docker/cuda.Dockerfile -t hearth:cuda .
+#   docker run --gpus all -p 127.0.0.1:7777:7777 -v hearth:/weights -e HEARTH_TOKEN=choose-one hearth:cuda
+# Inside a container every address is public, so hearth does not start without HEARTH_TOKEN.
+# Other containers ask by name: add -e HEARTH_ALLOW_HOST=<that name>.
+
+FROM rust:1.95-slim-bookworm AS rust
+
+FROM nvidia/cuda:12.8.1-devel-ubuntu24.04 AS build
+COPY --from=rust /usr/local/rustup /usr/local/rustup
+COPY --from=rust /usr/local/cargo /usr/local/cargo
+ENV RUSTUP_HOME=/usr/local/rustup CARGO_HOME=/usr/local/cargo PATH=/usr/local/cargo/bin:$PATH
+# The oldest GPU that it will run on, as a compute capability without its dot; no GPU is there to be asked.
+ARG CUDA_COMPUTE_CAP=80
+ENV CUDA_COMPUTE_CAP=$CUDA_COMPUTE_CAP
+WORKDIR /hearth
+COPY . .
+RUN cargo build --release --locked --features cuda
+
+FROM nvidia/cuda:12.8.1-runtime-ubuntu24.04
+# Python's pip fetches the starter weights.
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends ca-certificates python3 python3-pip \
+ && rm -rf /var/lib/apt/lists/* \
+ && useradd --uid 10001 --create-home hearth \
+ && install --directory --owner=hearth --group=hearth /weights
+COPY --from=build /hearth/target/release/hearth /usr/local/bin/hearth
+USER hearth
+ENV HEARTH_HOME=/weights HEARTH_LISTEN=0.0.0.0:7777
+VOLUME /weights
+EXPOSE 7777
+# It knows the address and the token by the same variables as the server.
+HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD ["hearth", "ps"]
+ENTRYPOINT ["hearth"]
+CMD ["serve"]
