@@ -47,6 +47,8 @@ pub(crate) enum Command {
     List(List),
     /// What a running server has loaded
     Ps(Ps),
+    /// Unload a model from a running server
+    Stop(Stop),
 }
 
 #[derive(Debug, Default, Args)]
@@ -69,6 +71,23 @@ pub(crate) struct Serve {
     /// Load this model before the first request; may be repeated
     #[arg(long, env = "HEARTH_PRELOAD", value_delimiter = ',', value_name = "MODEL")]
     pub(crate) preload: Vec<String>,
+    #[command(flatten)]
+    pub(crate) memory: MemoryArgs,
+}
+
+/// Which models stay in memory.
+#[derive(Debug, Default, Args)]
+pub(crate) struct MemoryArgs {
+    /// Memory that models may take together, such as 8GB [default: the machine's, or its container's, less 256 MiB].
+    /// Idle models are unloaded to make room, the least recently used first
+    #[arg(long = "memory", env = "HEARTH_MEMORY", value_name = "SIZE")]
+    pub(crate) size: Option<String>,
+    /// How long an idle model stays loaded: a time such as 90s or 1h, 0, or forever [default: 5m]
+    #[arg(long, env = "HEARTH_KEEP_ALIVE", value_name = "TIME")]
+    pub(crate) keep_alive: Option<String>,
+    /// Never unload this model by itself, once it is loaded; may be repeated
+    #[arg(long, env = "HEARTH_PIN", value_delimiter = ',', value_name = "MODEL")]
+    pub(crate) pin: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -101,13 +120,28 @@ pub(crate) struct List {
 
 #[derive(Debug, Args)]
 pub(crate) struct Ps {
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Stop {
+    /// A model name, or the name of a set of weights
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+/// A running server.
+#[derive(Debug, Args)]
+pub(crate) struct Remote {
     /// The server's address [default: 127.0.0.1:7777]
     #[arg(long, env = "HEARTH_LISTEN", value_name = "ADDRESS")]
     pub(crate) listen: Option<SocketAddr>,
     /// The server's token, where it has one
     #[arg(long, env = "HEARTH_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
 }

@@ -15,6 +15,9 @@ pub(crate) const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(
     7777,
 );
 
+/// How long an idle model stays loaded.
+const DEFAULT_KEEP_ALIVE: &str = "5m";
+
 /// The configuration file's name in the working directory.
 const DEFAULT_FILE: &str = "hearth.toml";
 
@@ -31,6 +34,9 @@ pub(crate) struct ConfigFile {
     allow_host: Vec<String>,
     deprecated: Option<String>,
     preload: Vec<String>,
+    memory: Option<String>,
+    keep_alive: Option<String>,
+    pin: Vec<String>,
 }
 
 impl ConfigFile {
@@ -78,6 +84,7 @@ impl Place {
 pub(crate) struct Server {
     pub(crate) settings: api::Settings,
     pub(crate) preload: Vec<String>,
+    pub(crate) policy: engine::Policy,
 }
 
 impl Server {
@@ -104,6 +111,14 @@ impl Server {
                 )));
             }
         };
+        let budget_bytes = match args.memory.size.or(file.memory) {
+            Some(text) => crate::amounts::size(&text)
+                .map_err(|error| Stop::usage(format!("--memory: {error}")))?,
+            None => crate::memory::budget_bytes(),
+        };
+        let keep_alive = args.memory.keep_alive.or(file.keep_alive);
+        let keep_alive = crate::amounts::keep_alive(keep_alive.as_deref().unwrap_or(DEFAULT_KEEP_ALIVE))
+            .map_err(|error| Stop::usage(format!("--keep-alive: {error}")))?;
         let either = |flag: Vec<String>, file: Vec<String>| if flag.is_empty() { file } else { flag };
         Ok(Self {
             settings: api::Settings {
@@ -114,6 +129,12 @@ impl Server {
                 ..api::Settings::new(listen)
             },
             preload: either(args.preload, file.preload),
+            policy: engine::Policy {
+                budget_bytes: Some(budget_bytes),
+                keep_alive,
+                pinned: either(args.memory.pin, file.pin),
+                ..engine::Policy::default()
+            },
         })
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use catalog::{Catalog, Choice, Facts, WeightSet};
-use engine::{Lane, Loader};
+use engine::{Lane, Loader, Need};
 use models::Files;
 use models::device::{self, Device};
 use tasks::{Failure, Served};
@@ -50,6 +50,14 @@ impl WeightLoader {
         })
     }
 
+    /// Chooses among what fits in so many bytes.
+    pub(crate) fn within(self, memory_bytes: u64) -> Self {
+        Self {
+            memory_bytes,
+            ..self
+        }
+    }
+
     /// One line for each set of weights that serves something here.
     pub(crate) fn summary(&self) -> Vec<String> {
         let mut sets: Vec<(&WeightSet, &'static str, usize)> = Vec::new();
@@ -76,6 +84,12 @@ impl WeightLoader {
                 format!("{} ({grade}) serves {names} {plural}: {state}", set.name)
             })
             .collect()
+    }
+
+    fn set(&self, served: &Served) -> Result<&WeightSet, Failure> {
+        self.catalog
+            .weights(&served.weights)
+            .ok_or_else(|| Failure::Internal(format!("no weights named {}", served.weights)))
     }
 
     fn choice(&self, model: &str) -> Result<Choice<'_>, Failure> {
@@ -124,17 +138,35 @@ impl Loader for WeightLoader {
         })
     }
 
-    fn load(&self, served: &Served) -> Result<Lane, Failure> {
-        let set = self
-            .catalog
-            .weights(&served.weights)
-            .ok_or_else(|| Failure::Internal(format!("no weights named {}", served.weights)))?;
-        let files = self
-            .store
-            .fetch(set, &*weights::for_terminal())
+    fn need(&self, served: &Served) -> Result<Need, Failure> {
+        let set = self.set(served)?;
+        let listed = Need {
+            weights_bytes: set.memory_bytes,
+            ..Need::default()
+        };
+        if !self.store.is_complete(set) {
+            return Ok(listed);
+        }
+        let files = Files::new(self.store.folder(set));
+        let need = models::need(&set.architecture, &files, &self.device)
             .map_err(|error| Failure::Unavailable(error.to_string()))?;
+        Ok(match set.memory_bytes {
+            0 => need, // a local set that does not say
+            weights_bytes => Need { weights_bytes, ..need },
+        })
+    }
+
+    fn fetch(&self, served: &Served) -> Result<(), Failure> {
+        self.store
+            .fetch(self.set(served)?, &*weights::for_terminal())
+            .map_err(|error| Failure::Unavailable(error.to_string()))?;
+        Ok(())
+    }
+
+    fn load(&self, served: &Served) -> Result<Lane, Failure> {
+        let set = self.set(served)?;
         let started = std::time::Instant::now();
-        let files = Files::new(files.folder().to_path_buf());
+        let files = Files::new(self.store.folder(set));
         let lane = models::load(&set.architecture, &files, &self.device)
             .map_err(|error| Failure::Unavailable(error.to_string()))?;
         tracing::info!(
@@ -145,5 +177,13 @@ impl Loader for WeightLoader {
             started.elapsed().as_secs_f32()
         );
         Ok(lane)
+    }
+
+    fn memory_in_use(&self) -> Option<u64> {
+        crate::memory::in_use()
+    }
+
+    fn release_memory(&self) {
+        crate::memory::release();
     }
 }

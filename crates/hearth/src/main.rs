@@ -1,15 +1,18 @@
 //! The binary: command line, configuration, wiring.
 #![allow(clippy::print_stdout)] // it is a program: its output is standard output
 
+mod amounts;
 mod args;
 mod config;
 mod failure;
 mod list;
 mod loader;
+mod memory;
 mod ps;
 mod pull;
 mod run;
 mod serve;
+mod stop;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -51,6 +54,7 @@ fn start(cli: Cli) -> Result<(), Stop> {
         Command::Pull(args) => pull::pull(&args, &place, &catalog),
         Command::List(args) => list::list(&args, &place, &catalog),
         Command::Ps(args) => ps::ps(&args),
+        Command::Stop(args) => stop::stop(&args),
     }
 }
 

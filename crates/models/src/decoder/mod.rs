@@ -6,6 +6,7 @@
 
 mod config;
 mod layer;
+mod memory;
 mod pool;
 mod rope;
 mod source;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::ops::rms_norm;
-use engine::model::{BLOCK_TOKENS, CacheShape, Prelude, Rows, SequenceId, Step, StepModel};
+use engine::model::{CacheShape, Prelude, Rows, SequenceId, Step, StepModel};
 use tasks::Failure;
 
 pub use config::{DecoderConfig, Rope, Scaling};
@@ -24,6 +25,7 @@ use crate::linear::Linear;
 use crate::load::{Files, LoadError};
 use crate::text::{ChatCompanion, Text};
 use layer::{Layer, Plan, Tile};
+pub(crate) use memory::need;
 use rope::Rotation;
 use source::{EMBEDDING, FINAL_NORM, HEAD, Scope, Source};
 
@@ -81,7 +83,7 @@ impl Decoder {
         } else {
             outside.linear(HEAD, config.hidden, config.vocabulary, false)?
         };
-        let blocks = CACHE_TOKENS.max(config.window).div_ceil(BLOCK_TOKENS);
+        let blocks = config.cache_blocks();
         let layers = (0..config.layers)
             .map(|layer| Layer::load(&Scope { layer: Some(layer), ..outside }, &config, blocks))
             .collect::<Result<_, _>>()?;
