@@ -10,6 +10,7 @@ mod loader;
 mod memory;
 mod ps;
 mod pull;
+mod remote;
 mod run;
 mod serve;
 mod stop;
