@@ -1,4 +1,4 @@
-//! hearth's own pages: what it is, what it has loaded, what it can serve.
+//! hearth's own pages: what it is, and what it can serve.
 
 use std::sync::Arc;
 
@@ -14,27 +14,6 @@ use crate::errors::json;
 pub(crate) async fn version() -> String {
     let version = env!("CARGO_PKG_VERSION");
     format!("hearth {version}: Workers AI on your own machine\n")
-}
-
-/// `GET /hearth/ps`: the loaded models.
-pub(crate) async fn loaded(State(app): State<Arc<App>>) -> Response {
-    #[derive(Serialize)]
-    struct Entry {
-        weights: String,
-        task: &'static str,
-        loaded_seconds: u64,
-    }
-    #[derive(Serialize)]
-    struct Page {
-        models: Vec<Entry>,
-    }
-    let models = app.engine.loaded().into_iter().map(|loaded| Entry {
-        weights: loaded.weights,
-        task: loaded.task,
-        loaded_seconds: loaded.since.elapsed().unwrap_or_default().as_secs(),
-    });
-    let models = models.collect();
-    json(StatusCode::OK, &Page { models })
 }
 
 /// `GET /hearth/models`: every name, and what serves it here.

@@ -7,6 +7,7 @@
 mod about;
 mod errors;
 mod layers;
+mod residents;
 mod run;
 mod settings;
 mod validate;
@@ -51,7 +52,8 @@ pub fn app(engine: Engine, catalog: Arc<Catalog>, settings: Settings) -> Router 
             post(run::run),
         )
         .route("/", get(about::version))
-        .route("/hearth/ps", get(about::loaded))
+        .route("/hearth/ps", get(residents::list))
+        .route("/hearth/stop", post(residents::stop))
         .route("/hearth/models", get(about::models))
         .fallback(no_route)
         .method_not_allowed_fallback(wrong_method)

@@ -9,6 +9,7 @@ use std::sync::mpsc;
 use tasks::{Failure, Task};
 
 use crate::QUEUE_MAX_JOBS;
+use crate::lease::Lease;
 use crate::model::{self, BatchModel};
 use crate::replies::{Reader, Reply};
 use crate::thread::{DeviceHalf, Turn};
@@ -21,8 +22,11 @@ pub(crate) struct Job<T: Task, W> {
 }
 
 impl<T: Task, W> Job<T, W> {
-    pub(crate) fn new(job: model::Job<W>) -> (Self, tokio::sync::mpsc::Receiver<Reply<T::Event>>) {
-        let (reader, receiver) = Reader::channel(1);
+    pub(crate) fn new(
+        job: model::Job<W>,
+        lease: Lease,
+    ) -> (Self, tokio::sync::mpsc::Receiver<Reply<T::Event>>) {
+        let (reader, receiver) = Reader::channel(1, lease);
         let job = Self {
             work: job.work,
             cost: job.cost,

@@ -7,6 +7,7 @@ use tasks::{Failure, Task};
 
 use crate::QUEUE_MAX_JOBS;
 use crate::batch::BatchLane;
+use crate::lease::Lease;
 use crate::model::{BatchCompanion, BatchModel, SoloModel, StepCompanion, StepModel};
 use crate::replies::Reply;
 use crate::solo::SoloLane;
@@ -15,8 +16,9 @@ use crate::thread::{Bell, DeviceHalf};
 
 type Receiver<E> = tokio::sync::mpsc::Receiver<Reply<E>>;
 /// Prepares a request and queues it. Blocks on the preparation only.
-type Door<T> =
-    dyn Fn(<T as Task>::Request) -> Result<Receiver<<T as Task>::Event>, Failure> + Send + Sync;
+type Door<T> = dyn Fn(<T as Task>::Request, Lease) -> Result<Receiver<<T as Task>::Event>, Failure>
+    + Send
+    + Sync;
 
 /// A loaded model in its loop, ready for a device thread.
 pub struct Lane {
@@ -46,6 +48,7 @@ impl Front {
     pub(crate) fn submit<T: Task>(
         &self,
         request: T::Request,
+        lease: Lease,
     ) -> Result<Receiver<T::Event>, Failure> {
         let door = self.door.downcast_ref::<Arc<Door<T>>>().ok_or_else(|| {
             Failure::Internal(format!(
@@ -54,7 +57,7 @@ impl Front {
                 self.task
             ))
         })?;
-        door(request)
+        door(request, lease)
     }
 
     pub(crate) fn task(&self) -> &'static str {
@@ -83,8 +86,8 @@ impl Lane {
         let (queue, jobs) = mpsc::sync_channel(QUEUE_MAX_JOBS);
         let bell = Bell::new();
         let ring = bell.clone();
-        let door: Arc<Door<T>> = Arc::new(move |request| {
-            let (job, receiver) = crate::steps::Job::new(companion.admit(request)?);
+        let door: Arc<Door<T>> = Arc::new(move |request, lease| {
+            let (job, receiver) = crate::steps::Job::new(companion.admit(request)?, lease);
             enqueue(&queue, &ring, job)?;
             Ok(receiver)
         });
@@ -106,8 +109,8 @@ impl Lane {
         let (queue, jobs) = mpsc::sync_channel(QUEUE_MAX_JOBS);
         let bell = Bell::new();
         let ring = bell.clone();
-        let door: Arc<Door<T>> = Arc::new(move |request| {
-            let (job, receiver) = crate::batch::Job::new(companion.prepare(request)?);
+        let door: Arc<Door<T>> = Arc::new(move |request, lease| {
+            let (job, receiver) = crate::batch::Job::new(companion.prepare(request)?, lease);
             enqueue(&queue, &ring, job)?;
             Ok(receiver)
         });
@@ -122,8 +125,8 @@ impl Lane {
         let (queue, jobs) = mpsc::sync_channel(QUEUE_MAX_JOBS);
         let bell = Bell::new();
         let ring = bell.clone();
-        let door: Arc<Door<T>> = Arc::new(move |request| {
-            let (job, receiver) = crate::solo::Job::new(request);
+        let door: Arc<Door<T>> = Arc::new(move |request, lease| {
+            let (job, receiver) = crate::solo::Job::new(request, lease);
             enqueue(&queue, &ring, job)?;
             Ok(receiver)
         });

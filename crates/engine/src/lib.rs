@@ -10,19 +10,26 @@ mod batch;
 mod blocks;
 mod fleet;
 mod lane;
+mod lease;
+mod load;
+mod memory;
 pub mod model;
 mod replies;
 mod sample;
 mod schedule;
+mod slots;
 mod solo;
 mod steps;
 mod thread;
+mod unload;
 
-pub use fleet::{Engine, Loaded, Loader};
+pub use fleet::{Engine, Loaded, Loader, Memory, Stopped};
 pub use lane::Lane;
+pub use memory::{Need, Policy, Resident, Room, make_room};
 pub use replies::Replies;
 pub use sample::Sampler;
 pub use schedule::{Limits, Plan, Schedule};
+pub use steps::STEP_MAX_TOKENS;
 
 /// Jobs that may wait for one model; one more is refused with [`tasks::Failure::Busy`].
 pub const QUEUE_MAX_JOBS: usize = 512;

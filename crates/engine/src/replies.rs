@@ -3,6 +3,8 @@
 use tasks::{Failure, Served};
 use tokio::sync::mpsc;
 
+use crate::lease::Lease;
+
 /// What travels from a lane to its reader. A channel that closes without `End` means that the
 /// model died under the job.
 #[derive(Debug)]
@@ -12,33 +14,42 @@ pub(crate) enum Reply<E> {
     End,
 }
 
-/// The device's end of a job's channel.
+/// The device's end of a job's channel. The job's model is not unloaded while it lives.
 #[derive(Debug)]
-pub(crate) struct Reader<E>(mpsc::Sender<Reply<E>>);
+pub(crate) struct Reader<E> {
+    sender: mpsc::Sender<Reply<E>>,
+    lease: Lease,
+}
 
 impl<E> Reader<E> {
     /// A channel that holds `events` events and the end, so that sending never waits: what a job
     /// can say is bounded before it is queued.
-    pub(crate) fn channel(events: usize) -> (Self, mpsc::Receiver<Reply<E>>) {
+    pub(crate) fn channel(events: usize, lease: Lease) -> (Self, mpsc::Receiver<Reply<E>>) {
         let (sender, receiver) = mpsc::channel(events + 1);
-        (Self(sender), receiver)
+        (Self { sender, lease }, receiver)
     }
 
     /// False when nobody reads any more, or the reader is further behind than the job's bound.
     pub(crate) fn event(&self, event: E) -> bool {
-        self.0.try_send(Reply::Event(event)).is_ok()
+        self.sender.try_send(Reply::Event(event)).is_ok()
     }
 
     pub(crate) fn has_left(&self) -> bool {
-        self.0.is_closed()
+        self.sender.is_closed()
     }
 
     pub(crate) fn end(self) {
-        let _ = self.0.try_send(Reply::End); // the reader may have left
+        self.close(Reply::End);
     }
 
     pub(crate) fn fail(self, failure: Failure) {
-        let _ = self.0.try_send(Reply::Failed(failure)); // the reader may have left
+        self.close(Reply::Failed(failure));
+    }
+
+    /// The lease goes first: whoever has seen the end finds the model idle.
+    fn close(self, last: Reply<E>) {
+        drop(self.lease);
+        let _ = self.sender.try_send(last); // the reader may have left
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::mpsc;
 
 use tasks::Task;
 
+use crate::lease::Lease;
 use crate::model::{Outlet, SoloModel};
 use crate::replies::{Reader, Reply};
 use crate::thread::{DeviceHalf, Turn};
@@ -18,8 +19,11 @@ pub(crate) struct Job<T: Task> {
 }
 
 impl<T: Task> Job<T> {
-    pub(crate) fn new(request: T::Request) -> (Self, tokio::sync::mpsc::Receiver<Reply<T::Event>>) {
-        let (reader, receiver) = Reader::channel(AHEAD_MAX_EVENTS);
+    pub(crate) fn new(
+        request: T::Request,
+        lease: Lease,
+    ) -> (Self, tokio::sync::mpsc::Receiver<Reply<T::Event>>) {
+        let (reader, receiver) = Reader::channel(AHEAD_MAX_EVENTS, lease);
         (Self { request, reader }, receiver)
     }
 }

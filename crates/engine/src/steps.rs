@@ -7,15 +7,16 @@ use std::sync::mpsc;
 use tasks::{Failure, Finish, Task, Usage};
 
 use crate::QUEUE_MAX_JOBS;
+use crate::lease::Lease;
 use crate::model::{Admission, LogitRules, Prelude, Rows, SequenceId, Step, StepModel, Writer};
 use crate::replies::{Reader, Reply};
 use crate::sample::Sampler;
 use crate::schedule::{Limits, Schedule};
 use crate::thread::{DeviceHalf, Turn};
 
-/// Rows in one step: about what this loop's slowest device, a single CPU core, runs in the time
+/// Rows in one step of a [`StepModel`]: about what this loop's slowest device, a single CPU core, runs in the time
 /// that a reader of a stream still takes for fluent.
-const STEP_MAX_TOKENS: usize = 256;
+pub const STEP_MAX_TOKENS: usize = 256;
 
 /// Events that a writer may make beside one for each token.
 const EXTRA_MAX_EVENTS: usize = 16;
@@ -29,8 +30,10 @@ pub(crate) struct Job<T: Task> {
 impl<T: Task> Job<T> {
     pub(crate) fn new(
         admission: Admission<T>,
+        lease: Lease,
     ) -> (Self, tokio::sync::mpsc::Receiver<Reply<T::Event>>) {
-        let (reader, receiver) = Reader::channel(admission.max_new_tokens + EXTRA_MAX_EVENTS);
+        let events = admission.max_new_tokens + EXTRA_MAX_EVENTS;
+        let (reader, receiver) = Reader::channel(events, lease);
         (Self { admission, reader }, receiver)
     }
 }

@@ -1,5 +1,6 @@
 //! One thread for each device: it owns every model there and gives each a turn.
 
+use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,6 +8,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::Thread;
 
 use tasks::Failure;
+use tokio::sync::oneshot;
 
 /// Lanes that may wait to be taken in by the thread.
 const ATTACH_MAX_LANES: usize = 16;
@@ -26,11 +28,12 @@ pub(crate) trait DeviceHalf: Send {
     fn turn(&mut self) -> Turn;
 }
 
-/// Wakes the device thread, and says whether the lane still lives there.
+/// Wakes the device thread, says whether the lane still lives there, and tells it to go.
 #[derive(Debug)]
 pub(crate) struct Bell {
     thread: OnceLock<Thread>,
     alive: AtomicBool,
+    leaving: AtomicBool,
 }
 
 impl Bell {
@@ -38,6 +41,7 @@ impl Bell {
         Arc::new(Self {
             thread: OnceLock::new(),
             alive: AtomicBool::new(true),
+            leaving: AtomicBool::new(false),
         })
     }
 
@@ -51,11 +55,41 @@ impl Bell {
     pub(crate) fn is_alive(&self) -> bool {
         self.alive.load(Ordering::Acquire)
     }
+
+    /// Has the lane dropped before its next turn. Its jobs, if it has any, are lost: only for
+    /// lanes without leases.
+    pub(crate) fn send_away(&self) {
+        self.leaving.store(true, Ordering::Release);
+        self.ring();
+    }
+}
+
+/// Resolves once a lane and its model have been dropped by the device thread.
+#[derive(Debug)]
+pub(crate) struct Gone(oneshot::Receiver<Infallible>);
+
+impl Gone {
+    pub(crate) async fn wait(self) {
+        let Err(_) = self.0.await; // nothing is ever sent: the sender is dropped after the model
+    }
 }
 
 struct Attached {
-    half: Box<dyn DeviceHalf>,
+    /// `None` once it was dropped.
+    half: Option<Box<dyn DeviceHalf>>,
     bell: Arc<Bell>,
+    /// Dropped after the half: that is what [`Gone`] waits for.
+    _here: oneshot::Sender<Infallible>,
+}
+
+impl Attached {
+    /// Drops the model here and now. Whatever its destructor does, the thread goes on.
+    fn drop_half(&mut self) {
+        let half = self.half.take();
+        if catch_unwind(AssertUnwindSafe(|| drop(half))).is_err() {
+            tracing::error!("a model panicked while it was dropped");
+        }
+    }
 }
 
 /// A running device thread. It ends when the handle is dropped.
@@ -86,17 +120,19 @@ impl DeviceThread {
         &self,
         half: Box<dyn DeviceHalf>,
         bell: &Arc<Bell>,
-    ) -> Result<(), Failure> {
+    ) -> Result<Gone, Failure> {
         let _ = bell.thread.set(self.thread.clone()); // a lane is attached once
+        let (here, gone) = oneshot::channel();
         let attached = Attached {
-            half,
+            half: Some(half),
             bell: bell.clone(),
+            _here: here,
         };
         self.lanes
             .send(attached)
             .map_err(|_| Failure::Internal("the device thread has ended".into()))?;
         self.thread.unpark();
-        Ok(())
+        Ok(Gone(gone))
     }
 }
 
@@ -121,13 +157,21 @@ fn run(incoming: &mpsc::Receiver<Attached>) {
         }
         let mut worked = false;
         lanes.retain_mut(|lane| {
+            let Some(half) = lane.half.as_mut() else {
+                return false;
+            };
+            if lane.bell.leaving.load(Ordering::Acquire) {
+                lane.drop_half();
+                return false;
+            }
             // A model that panics takes its own jobs with it (their channels close) and no others.
-            if let Ok(turn) = catch_unwind(AssertUnwindSafe(|| lane.half.turn())) {
+            if let Ok(turn) = catch_unwind(AssertUnwindSafe(|| half.turn())) {
                 worked |= turn == Turn::Worked;
                 return true;
             }
             lane.bell.alive.store(false, Ordering::Release);
             tracing::error!("a model panicked; it is dropped and loaded anew when asked");
+            lane.drop_half();
             false
         });
         if !worked {

@@ -37,6 +37,22 @@ pub(crate) struct Common {
     /// auto, cpu, cuda, cuda:N or metal [default: auto]
     #[arg(long, global = true, env = "HEARTH_DEVICE", value_name = "DEVICE")]
     pub(crate) device: Option<String>,
+    /// Answer with weights of this grade only: exact, quantised or twin [default: the best that is here]
+    #[arg(long, global = true, env = "HEARTH_GRADE", value_name = "GRADE")]
+    pub(crate) grade: Option<String>,
+    /// Answer for this model with these weights only; may be repeated
+    #[arg(
+        id = "use",
+        long,
+        global = true,
+        env = "HEARTH_USE",
+        value_delimiter = ',',
+        value_name = "MODEL=WEIGHTS"
+    )]
+    pub(crate) weights: Vec<String>,
+    /// The largest download that a request starts by itself, such as 500MB, or off [default: 200MB]
+    #[arg(long, global = true, env = "HEARTH_AUTO_FETCH", value_name = "SIZE")]
+    pub(crate) auto_fetch: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -65,6 +81,8 @@ pub(crate) enum Command {
     Bundle(upkeep::Bundle),
     /// Print a completion script for a shell
     Completions(upkeep::Completions),
+    /// Unload a model from a running server
+    Stop(Stop),
 }
 
 #[derive(Debug, Clone, Default, Args)]
@@ -103,6 +121,23 @@ pub(crate) struct Serve {
         value_name = "MODEL"
     )]
     pub(crate) preload: Vec<String>,
+    #[command(flatten)]
+    pub(crate) memory: MemoryArgs,
+}
+
+/// Which models stay in memory.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct MemoryArgs {
+    /// Memory that models may take together, such as 8GB [default: the machine's, or its container's, less 256 MiB].
+    /// Idle models are unloaded to make room, the least recently used first
+    #[arg(id = "memory", long, env = "HEARTH_MEMORY", value_name = "SIZE")]
+    pub(crate) size: Option<String>,
+    /// How long an idle model stays loaded: a time such as 90s or 1h, 0, or forever [default: 5m]
+    #[arg(long, env = "HEARTH_KEEP_ALIVE", value_name = "TIME")]
+    pub(crate) keep_alive: Option<String>,
+    /// Never unload this model by itself, once it is loaded; may be repeated
+    #[arg(long, env = "HEARTH_PIN", value_delimiter = ',', value_name = "MODEL")]
+    pub(crate) pin: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -138,6 +173,24 @@ pub(crate) struct List {
 
 #[derive(Debug, Args)]
 pub(crate) struct Ps {
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Stop {
+    /// A model name, or the name of a set of weights
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+/// A running server.
+#[derive(Debug, Args)]
+pub(crate) struct Remote {
     /// The server's address [default: 127.0.0.1:7777]
     #[arg(long, env = "HEARTH_LISTEN", value_name = "ADDRESS")]
     pub(crate) listen: Option<SocketAddr>,
@@ -149,7 +202,4 @@ pub(crate) struct Ps {
         hide_env_values = true
     )]
     pub(crate) token: Option<String>,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
 }

@@ -3,16 +3,26 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use catalog::Catalog;
 use models::device::DeviceChoice;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
+use tasks::Grade;
 
 use crate::args::{Common, Serve};
+use crate::chooser::Wishes;
 use crate::failure::Stop;
 use crate::origin::Settings;
 
 /// The port of the server unless another is named.
 pub(crate) const DEFAULT_LISTEN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7777);
+
+/// How long an idle model stays loaded.
+const DEFAULT_KEEP_ALIVE: &str = "5m";
+
+/// The largest download that a request starts by itself.
+const DEFAULT_AUTO_FETCH: &str = "200MB";
 
 /// The configuration file's name in the working directory.
 const DEFAULT_FILE: &str = "hearth.toml";
@@ -30,9 +40,38 @@ pub(crate) struct ConfigFile {
     allow_host: Option<Vec<String>>,
     deprecated: Option<String>,
     preload: Option<Vec<String>>,
+    memory: Option<String>,
+    keep_alive: Option<String>,
+    pin: Option<Vec<String>>,
+    grade: Option<String>,
+    r#use: Option<Vec<String>>,
+    auto_fetch: Option<String>,
+    // The tables of the catalogue, which reads them itself.
+    #[serde(rename = "model")]
+    _model: IgnoredAny,
+    #[serde(rename = "group")]
+    _group: IgnoredAny,
+    #[serde(rename = "weights")]
+    _weights: IgnoredAny,
+    #[serde(rename = "alias")]
+    _alias: IgnoredAny,
+    /// The file itself.
+    #[serde(skip)]
+    pub(crate) source: Option<(PathBuf, String)>,
 }
 
 impl ConfigFile {
+    /// The built-in catalogue with the file's own models, weights and aliases.
+    pub(crate) fn catalog(&self) -> Result<Catalog, Stop> {
+        let builtin = Catalog::builtin().map_err(|error| Stop::failed(error.to_string()))?;
+        match &self.source {
+            None => Ok(builtin),
+            Some((path, text)) => builtin
+                .extend(text, &path.display().to_string())
+                .map_err(|error| Stop::usage(error.to_string())),
+        }
+    }
+
     /// Reads the file that is named, or `hearth.toml` where there is one.
     ///
     /// # Errors
@@ -46,8 +85,11 @@ impl ConfigFile {
         let wrong = |error: &dyn std::fmt::Display| Stop::usage(format!("{}: {error}", path.display()));
         let text = std::fs::read_to_string(&path).map_err(|error| wrong(&error))?;
         let file = toml::from_str(&text).map_err(|error| wrong(&error))?;
-        settings.set_file(Some(path));
-        Ok(file)
+        settings.set_file(Some(path.clone()));
+        Ok(Self {
+            source: Some((path, text)),
+            ..file
+        })
     }
 }
 
@@ -57,6 +99,7 @@ pub(crate) struct Place {
     pub(crate) store: PathBuf,
     pub(crate) offline: bool,
     pub(crate) device: DeviceChoice,
+    pub(crate) wishes: Wishes,
 }
 
 impl Place {
@@ -67,15 +110,51 @@ impl Place {
         let home = settings.choose("home", common.home.clone().map(Some), file.home.clone().map(Some), cache);
         let offline = settings.choose("offline", common.offline, file.offline, || false);
         let device = settings.choose("device", common.device.clone(), file.device.clone(), || "auto".into());
+        let wishes = wishes(common, file, settings)?;
         let home = home.ok_or_else(|| Stop::usage("no home folder is known: name one with --home"))?;
         Ok(Self {
             store: home.join("weights"),
             offline,
+            wishes,
             device: device
                 .parse()
                 .map_err(|error| Stop::usage(format!("{}: {error}", settings.said_by("device"))))?,
         })
     }
+}
+
+/// What the user says about choosing weights.
+fn wishes(common: &Common, file: &ConfigFile, settings: &mut Settings<'_>) -> Result<Wishes, Stop> {
+    let grade = settings.choose("grade", common.grade.clone().map(Some), file.grade.clone().map(Some), || None);
+    let typed = Some(common.weights.clone()).filter(|list| !list.is_empty());
+    let pairs = settings.choose("use", typed, file.r#use.clone(), Vec::new);
+    let auto_fetch =
+        settings.choose("auto-fetch", common.auto_fetch.clone(), file.auto_fetch.clone(), || DEFAULT_AUTO_FETCH.into());
+    let grade = match grade.as_deref() {
+        None => None,
+        Some("exact") => Some(Grade::Exact),
+        Some("quantised") => Some(Grade::Quantised),
+        Some("twin") => Some(Grade::Twin),
+        Some("stub") => Some(Grade::Stub),
+        Some(other) => {
+            let name = settings.said_by("grade");
+            return Err(Stop::usage(format!("{name}: {other:?} is not exact, quantised, twin or stub")));
+        }
+    };
+    let pair = |text: &String| match text.split_once('=') {
+        Some((model, weights)) => Ok((model.to_owned(), weights.to_owned())),
+        None => Err(Stop::usage(format!("{}: {text:?} is not MODEL=WEIGHTS", settings.said_by("use")))),
+    };
+    Ok(Wishes {
+        grade,
+        weights: pairs.iter().map(pair).collect::<Result<_, _>>()?,
+        auto_fetch_bytes: match auto_fetch.as_str() {
+            "off" => None,
+            size => Some(crate::amounts::size(size).map_err(|error| {
+                Stop::usage(format!("{}: {error} (or off)", settings.said_by("auto-fetch")))
+            })?),
+        },
+    })
 }
 
 /// Where `serve` would listen, whether or not it may.
@@ -88,6 +167,7 @@ pub(crate) fn listen(args: &Serve, file: &ConfigFile) -> SocketAddr {
 pub(crate) struct Server {
     pub(crate) settings: api::Settings,
     pub(crate) preload: Vec<String>,
+    pub(crate) policy: engine::Policy,
 }
 
 impl Server {
@@ -103,6 +183,10 @@ impl Server {
         let allow_hosts = settings.choose("allow-host", typed(args.allow_host), file.allow_host, Vec::new);
         let deprecated = settings.choose("deprecated", args.deprecated, file.deprecated, || "serve".into());
         let preload = settings.choose("preload", typed(args.preload), file.preload, Vec::new);
+        let memory = settings.choose("memory", args.memory.size.map(Some), file.memory.map(Some), || None);
+        let keep_alive =
+            settings.choose("keep-alive", args.memory.keep_alive, file.keep_alive, || DEFAULT_KEEP_ALIVE.into());
+        let pinned = settings.choose("pin", typed(args.memory.pin), file.pin, Vec::new);
         if !listen.ip().is_loopback() && token.is_none() {
             return Err(Stop::usage(format!(
                 "{listen} can be reached by other machines, and no token is set.\n\
@@ -120,9 +204,22 @@ impl Server {
                 return Err(Stop::usage(format!("{name}: {other:?} is neither serve nor refuse")));
             }
         };
+        let budget_bytes = match memory {
+            Some(text) => crate::amounts::size(&text)
+                .map_err(|error| Stop::usage(format!("{}: {error}", settings.said_by("memory"))))?,
+            None => crate::memory::budget_bytes(),
+        };
+        let keep_alive = crate::amounts::keep_alive(&keep_alive)
+            .map_err(|error| Stop::usage(format!("{}: {error}", settings.said_by("keep-alive"))))?;
         Ok(Self {
             settings: api::Settings { token, no_auth, deprecated, allow_hosts, ..api::Settings::new(listen) },
             preload,
+            policy: engine::Policy {
+                budget_bytes: Some(budget_bytes),
+                keep_alive,
+                pinned,
+                ..engine::Policy::default()
+            },
         })
     }
 }

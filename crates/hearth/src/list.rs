@@ -1,22 +1,19 @@
 //! `hearth list`: every name, and what serves it on this machine.
 
-use catalog::{Catalog, ModelCard, Readiness, TaskKind};
+use catalog::{Catalog, Choice, ModelCard, Readiness, Refusal};
 use serde_json::{Value, json};
 
 use crate::args::List;
+use crate::chooser::Chooser;
 use crate::config::Place;
 use crate::failure::Stop;
-use crate::{loader, output};
+use crate::output;
 
 pub(crate) fn list(args: &List, place: &Place, catalog: &Catalog) -> Result<(), Stop> {
-    let store = loader::open_store(place);
-    let memory = loader::memory_bytes();
+    let chooser = Chooser::new(place);
     let rows: Vec<Value> = catalog
         .cards()
-        .map(|card| {
-            let choice = loader::choose(card, catalog, &store, place.offline, memory);
-            row(card, choice)
-        })
+        .map(|card| row(card, chooser.choose(card, catalog)))
         .collect();
     if args.json {
         return output::json(&Value::Array(rows));
@@ -26,28 +23,27 @@ pub(crate) fn list(args: &List, place: &Place, catalog: &Catalog) -> Result<(), 
     output::columns(heads, &lines)
 }
 
-fn task(kind: TaskKind) -> &'static str {
-    match kind {
-        TaskKind::TextGeneration => "Text Generation",
-        TaskKind::TextEmbeddings => "Text Embeddings",
-        TaskKind::SpeechRecognition => "Automatic Speech Recognition",
-    }
-}
-
-fn row(card: &ModelCard, choice: Result<catalog::Choice<'_>, catalog::Refusal>) -> Value {
-    let mut row = json!({ "name": card.name, "task": task(card.task) });
+fn row(card: &ModelCard, choice: Result<Choice<'_>, Refusal>) -> Value {
+    let mut row = json!({ "name": card.name, "task": card.task.name() });
     match choice {
-        Ok(choice) => {
-            let state = match choice.readiness {
+        Ok(Choice::Weights { set, grade, readiness }) => {
+            let state = match readiness {
                 Readiness::OnDisk => "on disk",
                 Readiness::Fetch => "fetched on first use",
             };
-            row["grade"] = json!(choice.grade.word());
-            row["weights"] = json!(choice.weights.name);
-            row["context_window"] = json!(card.effective_window(choice.weights));
-            row["disk_bytes"] = json!(choice.weights.disk_bytes);
-            row["download_bytes"] = json!(choice.weights.download_bytes);
+            row["grade"] = json!(grade.word());
+            row["weights"] = json!(set.name);
+            row["context_window"] = json!(card.effective_window(set));
+            row["disk_bytes"] = json!(set.disk_bytes);
+            row["download_bytes"] = json!(set.download_bytes);
             row["state"] = json!(state);
+        }
+        Ok(Choice::Stub) => row["state"] = json!("a stub is wanted, and this build has none"),
+        Err(Refusal::NoWeights { .. }) => row["state"] = json!("no weights yet"),
+        Err(Refusal::NotFetched { ways, .. }) if !ways.is_empty() => {
+            let way = &ways[ways.len() - 1];
+            row["state"] = json!(format!("hearth pull {}", way.weights));
+            row["download_bytes"] = json!(way.download_bytes);
         }
         Err(refusal) => row["state"] = json!(refusal.to_string()),
     }

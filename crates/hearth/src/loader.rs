@@ -2,18 +2,16 @@
 
 use std::sync::Arc;
 
-use catalog::{Catalog, Choice, Facts, WeightSet};
-use engine::{Lane, Loader};
+use catalog::{Catalog, Choice, WeightSet};
+use engine::{Lane, Loader, Need};
 use models::Files;
 use models::device::{self, Device};
 use tasks::{Failure, Served};
 use weights::{Options, Store};
 
+use crate::chooser::Chooser;
 use crate::config::Place;
 use crate::failure::Stop;
-
-/// The largest download that a request starts without a person's word, in bytes.
-pub(crate) const AUTO_FETCH_BYTES: u64 = 200_000_000;
 
 /// The store of the configured place.
 pub(crate) fn open_store(place: &Place) -> Store {
@@ -27,10 +25,8 @@ pub(crate) fn open_store(place: &Place) -> Store {
 /// Chooses, fetches and loads weights.
 pub(crate) struct WeightLoader {
     catalog: Arc<Catalog>,
-    store: Store,
+    chooser: Chooser,
     device: Device,
-    offline: bool,
-    memory_bytes: u64,
 }
 
 impl WeightLoader {
@@ -43,31 +39,33 @@ impl WeightLoader {
         }
         Ok(Self {
             catalog,
-            store: open_store(place),
+            chooser: Chooser::new(place),
             device,
-            offline: place.offline,
-            memory_bytes: memory_bytes(),
         })
+    }
+
+    /// Chooses among what fits in so many bytes.
+    pub(crate) fn within(mut self, memory_bytes: u64) -> Self {
+        self.chooser.memory_bytes = memory_bytes;
+        self
     }
 
     /// One line for each set of weights that serves something here.
     pub(crate) fn summary(&self) -> Vec<String> {
         let mut sets: Vec<(&WeightSet, &'static str, usize)> = Vec::new();
         for card in self.catalog.cards() {
-            if let Ok(choice) = self.choice(&card.name) {
-                let grade = choice.grade.word();
-                match sets
-                    .iter_mut()
-                    .find(|(set, g, _)| set.name == choice.weights.name && *g == grade)
-                {
-                    Some((_, _, names)) => *names += 1,
-                    None => sets.push((choice.weights, grade, 1)),
-                }
+            let Ok(Choice::Weights { set, grade, .. }) = self.chooser.choose(card, &self.catalog) else {
+                continue;
+            };
+            let known = |row: &&mut (&WeightSet, &'static str, usize)| row.0.name == set.name && row.1 == grade.word();
+            match sets.iter_mut().find(known) {
+                Some((_, _, names)) => *names += 1,
+                None => sets.push((set, grade.word(), 1)),
             }
         }
         sets.into_iter()
             .map(|(set, grade, names)| {
-                let state = if self.store.is_complete(set) {
+                let state = if self.chooser.store.is_complete(set) {
                     "on disk".to_owned()
                 } else {
                     format!(
@@ -81,75 +79,54 @@ impl WeightLoader {
             .collect()
     }
 
-    fn choice(&self, model: &str) -> Result<Choice<'_>, Failure> {
-        let card = self
-            .catalog
-            .card(model)
-            .ok_or_else(|| Failure::NoSuchModel(model.to_owned()))?;
-        choose(
-            card,
-            &self.catalog,
-            &self.store,
-            self.offline,
-            self.memory_bytes,
-        )
-        .map_err(|refusal| Failure::Unavailable(refusal.to_string()))
+    fn set(&self, served: &Served) -> Result<&WeightSet, Failure> {
+        self.catalog
+            .weights(&served.weights)
+            .ok_or_else(|| Failure::Internal(format!("no weights named {}", served.weights)))
     }
-}
-
-/// What serves a card, with the facts of this machine.
-pub(crate) fn choose<'a>(
-    card: &catalog::ModelCard,
-    catalog: &'a Catalog,
-    store: &Store,
-    offline: bool,
-    memory_bytes: u64,
-) -> Result<Choice<'a>, catalog::Refusal> {
-    let on_disk = |name: &str| {
-        catalog
-            .weights(name)
-            .is_some_and(|set| store.is_complete(set))
-    };
-    let facts = Facts {
-        on_disk: &on_disk,
-        memory_bytes,
-        auto_fetch_bytes: (!offline).then_some(AUTO_FETCH_BYTES),
-    };
-    catalog::choose(card, catalog, &facts)
-}
-
-/// Bytes of memory of this machine, or of the control group that it is in.
-pub(crate) fn memory_bytes() -> u64 {
-    let mut system = sysinfo::System::new();
-    system.refresh_memory();
-    let group = system.cgroup_limits().map(|limits| limits.total_memory);
-    group
-        .filter(|&bytes| bytes > 0)
-        .map_or(system.total_memory(), |bytes| {
-            bytes.min(system.total_memory())
-        })
 }
 
 impl Loader for WeightLoader {
     fn choose(&self, model: &str) -> Result<Served, Failure> {
-        let choice = self.choice(model)?;
-        Ok(Served {
-            weights: choice.weights.name.clone(),
-            grade: choice.grade,
-        })
+        let card = self
+            .catalog
+            .card(model)
+            .ok_or_else(|| Failure::NoSuchModel(model.to_owned()))?;
+        match self.chooser.choose(card, &self.catalog) {
+            Ok(choice @ Choice::Weights { .. }) => Ok(choice.served()),
+            Ok(Choice::Stub) => Err(Failure::Unsupported(format!(
+                "this build has no stub yet that could answer for {model}"
+            ))),
+            Err(refusal) => Err(Failure::Unavailable(refusal.to_string())),
+        }
+    }
+
+    fn need(&self, served: &Served) -> Result<Need, Failure> {
+        let set = self.set(served)?;
+        let listed = Need {
+            weights_bytes: set.memory_bytes,
+            ..Need::default()
+        };
+        if !self.chooser.store.is_complete(set) {
+            return Ok(listed);
+        }
+        let files = Files::new(self.chooser.store.folder(set));
+        models::need(&set.architecture, &files, &self.device)
+            .map_err(|error| Failure::Unavailable(error.to_string()))
+    }
+
+    fn fetch(&self, served: &Served) -> Result<(), Failure> {
+        self.chooser
+            .store
+            .fetch(self.set(served)?, &*weights::for_terminal())
+            .map_err(|error| Failure::Unavailable(error.to_string()))?;
+        Ok(())
     }
 
     fn load(&self, served: &Served) -> Result<Lane, Failure> {
-        let set = self
-            .catalog
-            .weights(&served.weights)
-            .ok_or_else(|| Failure::Internal(format!("no weights named {}", served.weights)))?;
-        let files = self
-            .store
-            .fetch(set, &*weights::for_terminal())
-            .map_err(|error| Failure::Unavailable(error.to_string()))?;
+        let set = self.set(served)?;
         let started = std::time::Instant::now();
-        let files = Files::new(files.folder().to_path_buf());
+        let files = Files::new(self.chooser.store.folder(set));
         let lane = models::load(&set.architecture, &files, &self.device)
             .map_err(|error| Failure::Unavailable(error.to_string()))?;
         tracing::info!(
@@ -160,5 +137,13 @@ impl Loader for WeightLoader {
             started.elapsed().as_secs_f32()
         );
         Ok(lane)
+    }
+
+    fn memory_in_use(&self) -> Option<u64> {
+        crate::memory::in_use()
+    }
+
+    fn release_memory(&self) {
+        crate::memory::release();
     }
 }

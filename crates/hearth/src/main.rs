@@ -1,30 +1,34 @@
 //! The binary: command line, configuration, wiring.
 #![allow(clippy::print_stdout, clippy::disallowed_methods)] // a program: it prints, reads the environment, spawns
 
+mod amounts;
 mod args;
 mod bundle;
+mod chooser;
 mod completions;
 mod config;
 mod doctor;
 mod failure;
 mod list;
 mod loader;
+mod memory;
 mod named;
 mod origin;
 mod output;
 mod prune;
 mod ps;
 mod pull;
+mod remote;
 mod rm;
 mod run;
 mod serve;
 mod shown_config;
+mod stop;
 mod verify;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use catalog::Catalog;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use crate::args::{Cli, Command};
@@ -60,8 +64,7 @@ fn start(cli: Cli, matches: &ArgMatches) -> Result<(), Stop> {
     let mut settings = Settings::new(matches);
     let file = ConfigFile::read(cli.common.config.as_deref(), &mut settings)?;
     let place = Place::new(&cli.common, &file, &mut settings)?;
-    let catalog = Catalog::builtin().map_err(|error| Stop::failed(error.to_string()))?;
-    let catalog = Arc::new(catalog);
+    let catalog = Arc::new(file.catalog()?);
     match cli.command {
         Command::Serve(args) => serve::serve(Server::new(args, file, &mut settings)?, &place, catalog),
         Command::Run(args) => run::run(&args, &place, catalog),
@@ -85,6 +88,7 @@ fn start(cli: Cli, matches: &ArgMatches) -> Result<(), Stop> {
         Command::Verify(args) => verify::verify(&args, &place, &catalog),
         Command::Bundle(args) => bundle::bundle(&args, &place, &catalog),
         Command::Completions(args) => completions::completions(&args),
+        Command::Stop(args) => stop::stop(&args),
     }
 }
 

@@ -1,16 +1,23 @@
 //! What a name on the command line means: a set of weights, or the sets that can serve a model.
 
-use catalog::{Catalog, WeightSet};
+use catalog::{Catalog, Choice, WeightSet};
 use weights::Store;
 
+use crate::chooser::Chooser;
 use crate::failure::Stop;
 
-/// The set of that name, or the best one that serves the model of that name.
-pub(crate) fn best<'a>(name: &str, catalog: &'a Catalog) -> Result<&'a WeightSet, Stop> {
-    all(name, catalog)?
-        .into_iter()
-        .next()
-        .ok_or_else(|| Stop::usage(format!("{name} is known, but no weights can serve it")))
+/// The set of that name, or the one that would serve the model of that name if every download were
+/// allowed.
+pub(crate) fn best<'a>(name: &str, catalog: &'a Catalog, chooser: &Chooser) -> Result<&'a WeightSet, Stop> {
+    if let Some(set) = catalog.weights(name) {
+        return Ok(set);
+    }
+    let card = catalog.card(name).ok_or_else(|| unknown(name))?;
+    match chooser.best(card, catalog) {
+        Ok(Choice::Weights { set, .. }) => Ok(set),
+        Ok(Choice::Stub) => Err(Stop::usage("a stub needs no weights")),
+        Err(refusal) => Err(Stop::failed(refusal.to_string())),
+    }
 }
 
 /// The sets on disk that the names mean, each once, in the order of the names.
@@ -48,10 +55,12 @@ fn all<'a>(name: &str, catalog: &'a Catalog) -> Result<Vec<&'a WeightSet>, Stop>
     if let Some(set) = catalog.weights(name) {
         return Ok(vec![set]);
     }
-    let card = catalog.card(name).ok_or_else(|| {
-        Stop::usage(format!(
-            "{name} is neither a model nor a set of weights; `hearth list` shows all models"
-        ))
-    })?;
+    let card = catalog.card(name).ok_or_else(|| unknown(name))?;
     Ok(card.variants.iter().filter_map(|variant| catalog.weights(&variant.weights)).collect())
+}
+
+fn unknown(name: &str) -> Stop {
+    Stop::usage(format!(
+        "{name} is neither a model nor a set of weights; `hearth list` shows all models"
+    ))
 }

@@ -1,37 +1,77 @@
-//! `hearth ps`: what a running server has loaded.
+//! `hearth ps`: what a running server has in memory.
 
 use serde_json::Value;
 
 use crate::args::Ps;
-use crate::config::DEFAULT_LISTEN;
 use crate::failure::Stop;
+use crate::remote;
+
+const HEADS: [&str; 7] = ["WEIGHTS", "TASK", "GRADE", "WINDOW", "NEED", "MEASURED", "STATE"];
 
 pub(crate) fn ps(args: &Ps) -> Result<(), Stop> {
-    let address = args.listen.unwrap_or(DEFAULT_LISTEN);
-    let token = args.token.as_deref().unwrap_or("any");
-    let body = ureq::get(format!("http://{address}/hearth/ps"))
-        .header("authorization", format!("Bearer {token}"))
-        .call()
-        .and_then(|mut response| response.body_mut().read_to_string())
-        .map_err(|error| Stop::failed(format!("no hearth answers on {address}: {error}")))?;
+    let answer = remote::get(&args.remote, "/hearth/ps")?;
+    let Some(models) = answer["models"].as_array() else {
+        return Err(remote::stranger(&args.remote));
+    };
     if args.json {
-        println!("{body}");
+        println!("{answer}");
         return Ok(());
     }
-    let answer: Value = serde_json::from_str(&body)
-        .map_err(|error| Stop::failed(format!("{address} is not a hearth: {error}")))?;
-    let Some(models) = answer["models"].as_array() else {
-        return Err(Stop::failed(format!("{address} is not a hearth")));
-    };
-    let word = |model: &Value, key: &str| model[key].as_str().unwrap_or("-").to_owned();
-    println!("{:<28} {:<30} {:>9}", "WEIGHTS", "TASK", "LOADED FOR");
-    for model in models {
-        let seconds = model["loaded_seconds"].as_u64().unwrap_or(0);
-        println!(
-            "{:<28} {:<30} {seconds:>8} s",
-            word(model, "weights"),
-            word(model, "task")
-        );
+    let rows: Vec<[String; 7]> = models.iter().map(row).collect();
+    let widths: Vec<usize> = (0..HEADS.len())
+        .map(|column| rows.iter().map(|row| row[column].len()).chain([HEADS[column].len()]).max())
+        .map(Option::unwrap_or_default)
+        .collect();
+    for cells in std::iter::once(HEADS.map(str::to_owned)).chain(rows) {
+        let line: Vec<String> = cells
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
+        println!("{}", line.join("  ").trim_end());
+    }
+    let memory = &answer["memory"];
+    if let Some(budget) = memory["budget_bytes"].as_u64() {
+        let needed = megabytes(&memory["needed_bytes"]);
+        println!("{needed} of {} MB are set aside", budget / 1_000_000);
     }
     Ok(())
+}
+
+fn row(model: &Value) -> [String; 7] {
+    let serves = model["serves"].as_array().map(Vec::as_slice).unwrap_or_default();
+    // Names can have different grades and windows with the same weights; most often they do not.
+    let mut grades: Vec<&str> = serves.iter().filter_map(|name| name["grade"].as_str()).collect();
+    grades.dedup();
+    let windows = serves.iter().filter_map(|name| name["window"].as_u64());
+    let window = windows.max().map_or_else(|| "-".to_owned(), |window| window.to_string());
+    let word = |key: &str| model[key].as_str().unwrap_or("-").to_owned();
+    [
+        word("weights"),
+        word("task"),
+        if grades.is_empty() { "-".to_owned() } else { grades.join(", ") },
+        window,
+        megabytes(&model["need"]["total_bytes"]),
+        megabytes(&model["measured_bytes"]),
+        state(model),
+    ]
+}
+
+fn state(model: &Value) -> String {
+    let busy = model["busy"].as_u64().unwrap_or(0);
+    let idle = model["idle_seconds"].as_u64().unwrap_or(0);
+    if busy > 0 {
+        let jobs = if busy == 1 { "1 job".to_owned() } else { format!("{busy} jobs") };
+        return if model["stopping"] == true { format!("{jobs}, then unloaded") } else { jobs };
+    }
+    match model["expires_in_seconds"].as_u64() {
+        _ if model["pinned"] == true => format!("idle for {idle} s, pinned"),
+        Some(left) => format!("idle for {idle} s, unloaded in {left} s"),
+        None => format!("idle for {idle} s"),
+    }
+}
+
+/// Bytes as megabytes, rounded up; `-` where there are none.
+fn megabytes(bytes: &Value) -> String {
+    bytes.as_u64().map_or_else(|| "-".to_owned(), |bytes| format!("{} MB", bytes.div_ceil(1_000_000)))
 }

@@ -4,15 +4,17 @@ use catalog::Catalog;
 use serde_json::{Value, json};
 
 use crate::args::Pull;
+use crate::chooser::Chooser;
 use crate::config::Place;
 use crate::failure::Stop;
-use crate::{loader, named, output};
+use crate::{named, output};
 
 pub(crate) fn pull(args: &Pull, place: &Place, catalog: &Catalog) -> Result<(), Stop> {
-    let store = loader::open_store(place);
+    let chooser = Chooser::new(place);
+    let store = &chooser.store;
     let mut pulled = Vec::new();
     for name in &args.models {
-        let set = named::best(name, catalog)?;
+        let set = named::best(name, catalog, &chooser)?;
         let files = store
             .fetch(set, &*weights::for_terminal())
             .map_err(|error| Stop::failed(format!("{name}: {error}")))?;

@@ -112,7 +112,7 @@ async fn print(response: Response<Body>, task: TaskKind, as_json: bool) -> Resul
         _ if as_json => println!("{result}"),
         TaskKind::SpeechRecognition => println!("{}", result["text"].as_str().unwrap_or_default()),
         TaskKind::TextEmbeddings => print_vectors(result),
-        TaskKind::TextGeneration => {}
+        _ => println!("{result}"),
     }
     Ok(())
 }

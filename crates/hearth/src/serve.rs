@@ -36,6 +36,12 @@ pub(crate) fn serve(server: Server, place: &Place, catalog: Arc<Catalog>) -> Res
 }
 
 async fn listen(server: Server, place: &Place, catalog: Arc<Catalog>) -> Result<(), Stop> {
+    let known = |name: &String| catalog.card(name).is_some() || catalog.weights(name).is_some();
+    if let Some(name) = server.policy.pinned.iter().find(|name| !known(name)) {
+        return Err(Stop::usage(format!(
+            "--pin: {name} is neither a model nor a set of weights; `hearth list` shows all models"
+        )));
+    }
     let address = server.settings.listen;
     let listener = TcpListener::bind(address)
         .await
@@ -51,9 +57,13 @@ async fn listen(server: Server, place: &Place, catalog: Arc<Catalog>) -> Result<
     let address = listener
         .local_addr()
         .map_err(|error| Stop::failed(format!("cannot listen on {address}: {error}")))?;
-    let loader = WeightLoader::new(place, catalog.clone())?;
+    let mut loader = WeightLoader::new(place, catalog.clone())?;
+    if let Some(bytes) = server.policy.budget_bytes {
+        loader = loader.within(bytes);
+    }
     announce(address, &loader);
-    let engine = Engine::start(Arc::new(loader), &place.device.to_string())
+    let device = place.device.to_string();
+    let engine = Engine::with_policy(Arc::new(loader), &device, server.policy)
         .map_err(|failure| Stop::failed(failure.to_string()))?;
     preload(&engine, server.preload);
     let settings = api::Settings {

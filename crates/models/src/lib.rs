@@ -20,5 +20,5 @@ pub mod whisper;
 pub use checkpoint::Checkpoint;
 pub use cpu::cpu;
 pub use load::{Files, LoadError};
-pub use table::{ARCHITECTURES, Architecture, load};
+pub use table::{ARCHITECTURES, Architecture, load, need};
 pub use text::{ChatCompanion, Text};

@@ -1,6 +1,6 @@
 //! The architectures that this build can run, one line each.
 
-use engine::Lane;
+use engine::{Lane, Need};
 
 use crate::device::Device;
 use crate::load::{Files, LoadError};
@@ -13,6 +13,7 @@ pub struct Architecture {
     /// Its tiny checkpoint with the reference's numbers, a folder of tests/golden.
     pub golden: &'static str,
     load: fn(&Files, &Device) -> Result<Lane, LoadError>,
+    need: fn(&Files, &Device) -> Result<Need, LoadError>,
 }
 
 /// Every architecture. A new one is a file, a line here, and a golden folder.
@@ -24,6 +25,7 @@ pub const ARCHITECTURES: &[Architecture] = &[
             let (companion, model) = bert::load(files, device)?;
             Ok(Lane::batch(companion, model))
         },
+        need: |files, _| bert::need(files),
     },
     Architecture {
         name: "llama",
@@ -32,6 +34,7 @@ pub const ARCHITECTURES: &[Architecture] = &[
             let (companion, model) = decoder::load(files, device)?;
             Ok(Lane::steps(companion, model))
         },
+        need: decoder::need,
     },
     Architecture {
         name: "whisper",
@@ -40,6 +43,7 @@ pub const ARCHITECTURES: &[Architecture] = &[
             let (companion, model) = whisper::load(files, device)?;
             Ok(Lane::steps(companion, model))
         },
+        need: |files, _| whisper::need(files),
     },
 ];
 
@@ -48,12 +52,24 @@ pub const ARCHITECTURES: &[Architecture] = &[
 /// # Errors
 /// [`LoadError`] for a name that is not in the table, and for whatever is wrong with the files.
 pub fn load(architecture: &str, files: &Files, device: &Device) -> Result<Lane, LoadError> {
-    let row = ARCHITECTURES
+    (row(architecture, files)?.load)(files, device)
+}
+
+/// What a checkpoint will take of the device's memory. Reads its configuration and the headers of
+/// its files, not its weights.
+///
+/// # Errors
+/// As [`load`], as far as configuration and headers show it.
+pub fn need(architecture: &str, files: &Files, device: &Device) -> Result<Need, LoadError> {
+    (row(architecture, files)?.need)(files, device)
+}
+
+fn row(architecture: &str, files: &Files) -> Result<&'static Architecture, LoadError> {
+    ARCHITECTURES
         .iter()
         .find(|row| row.name == architecture)
         .ok_or_else(|| LoadError::Unsupported {
             file: files.folder().to_path_buf(),
             detail: format!("this build has no architecture {architecture:?}"),
-        })?;
-    (row.load)(files, device)
+        })
 }

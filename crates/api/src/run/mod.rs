@@ -88,9 +88,13 @@ async fn infer(
             text_embeddings::answer(app, card, &input).await
         }
         (TaskKind::SpeechRecognition, input) => speech_recognition::answer(app, card, input).await,
-        (task, Input::Bytes(_)) => {
-            let text = format!("{}: raw bytes for {task:?}", card.name);
-            Err(Failure::Internal(text).into())
+        (task, _) => {
+            let text = format!(
+                "{} ({}) is not served by this version of hearth",
+                card.name,
+                task.name()
+            );
+            Err(Failure::Unsupported(text).into())
         }
     }
 }

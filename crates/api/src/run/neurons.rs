@@ -7,7 +7,7 @@ const SECONDS_PER_RATE: f64 = 60.0;
 
 /// Neurons of tokens read and written.
 pub(super) fn of_tokens(rate: Option<Rate>, read: u64, written: u64) -> Option<f64> {
-    let Some(Rate::Tokens { input, output }) = rate else {
+    let Some(Rate::Tokens { input, output, .. }) = rate else {
         return None;
     };
     let neurons = read as f64 * input + written as f64 * output.unwrap_or(0.0);
@@ -17,7 +17,7 @@ pub(super) fn of_tokens(rate: Option<Rate>, read: u64, written: u64) -> Option<f
 /// Neurons of a stretch of audio.
 pub(super) fn of_audio(rate: Option<Rate>, seconds: f32) -> Option<f64> {
     match rate {
-        Some(Rate::AudioMinute(neurons)) => Some(f64::from(seconds) / SECONDS_PER_RATE * neurons),
+        Some(Rate::AudioMinute { minute, .. }) => Some(f64::from(seconds) / SECONDS_PER_RATE * minute),
         _ => None,
     }
 }

@@ -4,6 +4,7 @@
 mod house;
 mod layers;
 mod refusals;
+mod residents;
 mod speech_recognition;
 mod text_embeddings;
 mod text_generation;

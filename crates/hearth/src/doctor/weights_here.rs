@@ -14,9 +14,9 @@ pub(super) fn folder(store: &Store) -> Finding {
     }
 }
 
-/// Enough is what the largest set that is fetched without being asked takes, twice: wheel and files.
+/// Enough is twice what is fetched without being asked: package and files.
 pub(super) fn room(store: &Store) -> Finding {
-    const ENOUGH_BYTES: u64 = 2 * crate::loader::AUTO_FETCH_BYTES;
+    const ENOUGH_BYTES: u64 = 400_000_000;
     match store.free_bytes() {
         Ok(free) if free < ENOUGH_BYTES => Finding::warn(
             "disk",

@@ -6,6 +6,7 @@
 
 mod companion;
 mod config;
+mod memory;
 mod widening;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ pub use companion::{BertCompanion, BertWork};
 use crate::checkpoint::Checkpoint;
 use crate::load::{Files, LoadError};
 use config::BertConfig;
+pub(crate) use memory::need;
 use widening::Widenings;
 
 /// Tokens of a batch. On a CPU core longer batches are no faster: its products are full from about

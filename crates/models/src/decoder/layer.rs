@@ -17,7 +17,7 @@ use crate::linear::Linear;
 use crate::load::LoadError;
 
 /// Query rows that attend at once: bounds the scores to `[heads, ATTENTION_ROWS, length]`.
-const ATTENTION_ROWS: usize = 128;
+pub(crate) const ATTENTION_ROWS: usize = 128;
 
 /// Weights and cache of one layer.
 #[derive(Debug)]

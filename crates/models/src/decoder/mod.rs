@@ -6,6 +6,7 @@
 
 mod config;
 mod layer;
+mod memory;
 mod pool;
 mod rope;
 mod source;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::ops::rms_norm;
-use engine::model::{BLOCK_TOKENS, CacheShape, Prelude, Rows, SequenceId, Step, StepModel};
+use engine::model::{CacheShape, Prelude, Rows, SequenceId, Step, StepModel};
 use kernels::Precision;
 use tasks::Failure;
 
@@ -25,6 +26,7 @@ use crate::linear::{Embedding, Linear};
 use crate::load::{Files, LoadError};
 use crate::text::{ChatCompanion, Text};
 use layer::{Layer, Plan, Tile};
+pub(crate) use memory::need;
 use rope::Rotation;
 use source::{FINAL_NORM, HEAD, Scope, Source};
 
@@ -90,7 +92,7 @@ impl Decoder {
         } else {
             outside.linear(HEAD, config.hidden, config.vocabulary, false)?
         };
-        let blocks = CACHE_TOKENS.max(config.window).div_ceil(BLOCK_TOKENS);
+        let blocks = config.cache_blocks();
         let layers = (0..config.layers)
             .map(|layer| {
                 Layer::load(

@@ -10,6 +10,7 @@ mod config;
 mod decoder;
 mod encoder;
 mod layers;
+mod memory;
 mod model;
 mod rules;
 mod vocabulary;
@@ -23,6 +24,7 @@ use crate::checkpoint::Checkpoint;
 use crate::load::{Files, LoadError};
 
 pub use companion::WhisperCompanion;
+pub(crate) use memory::need;
 pub use model::{Features, WhisperModel};
 
 /// Loads a checkpoint: `config.json`, `generation_config.json` (may be absent), `tokenizer.json`

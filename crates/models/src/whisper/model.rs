@@ -103,11 +103,16 @@ impl WhisperModel {
     }
 }
 
+/// Transcripts that may be live at once.
+pub(super) fn sequences(config: &Config) -> usize {
+    let fit = CACHE_MAX_BYTES / Decoder::cache_bytes(config).max(1);
+    fit.clamp(*SEQUENCES.start(), *SEQUENCES.end())
+}
+
 impl StepModel for WhisperModel {
     /// Each transcript has a window of its own, so block tables count but are not read.
     fn cache(&self) -> CacheShape {
-        let fit = CACHE_MAX_BYTES / Decoder::cache_bytes(&self.config).max(1);
-        let sequences = fit.clamp(*SEQUENCES.start(), *SEQUENCES.end());
+        let sequences = sequences(&self.config);
         CacheShape {
             blocks: sequences * self.config.max_target_positions.div_ceil(BLOCK_TOKENS),
             sequences,

@@ -1,0 +1,91 @@
+//! Which weights serve a name: the catalogue's pure function, given the facts of this machine and
+//! the words of its user.
+
+use std::collections::BTreeMap;
+
+use catalog::{Catalog, Choice, Facts, ModelCard, Refusal, Source, WeightSet};
+use serde::Serialize;
+use tasks::Grade;
+use weights::Store;
+
+use crate::config::Place;
+use crate::{loader, memory};
+
+/// What the user said about choosing.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(crate) struct Wishes {
+    /// Only this grade.
+    #[serde(serialize_with = "word")]
+    pub(crate) grade: Option<Grade>,
+    /// Only these weights, by model name.
+    pub(crate) weights: BTreeMap<String, String>,
+    /// The largest download that a request starts by itself, in bytes; `None`: none.
+    pub(crate) auto_fetch_bytes: Option<u64>,
+}
+
+fn word<S: serde::Serializer>(grade: &Option<Grade>, serializer: S) -> Result<S::Ok, S::Error> {
+    grade.map(Grade::word).serialize(serializer)
+}
+
+/// The facts, and the store they are about.
+pub(crate) struct Chooser {
+    pub(crate) store: Store,
+    pub(crate) memory_bytes: u64,
+    offline: bool,
+    wishes: Wishes,
+}
+
+impl Chooser {
+    pub(crate) fn new(place: &Place) -> Self {
+        Self {
+            store: loader::open_store(place),
+            memory_bytes: memory::budget_bytes(),
+            offline: place.offline,
+            wishes: place.wishes.clone(),
+        }
+    }
+
+    /// What serves a card.
+    pub(crate) fn choose<'a>(
+        &self,
+        card: &ModelCard,
+        catalog: &'a Catalog,
+    ) -> Result<Choice<'a>, Refusal> {
+        let auto_fetch_bytes = self.wishes.auto_fetch_bytes.filter(|_| !self.offline);
+        self.with_limit(card, catalog, auto_fetch_bytes)
+    }
+
+    /// What would serve a card if every download were allowed: what `pull` fetches.
+    pub(crate) fn best<'a>(
+        &self,
+        card: &ModelCard,
+        catalog: &'a Catalog,
+    ) -> Result<Choice<'a>, Refusal> {
+        self.with_limit(card, catalog, Some(u64::MAX))
+    }
+
+    fn with_limit<'a>(
+        &self,
+        card: &ModelCard,
+        catalog: &'a Catalog,
+        auto_fetch_bytes: Option<u64>,
+    ) -> Result<Choice<'a>, Refusal> {
+        let about = |name: &str, fact: &dyn Fn(&WeightSet) -> bool| catalog.weights(name).is_some_and(fact);
+        let facts = Facts {
+            on_disk: &|name| about(name, &|set| self.store.is_complete(set)),
+            unreachable: &|name| about(name, &|set| self.is_out_of_reach(set)),
+            memory_bytes: self.memory_bytes,
+            auto_fetch_bytes,
+            grade: self.wishes.grade,
+            prefer: self.wishes.weights.get(&card.name).map(String::as_str),
+            allow_stub: false,
+        };
+        catalog::choose(card, catalog, &facts)
+    }
+
+    /// Whether a fetch would fail: it did lately, or the hub would refuse it.
+    fn is_out_of_reach(&self, set: &WeightSet) -> bool {
+        let gated = matches!(&set.source, Source::Hub { gated: true, .. });
+        (gated && !self.store.has_hub_token()) || self.store.failed_lately(set)
+    }
+}

@@ -1,0 +1,70 @@
+//! A running server, asked by another command.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::args::Remote;
+use crate::config::DEFAULT_LISTEN;
+use crate::failure::Stop;
+
+/// Time for an answer; unloading waits for the step that the device is in.
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
+
+fn address(remote: &Remote) -> std::net::SocketAddr {
+    remote.listen.unwrap_or(DEFAULT_LISTEN)
+}
+
+fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(ANSWER_TIMEOUT))
+        .proxy(None) // a server of this machine is not behind the way out
+        .build()
+        .into()
+}
+
+/// The JSON of a page.
+pub(crate) fn get(remote: &Remote, path: &str) -> Result<Value, Stop> {
+    let request = agent()
+        .get(format!("http://{}{path}", address(remote)))
+        .header("authorization", bearer(remote));
+    answer(remote, request.call())
+}
+
+/// The JSON of the answer to some JSON.
+pub(crate) fn post(remote: &Remote, path: &str, body: &Value) -> Result<Value, Stop> {
+    let request = agent()
+        .post(format!("http://{}{path}", address(remote)))
+        .header("authorization", bearer(remote))
+        .header("content-type", "application/json");
+    answer(remote, request.send(body.to_string()))
+}
+
+fn bearer(remote: &Remote) -> String {
+    format!("Bearer {}", remote.token.as_deref().unwrap_or("any"))
+}
+
+fn answer(
+    remote: &Remote,
+    result: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+) -> Result<Value, Stop> {
+    let address = address(remote);
+    let silent = |error| Stop::failed(format!("no hearth answers on {address}: {error}"));
+    let mut response = result.map_err(silent)?;
+    let text = response.body_mut().read_to_string().map_err(silent)?;
+    let value: Value = serde_json::from_str(&text).map_err(|_| stranger(remote))?;
+    if response.status().is_success() {
+        return Ok(value);
+    }
+    let message = value["error"].as_str().or(value["errors"][0]["message"].as_str());
+    Err(Stop::failed(match message {
+        Some(message) => format!("{address}: {message}"),
+        None => format!("{address} answered {}", response.status()),
+    }))
+}
+
+/// Something else listens there.
+pub(crate) fn stranger(remote: &Remote) -> Stop {
+    Stop::failed(format!("{} is not a hearth", address(remote)))
+}
