@@ -1,4 +1,5 @@
 //! The house rules that a program can check: arrows, file sizes, module docs, names.
+#![allow(clippy::unwrap_used)] // helpers of tests panic as tests do
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("api", &["engine", "catalog", "tasks"]),
     (
         "hearth",
-        &["api", "engine", "models", "doubles", "weights", "catalog", "tasks"],
+        &[
+            "api", "engine", "models", "doubles", "weights", "catalog", "tasks",
+        ],
     ),
 ];
 
@@ -27,7 +30,10 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("catalog", &["tokio", "axum", "candle-core"]),
     ("engine", &["candle-core", "axum", "hyper", "serde_json"]),
     ("models", &["axum", "hyper", "tokio"]),
-    ("api", &["candle-core", "candle-nn", "candle-transformers", "ureq"]),
+    (
+        "api",
+        &["candle-core", "candle-nn", "candle-transformers", "ureq"],
+    ),
     ("weights", &["candle-core", "tokio", "axum"]),
 ];
 
@@ -40,12 +46,18 @@ fn root() -> PathBuf {
 
 fn sources() -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut folders = vec![root().join("crates"), root().join("tests"), root().join("bench")];
+    let mut folders = vec![
+        root().join("crates"),
+        root().join("tests"),
+        root().join("bench"),
+    ];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(&folder).unwrap().map(Result::unwrap) {
             let path = entry.path();
             let name = entry.file_name();
-            let generated = ["node_modules", "golden", "target"].iter().any(|n| name == *n);
+            let generated = ["node_modules", "golden", "target"]
+                .iter()
+                .any(|n| name == *n);
             if path.is_dir() && !generated {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
@@ -80,7 +92,10 @@ fn crates_use_each_other_along_the_arrows_only() {
             }
             let used = dependency.name.as_str();
             let is_ours = dependency.path.is_some();
-            assert!(!is_ours || allowed.contains(&used), "{name} must not use {used}");
+            assert!(
+                !is_ours || allowed.contains(&used),
+                "{name} must not use {used}"
+            );
             let refused = forbidden.get(name).is_some_and(|list| list.contains(&used));
             assert!(!refused, "{name} must not see {used}");
         }
@@ -94,9 +109,14 @@ fn files_are_short_start_with_what_they_are_and_have_real_names() {
         let shown = path.display();
         let lines = text.lines().count();
         assert!(lines <= FILE_MAX_LINES, "{shown} has {lines} lines; cut it");
-        assert!(text.starts_with("//! "), "{shown} does not say what it is (`//!`)");
+        assert!(
+            text.starts_with("//! "),
+            "{shown} does not say what it is (`//!`)"
+        );
         let name = path.file_stem().unwrap().to_str().unwrap();
-        for vague in ["utils", "util", "helpers", "misc", "common", "types", "handlers"] {
+        for vague in [
+            "utils", "util", "helpers", "misc", "common", "types", "handlers",
+        ] {
             assert_ne!(name, vague, "{shown}: a file is a noun");
         }
     }
@@ -110,7 +130,11 @@ fn device_features_are_known_to_one_file() {
             .iter()
             .any(|feature| text.contains(&format!("feature = {feature:?}")));
         let allowed = path.ends_with("crates/models/src/device.rs");
-        assert!(!knows || allowed, "{} asks for a device feature", path.display());
+        assert!(
+            !knows || allowed,
+            "{} asks for a device feature",
+            path.display()
+        );
     }
 }
 
@@ -119,7 +143,9 @@ fn every_architecture_of_models_toml_is_built_here_and_every_row_has_a_golden_ch
     let catalog = catalog::Catalog::builtin().unwrap();
     for set in catalog.weight_sets() {
         assert!(
-            models::ARCHITECTURES.iter().any(|row| row.name == set.architecture),
+            models::ARCHITECTURES
+                .iter()
+                .any(|row| row.name == set.architecture),
             "{} wants the architecture {}, which is not in the table",
             set.name,
             set.architecture
@@ -127,6 +153,11 @@ fn every_architecture_of_models_toml_is_built_here_and_every_row_has_a_golden_ch
     }
     for row in models::ARCHITECTURES {
         let folder = testkit::golden(row.golden);
-        assert!(folder.is_dir(), "{} has no golden folder {}", row.name, row.golden);
+        assert!(
+            folder.is_dir(),
+            "{} has no golden folder {}",
+            row.name,
+            row.golden
+        );
     }
 }

@@ -9,12 +9,18 @@ use kernels::{Activations, Backend, Format, PackedLinear, Precision};
 const ROUNDS: usize = 7;
 
 fn main() {
-    let shapes = [(576, 576), (576, 1536), (1536, 576), (2048, 8192), (576, 49152)];
+    let shapes = [
+        (576, 576),
+        (576, 1536),
+        (1536, 576),
+        (2048, 8192),
+        (576, 49152),
+    ];
     println!("inputs outputs rows format precision backend: Gop/s GB/s");
     for (inputs, outputs) in shapes {
         for format in [Format::Q4_0, Format::Q4_1, Format::Q8_0] {
             let bytes = format.row_bytes(inputs).expect("whole blocks") * outputs;
-            let tensor: Vec<u8> = (0..bytes).map(|i| (i * 7919 >> 3) as u8 & 0x3F).collect();
+            let tensor: Vec<u8> = (0..bytes).map(|i| ((i * 7919) >> 3) as u8 & 0x3F).collect();
             let layer = PackedLinear::pack(format, &tensor, outputs, inputs).expect("its size");
             for rows in [1, 8, 64, 256] {
                 if outputs > 40_000 && rows > 8 {

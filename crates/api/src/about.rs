@@ -19,16 +19,16 @@ pub(crate) async fn version() -> String {
 /// `GET /hearth/ps`: the loaded models.
 pub(crate) async fn loaded(State(app): State<Arc<App>>) -> Response {
     #[derive(Serialize)]
-    struct Loaded {
+    struct Entry {
         weights: String,
         task: &'static str,
         loaded_seconds: u64,
     }
     #[derive(Serialize)]
     struct Page {
-        models: Vec<Loaded>,
+        models: Vec<Entry>,
     }
-    let models = app.engine.loaded().into_iter().map(|loaded| Loaded {
+    let models = app.engine.loaded().into_iter().map(|loaded| Entry {
         weights: loaded.weights,
         task: loaded.task,
         loaded_seconds: loaded.since.elapsed().unwrap_or_default().as_secs(),

@@ -54,28 +54,40 @@ struct Row {
 /// The short name of errors that come from a model or from behind it.
 const UPSTREAM: &str = "AiError";
 
-/// The table.
+/// The table: rows that only this surface knows.
 fn row(refusal: &Refusal) -> Row {
+    match refusal {
+        Refusal::Failure(failure) => failure_row(failure),
+        Refusal::StreamedJsonSchema => Row {
+            code: 5023,
+            status: StatusCode::BAD_REQUEST,
+            name: UPSTREAM,
+            description: "JSON Schema mode is not supported with stream mode".into(),
+        },
+        Refusal::EmbeddingLimit(text) => Row {
+            code: 3030,
+            status: StatusCode::BAD_REQUEST,
+            name: UPSTREAM,
+            description: text.clone(),
+        },
+    }
+}
+
+/// The table: a row for each kind of failure.
+fn failure_row(failure: &Failure) -> Row {
     let row = |code, status, name, description: String| Row {
         code,
         status,
         name,
         description,
     };
-    let failure = match refusal {
-        Refusal::Failure(failure) => failure,
-        Refusal::StreamedJsonSchema => {
-            let text = "JSON Schema mode is not supported with stream mode";
-            return row(5023, StatusCode::BAD_REQUEST, UPSTREAM, text.into());
-        }
-        Refusal::EmbeddingLimit(text) => {
-            return row(3030, StatusCode::BAD_REQUEST, UPSTREAM, text.clone());
-        }
-    };
     match failure {
-        Failure::Schema(message) => {
-            row(5006, StatusCode::BAD_REQUEST, "Bad input", format!("Error: {message}"))
-        }
+        Failure::Schema(message) => row(
+            5006,
+            StatusCode::BAD_REQUEST,
+            "Bad input",
+            format!("Error: {message}"),
+        ),
         Failure::NoSuchModel(model) => row(
             5007,
             StatusCode::BAD_REQUEST,
@@ -100,7 +112,12 @@ fn row(refusal: &Refusal) -> Row {
             "Request too large",
             "Request is too large".into(),
         ),
-        Failure::BadInput(_) => row(8001, StatusCode::BAD_REQUEST, UPSTREAM, "Invalid input".into()),
+        Failure::BadInput(_) => row(
+            8001,
+            StatusCode::BAD_REQUEST,
+            UPSTREAM,
+            "Invalid input".into(),
+        ),
         Failure::ContextExceeded { tokens, window } => row(
             5021,
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -129,15 +146,24 @@ fn row(refusal: &Refusal) -> Row {
             UPSTREAM,
             "Capacity temporarily exceeded, please try again.".into(),
         ),
-        Failure::Timeout => {
-            row(3046, StatusCode::REQUEST_TIMEOUT, UPSTREAM, "Request timeout".into())
-        }
-        Failure::Aborted => {
-            row(3008, StatusCode::REQUEST_TIMEOUT, "Aborted", "Request was aborted".into())
-        }
-        Failure::Unavailable(text) => {
-            row(7009, StatusCode::SERVICE_UNAVAILABLE, UPSTREAM, text.clone())
-        }
+        Failure::Timeout => row(
+            3046,
+            StatusCode::REQUEST_TIMEOUT,
+            UPSTREAM,
+            "Request timeout".into(),
+        ),
+        Failure::Aborted => row(
+            3008,
+            StatusCode::REQUEST_TIMEOUT,
+            "Aborted",
+            "Request was aborted".into(),
+        ),
+        Failure::Unavailable(text) => row(
+            7009,
+            StatusCode::SERVICE_UNAVAILABLE,
+            UPSTREAM,
+            text.clone(),
+        ),
         Failure::Internal(_) => row(
             3043,
             StatusCode::INTERNAL_SERVER_ERROR,
@@ -149,12 +175,20 @@ fn row(refusal: &Refusal) -> Row {
 
 /// Writes what happened to the log; details that the caller must not see are told only here.
 fn log(refusal: &Refusal, model: &str, id: RequestId) {
-    match refusal {
-        Refusal::Failure(failure @ (Failure::Internal(_) | Failure::Unavailable(_))) => {
-            tracing::error!("{model}: {failure} ({id})");
-        }
-        Refusal::Failure(failure) => tracing::info!("{model}: {failure} ({id})"),
-        other => tracing::info!("{model}: {} ({id})", row(other).description),
+    let told = match refusal {
+        Refusal::Failure(failure) => failure.to_string(),
+        other => row(other).description,
+    };
+    // The name is the caller's: it must not end the line and write another.
+    let line = format!("{model}: {told} ({id})").replace(char::is_control, " ");
+    let is_ours = matches!(
+        refusal,
+        Refusal::Failure(Failure::Internal(_) | Failure::Unavailable(_))
+    );
+    if is_ours {
+        tracing::error!("{line}");
+    } else {
+        tracing::info!("{line}");
     }
 }
 
@@ -233,7 +267,11 @@ impl IntoResponse for Denial {
                 StatusCode::BAD_REQUEST,
                 "Missing X-Auth-Key, X-Auth-Email or Authorization headers".into(),
             ),
-            Self::BadAuth => (10_000, StatusCode::UNAUTHORIZED, "Authentication error".into()),
+            Self::BadAuth => (
+                10_000,
+                StatusCode::UNAUTHORIZED,
+                "Authentication error".into(),
+            ),
             Self::ForeignHost(host) => (
                 9109,
                 StatusCode::FORBIDDEN,

@@ -73,20 +73,35 @@ pub(crate) struct Serve {
     #[arg(long, env = "HEARTH_LISTEN", value_name = "ADDRESS")]
     pub(crate) listen: Option<SocketAddr>,
     /// The one token that is accepted [default: any token is]
-    #[arg(long, env = "HEARTH_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    #[arg(
+        long,
+        env = "HEARTH_TOKEN",
+        value_name = "TOKEN",
+        hide_env_values = true
+    )]
     pub(crate) token: Option<String>,
     /// Answer requests that carry no auth header (Cloudflare refuses them with 9106)
     #[arg(long, env = "HEARTH_NO_AUTH", value_name = "BOOL", value_parser = BoolishValueParser::new(),
         num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) no_auth: Option<bool>,
     /// A Host header to accept beside loopback names and the listen address; may be repeated
-    #[arg(long, env = "HEARTH_ALLOW_HOST", value_delimiter = ',', value_name = "NAME")]
+    #[arg(
+        long,
+        env = "HEARTH_ALLOW_HOST",
+        value_delimiter = ',',
+        value_name = "NAME"
+    )]
     pub(crate) allow_host: Vec<String>,
     /// What happens to deprecated names: serve or refuse [default: serve]
     #[arg(long, env = "HEARTH_DEPRECATED", value_name = "POLICY")]
     pub(crate) deprecated: Option<String>,
     /// Load this model before the first request; may be repeated
-    #[arg(long, env = "HEARTH_PRELOAD", value_delimiter = ',', value_name = "MODEL")]
+    #[arg(
+        long,
+        env = "HEARTH_PRELOAD",
+        value_delimiter = ',',
+        value_name = "MODEL"
+    )]
     pub(crate) preload: Vec<String>,
 }
 
@@ -127,7 +142,12 @@ pub(crate) struct Ps {
     #[arg(long, env = "HEARTH_LISTEN", value_name = "ADDRESS")]
     pub(crate) listen: Option<SocketAddr>,
     /// The server's token, where it has one
-    #[arg(long, env = "HEARTH_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    #[arg(
+        long,
+        env = "HEARTH_TOKEN",
+        value_name = "TOKEN",
+        hide_env_values = true
+    )]
     pub(crate) token: Option<String>,
     /// Print JSON
     #[arg(long)]

@@ -38,12 +38,22 @@ impl ConfigFile {
     /// # Errors
     /// With the line and the key, for what is no TOML and for keys and types that are not known.
     pub(crate) fn read(named: Option<&Path>, settings: &mut Settings<'_>) -> Result<Self, Stop> {
-        let found = || Path::new(DEFAULT_FILE).is_file().then(|| PathBuf::from(DEFAULT_FILE));
-        let path = settings.choose("config", named.map(|path| Some(path.to_owned())), None, found);
+        let found = || {
+            Path::new(DEFAULT_FILE)
+                .is_file()
+                .then(|| PathBuf::from(DEFAULT_FILE))
+        };
+        let path = settings.choose(
+            "config",
+            named.map(|path| Some(path.to_owned())),
+            None,
+            found,
+        );
         let Some(path) = path else {
             return Ok(Self::default());
         };
-        let wrong = |error: &dyn std::fmt::Display| Stop::usage(format!("{}: {error}", path.display()));
+        let wrong =
+            |error: &dyn std::fmt::Display| Stop::usage(format!("{}: {error}", path.display()));
         let text = std::fs::read_to_string(&path).map_err(|error| wrong(&error))?;
         let file = toml::from_str(&text).map_err(|error| wrong(&error))?;
         settings.set_file(Some(path));
@@ -62,12 +72,24 @@ pub(crate) struct Place {
 impl Place {
     /// # Errors
     /// No home folder, or a word that names no device.
-    pub(crate) fn new(common: &Common, file: &ConfigFile, settings: &mut Settings<'_>) -> Result<Self, Stop> {
+    pub(crate) fn new(
+        common: &Common,
+        file: &ConfigFile,
+        settings: &mut Settings<'_>,
+    ) -> Result<Self, Stop> {
         let cache = || dirs::cache_dir().map(|cache| cache.join("hearth"));
-        let home = settings.choose("home", common.home.clone().map(Some), file.home.clone().map(Some), cache);
+        let home = settings.choose(
+            "home",
+            common.home.clone().map(Some),
+            file.home.clone().map(Some),
+            cache,
+        );
         let offline = settings.choose("offline", common.offline, file.offline, || false);
-        let device = settings.choose("device", common.device.clone(), file.device.clone(), || "auto".into());
-        let home = home.ok_or_else(|| Stop::usage("no home folder is known: name one with --home"))?;
+        let device = settings.choose("device", common.device.clone(), file.device.clone(), || {
+            "auto".into()
+        });
+        let home =
+            home.ok_or_else(|| Stop::usage("no home folder is known: name one with --home"))?;
         Ok(Self {
             store: home.join("weights"),
             offline,
@@ -95,13 +117,24 @@ impl Server {
     ///
     /// # Errors
     /// A public address without a token, or a word that is not one of the choices.
-    pub(crate) fn new(args: Serve, file: ConfigFile, settings: &mut Settings<'_>) -> Result<Self, Stop> {
+    pub(crate) fn new(
+        args: Serve,
+        file: ConfigFile,
+        settings: &mut Settings<'_>,
+    ) -> Result<Self, Stop> {
         let typed = |list: Vec<String>| Some(list).filter(|list| !list.is_empty());
         let listen = settings.choose("listen", args.listen, file.listen, || DEFAULT_LISTEN);
         let token = settings.choose_secret("token", args.token, file.token);
         let no_auth = settings.choose("no-auth", args.no_auth, file.no_auth, || false);
-        let allow_hosts = settings.choose("allow-host", typed(args.allow_host), file.allow_host, Vec::new);
-        let deprecated = settings.choose("deprecated", args.deprecated, file.deprecated, || "serve".into());
+        let allow_hosts = settings.choose(
+            "allow-host",
+            typed(args.allow_host),
+            file.allow_host,
+            Vec::new,
+        );
+        let deprecated = settings.choose("deprecated", args.deprecated, file.deprecated, || {
+            "serve".into()
+        });
         let preload = settings.choose("preload", typed(args.preload), file.preload, Vec::new);
         if !listen.ip().is_loopback() && token.is_none() {
             return Err(Stop::usage(format!(
@@ -117,11 +150,19 @@ impl Server {
             "refuse" => api::DeprecatedPolicy::Refuse,
             other => {
                 let name = settings.said_by("deprecated");
-                return Err(Stop::usage(format!("{name}: {other:?} is neither serve nor refuse")));
+                return Err(Stop::usage(format!(
+                    "{name}: {other:?} is neither serve nor refuse"
+                )));
             }
         };
         Ok(Self {
-            settings: api::Settings { token, no_auth, deprecated, allow_hosts, ..api::Settings::new(listen) },
+            settings: api::Settings {
+                token,
+                no_auth,
+                deprecated,
+                allow_hosts,
+                ..api::Settings::new(listen)
+            },
             preload,
         })
     }
@@ -135,7 +176,6 @@ mod tests {
 
     use super::*;
     use crate::args::{Cli, Command};
-    use crate::origin::variable;
 
     /// The three lists that have to agree: flags of the command line, keys of the file, settings that are chosen.
     #[test]
@@ -145,25 +185,33 @@ mod tests {
         let mut flags = BTreeSet::new();
         for argument in command.get_arguments().chain(own.get_arguments()) {
             if let (Some(key), Some(name)) = (argument.get_long(), argument.get_env()) {
-                assert_eq!(name.to_str().unwrap(), variable(key));
+                let variable = format!("HEARTH_{}", key.replace('-', "_").to_uppercase());
+                assert_eq!(name.to_str().unwrap(), variable);
                 flags.insert(key.to_owned());
             }
         }
-        let matches = command.get_matches_from(["hearth", "config"]);
+        let matches = command.clone().get_matches_from(["hearth", "config"]);
         let cli = Cli::from_arg_matches(&matches).unwrap();
         let Command::Config(args) = cli.command else {
             panic!("the config command")
         };
-        let mut settings = Settings::new(&matches);
+        let mut settings = Settings::new(&command, &matches);
         let file = ConfigFile::read(None, &mut settings).unwrap();
         Place::new(&cli.common, &file, &mut settings).unwrap();
         Server::new(args.serve, file, &mut settings).unwrap();
-        let chosen: BTreeSet<_> = settings.all().iter().map(|setting| setting.key.to_owned()).collect();
+        let chosen: BTreeSet<_> = settings
+            .all()
+            .iter()
+            .map(|setting| setting.key.to_owned())
+            .collect();
         assert_eq!(chosen, flags);
         assert_eq!(settings.all().len(), flags.len(), "each is chosen once");
         for key in flags.iter().filter(|key| *key != "config") {
             let refused = toml::from_str::<ConfigFile>(&format!("{key} = {{}}")).unwrap_err();
-            assert!(!refused.message().contains("unknown field"), "{key} is no key of the file");
+            assert!(
+                !refused.message().contains("unknown field"),
+                "{key} is no key of the file"
+            );
         }
     }
 }

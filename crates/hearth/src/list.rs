@@ -21,7 +21,9 @@ pub(crate) fn list(args: &List, place: &Place, catalog: &Catalog) -> Result<(), 
     if args.json {
         return output::json(&Value::Array(rows));
     }
-    let heads = ["NAME", "TASK", "GRADE", "WEIGHTS", "WINDOW", "SIZE", "STATE"];
+    let heads = [
+        "NAME", "TASK", "GRADE", "WEIGHTS", "WINDOW", "SIZE", "STATE",
+    ];
     let lines: Vec<[String; 7]> = rows.iter().map(shown).collect();
     output::columns(heads, &lines)
 }
@@ -62,5 +64,13 @@ fn shown(row: &Value) -> [String; 7] {
         format!("{} MB", bytes.div_ceil(1_000_000))
     });
     let window = number("context_window");
-    [word("name"), word("task"), word("grade"), word("weights"), window, size, word("state")]
+    [
+        word("name"),
+        word("task"),
+        word("grade"),
+        word("weights"),
+        window,
+        size,
+        word("state"),
+    ]
 }

@@ -70,7 +70,10 @@ impl WeightLoader {
                 let state = if self.store.is_complete(set) {
                     "on disk".to_owned()
                 } else {
-                    format!("to be fetched, {} MB", set.download_bytes.div_ceil(1_000_000))
+                    format!(
+                        "to be fetched, {} MB",
+                        set.download_bytes.div_ceil(1_000_000)
+                    )
                 };
                 let plural = if names == 1 { "name" } else { "names" };
                 format!("{} ({grade}) serves {names} {plural}: {state}", set.name)
@@ -83,8 +86,14 @@ impl WeightLoader {
             .catalog
             .card(model)
             .ok_or_else(|| Failure::NoSuchModel(model.to_owned()))?;
-        choose(card, &self.catalog, &self.store, self.offline, self.memory_bytes)
-            .map_err(|refusal| Failure::Unavailable(refusal.to_string()))
+        choose(
+            card,
+            &self.catalog,
+            &self.store,
+            self.offline,
+            self.memory_bytes,
+        )
+        .map_err(|refusal| Failure::Unavailable(refusal.to_string()))
     }
 }
 
@@ -96,7 +105,11 @@ pub(crate) fn choose<'a>(
     offline: bool,
     memory_bytes: u64,
 ) -> Result<Choice<'a>, catalog::Refusal> {
-    let on_disk = |name: &str| catalog.weights(name).is_some_and(|set| store.is_complete(set));
+    let on_disk = |name: &str| {
+        catalog
+            .weights(name)
+            .is_some_and(|set| store.is_complete(set))
+    };
     let facts = Facts {
         on_disk: &on_disk,
         memory_bytes,
@@ -112,7 +125,9 @@ pub(crate) fn memory_bytes() -> u64 {
     let group = system.cgroup_limits().map(|limits| limits.total_memory);
     group
         .filter(|&bytes| bytes > 0)
-        .map_or(system.total_memory(), |bytes| bytes.min(system.total_memory()))
+        .map_or(system.total_memory(), |bytes| {
+            bytes.min(system.total_memory())
+        })
 }
 
 impl Loader for WeightLoader {

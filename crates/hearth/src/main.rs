@@ -1,5 +1,6 @@
 //! The binary: command line, configuration, wiring.
-#![allow(clippy::print_stdout, clippy::disallowed_methods)] // a program: it prints, reads the environment, spawns
+#![allow(clippy::print_stdout)] // it is a program: its output is standard output
+#![allow(clippy::disallowed_methods)] // only the binary reads the environment and spawns tasks
 
 mod args;
 mod bundle;
@@ -25,7 +26,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use catalog::Catalog;
-use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use clap::{CommandFactory, FromArgMatches};
 
 use crate::args::{Cli, Command};
 use crate::config::{ConfigFile, Place, Server};
@@ -42,9 +43,10 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_target(false)
         .init();
-    let matches = Cli::command().get_matches();
+    let command = Cli::command();
+    let matches = command.clone().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    match start(cli, &matches) {
+    match start(cli, Settings::new(&command, &matches)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(stop) => {
             eprintln!("hearth: {stop}");
@@ -53,17 +55,18 @@ fn main() -> ExitCode {
     }
 }
 
-fn start(cli: Cli, matches: &ArgMatches) -> Result<(), Stop> {
+fn start(cli: Cli, mut settings: Settings<'_>) -> Result<(), Stop> {
     if let Command::Completions(args) = &cli.command {
         return completions::completions(args);
     }
-    let mut settings = Settings::new(matches);
     let file = ConfigFile::read(cli.common.config.as_deref(), &mut settings)?;
     let place = Place::new(&cli.common, &file, &mut settings)?;
     let catalog = Catalog::builtin().map_err(|error| Stop::failed(error.to_string()))?;
     let catalog = Arc::new(catalog);
     match cli.command {
-        Command::Serve(args) => serve::serve(Server::new(args, file, &mut settings)?, &place, catalog),
+        Command::Serve(args) => {
+            serve::serve(Server::new(args, file, &mut settings)?, &place, catalog)
+        }
         Command::Run(args) => run::run(&args, &place, catalog),
         Command::Pull(args) => pull::pull(&args, &place, &catalog),
         Command::List(args) => list::list(&args, &place, &catalog),
@@ -77,7 +80,12 @@ fn start(cli: Cli, matches: &ArgMatches) -> Result<(), Stop> {
         Command::Doctor(args) => {
             let listen = config::listen(&args.serve, &file);
             let server = Server::new(args.serve, file, &mut settings);
-            let patient = doctor::Patient { place: &place, catalog: &catalog, server, listen };
+            let patient = doctor::Patient {
+                place: &place,
+                catalog: &catalog,
+                server,
+                listen,
+            };
             doctor::doctor(&patient, args.json)
         }
         Command::Rm(args) => rm::rm(&args, &place, &catalog),

@@ -27,7 +27,9 @@ pub(crate) fn on_disk<'a>(
         let mut there: Vec<_> = all(name, catalog)?;
         there.retain(|set| store.folder(set).exists());
         if there.is_empty() {
-            return Err(Stop::failed(format!("nothing of {name} is on disk; `hearth list` shows what is")));
+            return Err(Stop::failed(format!(
+                "nothing of {name} is on disk; `hearth list` shows what is"
+            )));
         }
         for set in there {
             if !found.iter().any(|known| known.name == set.name) {
@@ -40,7 +42,11 @@ pub(crate) fn on_disk<'a>(
 
 /// How many model names the set can serve.
 pub(crate) fn served_names(set: &WeightSet, catalog: &Catalog) -> usize {
-    let serves = |card: &&catalog::ModelCard| card.variants.iter().any(|variant| variant.weights == set.name);
+    let serves = |card: &&catalog::ModelCard| {
+        card.variants
+            .iter()
+            .any(|variant| variant.weights == set.name)
+    };
     catalog.cards().filter(serves).count()
 }
 
@@ -53,5 +59,9 @@ fn all<'a>(name: &str, catalog: &'a Catalog) -> Result<Vec<&'a WeightSet>, Stop>
             "{name} is neither a model nor a set of weights; `hearth list` shows all models"
         ))
     })?;
-    Ok(card.variants.iter().filter_map(|variant| catalog.weights(&variant.weights)).collect())
+    Ok(card
+        .variants
+        .iter()
+        .filter_map(|variant| catalog.weights(&variant.weights))
+        .collect())
 }

@@ -27,7 +27,11 @@ pub(crate) fn ps(args: &Ps) -> Result<(), Stop> {
     println!("{:<28} {:<30} {:>9}", "WEIGHTS", "TASK", "LOADED FOR");
     for model in models {
         let seconds = model["loaded_seconds"].as_u64().unwrap_or(0);
-        println!("{:<28} {:<30} {seconds:>8} s", word(model, "weights"), word(model, "task"));
+        println!(
+            "{:<28} {:<30} {seconds:>8} s",
+            word(model, "weights"),
+            word(model, "task")
+        );
     }
     Ok(())
 }

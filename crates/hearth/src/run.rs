@@ -43,11 +43,15 @@ pub(crate) fn run(args: &Run, place: &Place, catalog: Arc<Catalog>) -> Result<()
             .header(header::HOST, DEFAULT_LISTEN.to_string())
             .body(body)
             .map_err(|error| Stop::usage(format!("{}: {error}", args.model)))?;
-        let response = match api::app(engine, catalog, settings).oneshot(request).await {
+        // The engine outlives the app: a stream is still being answered when the app is gone.
+        let app = api::app(engine.clone(), catalog, settings);
+        let response = match app.oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},
         };
-        print(response, task, args.json).await
+        let printed = print(response, task, args.json).await;
+        drop(engine);
+        printed
     });
     runtime.shutdown_background();
     result
@@ -67,7 +71,9 @@ fn body(args: &Run, task: TaskKind) -> Result<Body, Stop> {
         }
         (None, Some(prompt)) => prompt.as_bytes().to_vec(),
         (None, None) => {
-            return Err(Stop::usage("say what to ask: a PROMPT, `-`, or --file FILE"));
+            return Err(Stop::usage(
+                "say what to ask: a PROMPT, `-`, or --file FILE",
+            ));
         }
     };
     if task == TaskKind::SpeechRecognition {
@@ -112,7 +118,10 @@ async fn print(response: Response<Body>, task: TaskKind, as_json: bool) -> Resul
 }
 
 fn print_vectors(result: &Value) {
-    let vectors = result["data"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let vectors = result["data"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     for vector in vectors.iter().filter_map(Value::as_array) {
         let head: Vec<_> = vector
             .iter()

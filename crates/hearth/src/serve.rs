@@ -37,15 +37,17 @@ pub(crate) fn serve(server: Server, place: &Place, catalog: Arc<Catalog>) -> Res
 
 async fn listen(server: Server, place: &Place, catalog: Arc<Catalog>) -> Result<(), Stop> {
     let address = server.settings.listen;
-    let listener = TcpListener::bind(address).await.map_err(|error| match error.kind() {
-        std::io::ErrorKind::AddrInUse => Stop::failed(format!(
-            "{address} is taken by another program (perhaps another hearth: `hearth ps`).\n\
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|error| match error.kind() {
+            std::io::ErrorKind::AddrInUse => Stop::failed(format!(
+                "{address} is taken by another program (perhaps another hearth: `hearth ps`).\n\
              Choose another port with --listen {}:{}",
-            address.ip(),
-            address.port().wrapping_add(1)
-        )),
-        _ => Stop::failed(format!("cannot listen on {address}: {error}")),
-    })?;
+                address.ip(),
+                address.port().wrapping_add(1)
+            )),
+            _ => Stop::failed(format!("cannot listen on {address}: {error}")),
+        })?;
     let address = listener
         .local_addr()
         .map_err(|error| Stop::failed(format!("cannot listen on {address}: {error}")))?;
@@ -63,7 +65,10 @@ async fn listen(server: Server, place: &Place, catalog: Arc<Catalog>) -> Result<
 }
 
 fn announce(address: std::net::SocketAddr, loader: &WeightLoader) {
-    println!("hearth {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
+    println!(
+        "hearth {} listens on http://{address}",
+        env!("CARGO_PKG_VERSION")
+    );
     println!("  REST base  http://{address}/client/v4/accounts/<any id>/ai/run/<model>");
     for line in loader.summary() {
         println!("  {line}");
@@ -109,7 +114,9 @@ async fn accept(listener: TcpListener, app: axum::Router) {
         };
         let _ = stream.set_nodelay(true); // a stream's frames go out as they are written
         let service = TowerToHyperService::new(app.clone());
-        let connection = http.serve_connection(TokioIo::new(stream), service).into_owned();
+        let connection = http
+            .serve_connection(TokioIo::new(stream), service)
+            .into_owned();
         let connection = graceful.watch(connection);
         tokio::task::spawn(async move {
             let _place = place;

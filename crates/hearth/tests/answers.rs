@@ -34,10 +34,14 @@ fn a_chat_is_answered_by_the_twin_and_says_so() {
     });
     let answer = server().run(LLAMA, &input);
     let result = result(&answer);
-    assert!(result["response"].as_str().unwrap().contains("Paris"), "{result}");
+    assert!(
+        result["response"].as_str().unwrap().contains("Paris"),
+        "{result}"
+    );
     assert_eq!(result["tool_calls"], json!([]));
     let usage = &result["usage"];
-    let total = usage["prompt_tokens"].as_u64().unwrap() + usage["completion_tokens"].as_u64().unwrap();
+    let total =
+        usage["prompt_tokens"].as_u64().unwrap() + usage["completion_tokens"].as_u64().unwrap();
     assert_eq!(usage["total_tokens"], json!(total));
     assert_eq!(
         answer.header("hearth-model"),
@@ -66,7 +70,8 @@ fn a_stream_says_the_same_as_the_whole_answer() {
 
 #[test]
 fn a_seed_gives_the_same_answer_whatever_runs_beside_it() {
-    let input = json!({"prompt": "Tell me a story.", "seed": 42, "temperature": 1, "max_tokens": 24});
+    let input =
+        json!({"prompt": "Tell me a story.", "seed": 42, "temperature": 1, "max_tokens": 24});
     let alone = result(&server().run(LLAMA, &input));
     let together: Vec<Value> = std::thread::scope(|scope| {
         let jobs: Vec<_> = (0..6)
@@ -94,7 +99,10 @@ fn vectors(model: &str, width: usize) -> Vec<Vec<f64>> {
     let result = result(&answer);
     assert_eq!(result["shape"], json!([3, width]));
     assert_eq!(result["pooling"], "mean");
-    assert_eq!(answer.header("hearth-model"), Some("all-minilm-l6-v2; grade=twin"));
+    assert_eq!(
+        answer.header("hearth-model"),
+        Some("all-minilm-l6-v2; grade=twin")
+    );
     let vectors: Vec<Vec<f64>> = serde_json::from_value(result["data"].clone()).unwrap();
     for vector in &vectors {
         let length: f64 = vector.iter().map(|x| x * x).sum();
@@ -132,14 +140,28 @@ fn speech_is_transcribed_from_bytes_and_from_numbers() {
         let answer = server().post(model, "application/octet-stream", &audio);
         let result = result(&answer);
         let text = result["text"].as_str().unwrap().to_lowercase();
-        assert!(text.contains("ask not what your country can do for you"), "{text}");
+        assert!(
+            text.contains("ask not what your country can do for you"),
+            "{text}"
+        );
         let words = text.split_whitespace().count();
         assert_eq!(result["word_count"], json!(words));
-        assert!(result["vtt"].as_str().unwrap().starts_with("WEBVTT\n\n00.000 --> "), "{result}");
+        assert!(
+            result["vtt"]
+                .as_str()
+                .unwrap()
+                .starts_with("WEBVTT\n\n00.000 --> "),
+            "{result}"
+        );
         assert_eq!(answer.header("hearth-model"), Some(header));
     }
     let numbers = server().run("@cf/openai/whisper-tiny-en", &json!({ "audio": audio }));
-    assert!(result(&numbers)["text"].as_str().unwrap().contains("country"));
+    assert!(
+        result(&numbers)["text"]
+            .as_str()
+            .unwrap()
+            .contains("country")
+    );
 }
 
 #[test]
@@ -158,11 +180,18 @@ fn bad_input_is_refused_and_the_next_request_is_answered() {
         let answer = server().post(model, "application/octet-stream", body.as_bytes());
         assert_eq!(answer.status, status, "{model} {body}: {}", answer.text());
         let json = answer.json();
-        assert_eq!(json["errors"][0]["code"], json!(code), "{model} {body}: {json}");
+        assert_eq!(
+            json["errors"][0]["code"],
+            json!(code),
+            "{model} {body}: {json}"
+        );
         assert_eq!(json["success"], json!(false));
         let id = answer.header("cf-ai-req-id").unwrap();
         let message = json["errors"][0]["message"].as_str().unwrap();
-        assert!(message.starts_with("AiError: ") && message.ends_with(&format!(" ({id})")), "{message}");
+        assert!(
+            message.starts_with("AiError: ") && message.ends_with(&format!(" ({id})")),
+            "{message}"
+        );
     }
     let answer = server().run(LLAMA, &json!({"prompt": "Hi", "max_tokens": 2}));
     assert_eq!(answer.status, 200);
@@ -171,5 +200,9 @@ fn bad_input_is_refused_and_the_next_request_is_answered() {
 #[test]
 fn it_listens_at_once() {
     // The promise is 200 ms on a quiet machine; tests run on busy ones.
-    assert!(server().listened_after < Duration::from_secs(2), "{:?}", server().listened_after);
+    assert!(
+        server().listened_after < Duration::from_secs(2),
+        "{:?}",
+        server().listened_after
+    );
 }

@@ -24,7 +24,11 @@ fn a_public_address_needs_a_token() {
     for address in ["0.0.0.0:0", "[::]:0", "192.168.1.2:80", "8.8.8.8:80"] {
         let output = hearth(&["serve", "--listen", address]);
         assert_eq!(output.status.code(), Some(2), "{address}");
-        assert!(stderr(&output).contains("no token is set"), "{}", stderr(&output));
+        assert!(
+            stderr(&output).contains("no token is set"),
+            "{}",
+            stderr(&output)
+        );
         assert!(stderr(&output).contains("--token"), "it says how");
     }
 }
@@ -35,7 +39,11 @@ fn a_taken_port_is_said_plainly() {
     let address = server.base.trim_start_matches("http://").to_owned();
     let output = hearth(&["serve", "--listen", &address]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("is taken by another program"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("is taken by another program"),
+        "{}",
+        stderr(&output)
+    );
     assert!(stderr(&output).contains("--listen"), "it says what to do");
 }
 
@@ -50,7 +58,12 @@ fn it_ends_cleanly_when_asked() {
 fn a_running_answer_is_finished_before_the_end() {
     let server = Server::start(env!("CARGO_BIN_EXE_hearth"), &weights_home(), &[]);
     let model = "@cf/meta/llama-3.2-1b-instruct";
-    assert_eq!(server.run(model, &json!({"prompt": "Hi", "max_tokens": 1})).status, 200);
+    assert_eq!(
+        server
+            .run(model, &json!({"prompt": "Hi", "max_tokens": 1}))
+            .status,
+        200
+    );
     let url = server.run_url(model);
     let asked = std::thread::spawn(move || {
         ureq::post(url)
@@ -65,10 +78,17 @@ fn a_running_answer_is_finished_before_the_end() {
 
 #[test]
 fn a_token_that_is_set_is_the_only_one() {
-    let server = Server::start(env!("CARGO_BIN_EXE_hearth"), &weights_home(), &["--token", "secret"]);
+    let server = Server::start(
+        env!("CARGO_BIN_EXE_hearth"),
+        &weights_home(),
+        &["--token", "secret"],
+    );
     let answer = server.run("@cf/meta/llama-3.2-1b-instruct", &json!({"prompt": "Hi"}));
     assert_eq!(answer.status, 401);
-    assert_eq!(answer.json()["errors"][0], json!({"code": 10000, "message": "Authentication error"}));
+    assert_eq!(
+        answer.json()["errors"][0],
+        json!({"code": 10000, "message": "Authentication error"})
+    );
     assert!(!server.log().contains("secret"));
 }
 
@@ -78,7 +98,10 @@ fn offline_without_weights_says_what_to_do() {
     let server = Server::start(env!("CARGO_BIN_EXE_hearth"), empty.path(), &["--offline"]);
     let answer = server.run("@cf/meta/llama-3.2-1b-instruct", &json!({"prompt": "Hi"}));
     assert_eq!(answer.status, 503, "{}", answer.text());
-    let message = answer.json()["errors"][0]["message"].as_str().unwrap().to_owned();
+    let message = answer.json()["errors"][0]["message"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     assert!(message.contains("hearth pull"), "{message}");
 }
 
@@ -88,10 +111,23 @@ fn run_prints_text_vectors_and_transcripts() {
     assert!(text.status.success(), "{}", stderr(&text));
     assert!(text.stdout.len() > 3);
     let vector = hearth(&["run", "@cf/baai/bge-base-en-v1.5", "hello"]);
-    assert!(String::from_utf8(vector.stdout).unwrap().starts_with("768 numbers: "));
+    assert!(
+        String::from_utf8(vector.stdout)
+            .unwrap()
+            .starts_with("768 numbers: ")
+    );
     let audio = testkit::golden("whisper/jfk.wav");
-    let speech = hearth(&["run", "@cf/openai/whisper-tiny-en", "--file", audio.to_str().unwrap()]);
-    assert!(String::from_utf8(speech.stdout).unwrap().contains("country"));
+    let speech = hearth(&[
+        "run",
+        "@cf/openai/whisper-tiny-en",
+        "--file",
+        audio.to_str().unwrap(),
+    ]);
+    assert!(
+        String::from_utf8(speech.stdout)
+            .unwrap()
+            .contains("country")
+    );
     let json = hearth(&["run", "@cf/baai/bge-small-en-v1.5", "hello", "--json"]);
     let value: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!(value["shape"], json!([1, 384]));
@@ -99,7 +135,10 @@ fn run_prints_text_vectors_and_transcripts() {
 
 #[test]
 fn a_wrong_name_is_refused_by_every_command() {
-    for arguments in [["run", "@cf/no/such", "Hi"].as_slice(), &["pull", "@cf/no/such"]] {
+    for arguments in [
+        ["run", "@cf/no/such", "Hi"].as_slice(),
+        &["pull", "@cf/no/such"],
+    ] {
         let output = hearth(arguments);
         assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
         assert!(stderr(&output).contains("hearth list"));

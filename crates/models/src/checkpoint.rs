@@ -57,15 +57,26 @@ impl Checkpoint {
             return Self::open_files(files, &[SINGLE.to_owned()]);
         }
         let index: Index = files.json(INDEX)?;
-        let names: Vec<String> = index.weight_map.into_values().collect::<BTreeSet<_>>().into_iter().collect();
+        let names: Vec<String> = index
+            .weight_map
+            .into_values()
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect();
         if names.is_empty() || names.len() > SHARDS_MAX {
             return Err(LoadError::corrupt(
                 &files.path(INDEX),
-                format!("it names {} files; 1 to {SHARDS_MAX} are possible", names.len()),
+                format!(
+                    "it names {} files; 1 to {SHARDS_MAX} are possible",
+                    names.len()
+                ),
             ));
         }
         if let Some(name) = names.iter().find(|name| !plain_name(name)) {
-            return Err(LoadError::corrupt(&files.path(INDEX), format!("{name:?} is not the name of a file beside it")));
+            return Err(LoadError::corrupt(
+                &files.path(INDEX),
+                format!("{name:?} is not the name of a file beside it"),
+            ));
         }
         Self::open_files(files, &names)
     }
@@ -80,7 +91,10 @@ impl Checkpoint {
             for (tensor, mut place) in read_header(&path, &map)? {
                 place.shard = shard;
                 if entries.insert(tensor.clone(), place).is_some() {
-                    return Err(LoadError::corrupt(&path, format!("tensor {tensor:?} is in two files")));
+                    return Err(LoadError::corrupt(
+                        &path,
+                        format!("tensor {tensor:?} is in two files"),
+                    ));
                 }
             }
             shards.push(Shard { path, map });
@@ -100,7 +114,10 @@ impl Checkpoint {
 
     /// Numbers in all tensors together.
     pub fn elements(&self) -> u64 {
-        self.entries.values().map(|place| place.shape.iter().product::<usize>() as u64).sum()
+        self.entries
+            .values()
+            .map(|place| place.shape.iter().product::<usize>() as u64)
+            .sum()
     }
 
     /// The names of all tensors, in no order.
@@ -110,13 +127,22 @@ impl Checkpoint {
 
     /// The file to blame for a tensor that is not in any.
     pub fn file(&self) -> &Path {
-        self.shards.first().map_or_else(|| Path::new(SINGLE), |shard| shard.path.as_path())
+        self.shards
+            .first()
+            .map_or_else(|| Path::new(SINGLE), |shard| shard.path.as_path())
     }
 
     /// Reads a tensor of an exact shape, as `dtype`, onto `device`. Absent or of another shape:
     /// [`LoadError::Corrupt`].
-    pub fn tensor(&self, name: &str, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor, LoadError> {
-        self.read(self.place(name, shape)?, dtype, device).map_err(|error| LoadError::device(&error))
+    pub fn tensor(
+        &self,
+        name: &str,
+        shape: &[usize],
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Tensor, LoadError> {
+        self.read(self.place(name, shape)?, dtype, device)
+            .map_err(|error| LoadError::device(&error))
     }
 
     /// Checks that a tensor is there and has this shape, without reading it.
@@ -125,16 +151,18 @@ impl Checkpoint {
     }
 
     fn place(&self, name: &str, shape: &[usize]) -> Result<&Place, LoadError> {
-        let place = self
-            .entries
-            .get(name)
-            .ok_or_else(|| LoadError::corrupt(self.file(), format!("there is no tensor {name:?}")))?;
+        let place = self.entries.get(name).ok_or_else(|| {
+            LoadError::corrupt(self.file(), format!("there is no tensor {name:?}"))
+        })?;
         if place.shape == shape {
             return Ok(place);
         }
         Err(LoadError::corrupt(
             &self.shards[place.shard].path,
-            format!("tensor {name:?} has the shape {:?}, but the configuration asks for {shape:?}", place.shape),
+            format!(
+                "tensor {name:?} has the shape {:?}, but the configuration asks for {shape:?}",
+                place.shape
+            ),
         ))
     }
 
@@ -154,14 +182,22 @@ impl candle_nn::var_builder::SimpleBackend for Checkpoint {
         dtype: DType,
         device: &Device,
     ) -> candle_core::Result<Tensor> {
-        self.tensor(name, shape.dims(), dtype, device).map_err(candle_core::Error::wrap)
+        self.tensor(name, shape.dims(), dtype, device)
+            .map_err(candle_core::Error::wrap)
     }
 
-    fn get_unchecked(&self, name: &str, dtype: DType, device: &Device) -> candle_core::Result<Tensor> {
-        let place = self
-            .entries
-            .get(name)
-            .ok_or_else(|| candle_core::Error::CannotFindTensor { path: name.to_owned() }.bt())?;
+    fn get_unchecked(
+        &self,
+        name: &str,
+        dtype: DType,
+        device: &Device,
+    ) -> candle_core::Result<Tensor> {
+        let place = self.entries.get(name).ok_or_else(|| {
+            candle_core::Error::CannotFindTensor {
+                path: name.to_owned(),
+            }
+            .bt()
+        })?;
         self.read(place, dtype, device)
     }
 
@@ -206,7 +242,9 @@ impl<'de> Deserialize<'de> for RawHeader {
                     if name == "__metadata__" {
                         map.next_value::<IgnoredAny>()?;
                     } else if entries.len() == TENSORS_MAX {
-                        return Err(serde::de::Error::custom(format!("more than {TENSORS_MAX} tensors")));
+                        return Err(serde::de::Error::custom(format!(
+                            "more than {TENSORS_MAX} tensors"
+                        )));
                     } else {
                         entries.push((name, map.next_value()?));
                     }
@@ -221,11 +259,16 @@ impl<'de> Deserialize<'de> for RawHeader {
 fn read_header(path: &Path, bytes: &[u8]) -> Result<Vec<(String, Place)>, LoadError> {
     let corrupt = |detail: String| LoadError::corrupt(path, detail);
     let Some((length, rest)) = bytes.split_first_chunk::<8>() else {
-        return Err(corrupt("it is shorter than the 8 bytes of a header's length".into()));
+        return Err(corrupt(
+            "it is shorter than the 8 bytes of a header's length".into(),
+        ));
     };
     let length = u64::from_le_bytes(*length);
     if length > HEADER_MAX_BYTES || length > rest.len() as u64 {
-        return Err(corrupt(format!("its header claims {length} bytes of a file of {}", bytes.len())));
+        return Err(corrupt(format!(
+            "its header claims {length} bytes of a file of {}",
+            bytes.len()
+        )));
     }
     let (header, data) = rest.split_at(length as usize);
     let RawHeader(entries) =
@@ -233,12 +276,18 @@ fn read_header(path: &Path, bytes: &[u8]) -> Result<Vec<(String, Place)>, LoadEr
     let mut places = Vec::with_capacity(entries.len());
     for (name, entry) in entries {
         let (begin, end) = entry.data_offsets;
-        let dtype = dtype_of(&entry.dtype)
-            .ok_or_else(|| LoadError::unsupported(path, format!("tensor {name:?} is of type {:?}", entry.dtype)))?;
+        let dtype = dtype_of(&entry.dtype).ok_or_else(|| {
+            LoadError::unsupported(
+                path,
+                format!("tensor {name:?} is of type {:?}", entry.dtype),
+            )
+        })?;
         let wanted = entry
             .shape
             .iter()
-            .try_fold(dtype.size_in_bytes(), |product, &size| product.checked_mul(size))
+            .try_fold(dtype.size_in_bytes(), |product, &size| {
+                product.checked_mul(size)
+            })
             .filter(|_| entry.shape.len() <= RANK_MAX);
         if begin > end || end > data.len() || wanted != Some(end - begin) {
             return Err(corrupt(format!(
@@ -249,17 +298,34 @@ fn read_header(path: &Path, bytes: &[u8]) -> Result<Vec<(String, Place)>, LoadEr
             )));
         }
         let base = 8 + length as usize;
-        places.push((name, Place { shard: 0, dtype, shape: entry.shape, begin: base + begin, end: base + end }));
+        places.push((
+            name,
+            Place {
+                shard: 0,
+                dtype,
+                shape: entry.shape,
+                begin: base + begin,
+                end: base + end,
+            },
+        ));
     }
     check_layout(path, &mut places, 8 + length as usize, bytes.len())?;
     Ok(places)
 }
 
 /// The data must be exactly the tensors: one after the other, in any order, to the end of the file.
-fn check_layout(path: &Path, places: &mut [(String, Place)], base: usize, length: usize) -> Result<(), LoadError> {
+fn check_layout(
+    path: &Path,
+    places: &mut [(String, Place)],
+    base: usize,
+    length: usize,
+) -> Result<(), LoadError> {
     places.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
     if let Some(pair) = places.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-        return Err(LoadError::corrupt(path, format!("tensor {:?} is there twice", pair[0].0)));
+        return Err(LoadError::corrupt(
+            path,
+            format!("tensor {:?} is there twice", pair[0].0),
+        ));
     }
     places.sort_unstable_by_key(|(_, place)| (place.begin, place.end));
     let mut at = base;
@@ -267,13 +333,19 @@ fn check_layout(path: &Path, places: &mut [(String, Place)], base: usize, length
         if place.begin != at {
             return Err(LoadError::corrupt(
                 path,
-                format!("tensor {name:?} begins at byte {} where {at} was expected", place.begin),
+                format!(
+                    "tensor {name:?} begins at byte {} where {at} was expected",
+                    place.begin
+                ),
             ));
         }
         at = place.end;
     }
     if at != length {
-        return Err(LoadError::corrupt(path, format!("its tensors end at byte {at} of {length}")));
+        return Err(LoadError::corrupt(
+            path,
+            format!("its tensors end at byte {at} of {length}"),
+        ));
     }
     Ok(())
 }

@@ -88,23 +88,35 @@ fn cuda(number: usize) -> Result<Device, LoadError> {
     if !cfg!(feature = "cuda") {
         return Err(not_built("CUDA", "cuda"));
     }
-    Device::new_cuda(number).map_err(|error| LoadError::Device { detail: format!("CUDA device {number}: {error}") })
+    Device::new_cuda(number).map_err(|error| LoadError::Device {
+        detail: format!("CUDA device {number}: {error}"),
+    })
 }
 
 fn metal() -> Result<Device, LoadError> {
     if !cfg!(feature = "metal") {
         return Err(not_built("Metal", "metal"));
     }
-    Device::new_metal(0).map_err(|error| LoadError::Device { detail: format!("Metal: {error}") })
+    Device::new_metal(0).map_err(|error| LoadError::Device {
+        detail: format!("Metal: {error}"),
+    })
 }
 
 fn not_built(name: &str, feature: &str) -> LoadError {
-    LoadError::Device { detail: format!("this program was built without {name}; build it with --features {feature}") }
+    LoadError::Device {
+        detail: format!(
+            "this program was built without {name}; build it with --features {feature}"
+        ),
+    }
 }
 
 /// The type that a model of so many numbers is kept and computed in.
 pub(crate) fn float_type(device: &Device, elements: u64) -> DType {
-    if device.is_cpu() || elements <= FLOAT32_MAX_ELEMENTS { DType::F32 } else { DType::F16 }
+    if device.is_cpu() || elements <= FLOAT32_MAX_ELEMENTS {
+        DType::F32
+    } else {
+        DType::F16
+    }
 }
 
 #[cfg(test)]

@@ -49,7 +49,11 @@ enum Value {
     Float(f64),
     Bool(bool),
     Text(Range<usize>),
-    Array { kind: Kind, count: usize, bytes: Range<usize> },
+    Array {
+        kind: Kind,
+        count: usize,
+        bytes: Range<usize>,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,8 +84,18 @@ impl Gguf {
     /// Opens and checks a file.
     pub(crate) fn open(files: &Files, name: &str) -> Result<Self, LoadError> {
         let (path, map) = (files.path(name), files.map(name)?);
-        let (metadata, tensors) = Reader { path: &path, bytes: &map, at: 0 }.file()?;
-        Ok(Self { path, map, metadata, tensors })
+        let (metadata, tensors) = Reader {
+            path: &path,
+            bytes: &map,
+            at: 0,
+        }
+        .file()?;
+        Ok(Self {
+            path,
+            map,
+            metadata,
+            tensors,
+        })
     }
 
     /// The file.
@@ -130,7 +144,11 @@ impl Gguf {
         let Some((count, bytes)) = self.array(key, &[Kind::Text])? else {
             return Ok(None);
         };
-        let mut reader = Reader { path: &self.path, bytes: &self.map, at: bytes.start };
+        let mut reader = Reader {
+            path: &self.path,
+            bytes: &self.map,
+            at: bytes.start,
+        };
         let texts = (0..count).map(|_| Ok(String::from_utf8_lossy(&self.map[reader.text()?])));
         texts.collect::<Result<_, LoadError>>().map(Some)
     }
@@ -154,36 +172,52 @@ impl Gguf {
 
     /// Numbers in all tensors together.
     pub(crate) fn elements(&self) -> u64 {
-        self.tensors.values().map(|place| place.shape.iter().product::<usize>() as u64).sum()
+        self.tensors
+            .values()
+            .map(|place| place.shape.iter().product::<usize>() as u64)
+            .sum()
     }
 
     /// Reads a tensor of an exact shape (outermost dimension first) and dequantises it to float32
     /// on the CPU. Absent or of another shape: [`LoadError::Corrupt`].
     pub(crate) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, LoadError> {
-        let place = self
-            .tensors
-            .get(name)
-            .ok_or_else(|| LoadError::corrupt(&self.path, format!("there is no tensor {name:?}")))?;
+        let place = self.tensors.get(name).ok_or_else(|| {
+            LoadError::corrupt(&self.path, format!("there is no tensor {name:?}"))
+        })?;
         if place.shape != shape {
             return Err(LoadError::corrupt(
                 &self.path,
-                format!("tensor {name:?} has the shape {:?}, but the metadata asks for {shape:?}", place.shape),
+                format!(
+                    "tensor {name:?} has the shape {:?}, but the metadata asks for {shape:?}",
+                    place.shape
+                ),
             ));
         }
-        qtensor_from_ggml(place.dtype, &self.map[place.bytes.clone()], place.shape.clone(), &Device::Cpu)
-            .and_then(|tensor| tensor.dequantize(&Device::Cpu))
-            .map_err(|error| LoadError::device(&error))
+        qtensor_from_ggml(
+            place.dtype,
+            &self.map[place.bytes.clone()],
+            place.shape.clone(),
+            &Device::Cpu,
+        )
+        .and_then(|tensor| tensor.dequantize(&Device::Cpu))
+        .map_err(|error| LoadError::device(&error))
     }
 
     fn array(&self, key: &str, kinds: &[Kind]) -> Result<Option<(usize, Range<usize>)>, LoadError> {
         match self.metadata.get(key) {
             None => Ok(None),
-            Some(Value::Array { kind, count, bytes }) if kinds.contains(kind) => Ok(Some((*count, bytes.clone()))),
+            Some(Value::Array { kind, count, bytes }) if kinds.contains(kind) => {
+                Ok(Some((*count, bytes.clone())))
+            }
             Some(_) => Err(self.wrong(key, &format!("an array of {kinds:?}"))),
         }
     }
 
-    fn words(&self, key: &str, kinds: &[Kind]) -> Result<Option<impl Iterator<Item = [u8; 4]>>, LoadError> {
+    fn words(
+        &self,
+        key: &str,
+        kinds: &[Kind],
+    ) -> Result<Option<impl Iterator<Item = [u8; 4]>>, LoadError> {
         let words = self.array(key, kinds)?;
         Ok(words.map(|(_, bytes)| self.map[bytes].as_chunks::<4>().0.iter().copied()))
     }
@@ -202,6 +236,9 @@ struct Reader<'a> {
 
 type Contents = (HashMap<String, Value>, HashMap<String, Place>);
 
+/// Name, type, shape and offset of a tensor; the offset counts from the start of the data.
+type Info = (String, GgmlDType, Vec<usize>, u64);
+
 impl Reader<'_> {
     fn file(mut self) -> Result<Contents, LoadError> {
         if self.array::<4>()? != *b"GGUF" {
@@ -209,11 +246,16 @@ impl Reader<'_> {
         }
         let version = self.u32()?;
         if !matches!(version, 2 | 3) {
-            return Err(LoadError::unsupported(self.path, format!("GGUF version {version}; 2 and 3 are known")));
+            return Err(LoadError::unsupported(
+                self.path,
+                format!("GGUF version {version}; 2 and 3 are known"),
+            ));
         }
         let (tensors, entries) = (self.u64()?, self.u64()?);
         if tensors > TENSORS_MAX || entries > ENTRIES_MAX {
-            return Err(self.corrupt(&format!("it claims {tensors} tensors and {entries} entries")));
+            return Err(self.corrupt(&format!(
+                "it claims {tensors} tensors and {entries} entries"
+            )));
         }
         let metadata = self.metadata(entries)?;
         let infos = self.infos(tensors)?;
@@ -234,8 +276,7 @@ impl Reader<'_> {
         Ok(metadata)
     }
 
-    /// Name, type, shape and offset of each tensor; the offset counts from the start of the data.
-    fn infos(&mut self, tensors: u64) -> Result<Vec<(String, GgmlDType, Vec<usize>, u64)>, LoadError> {
+    fn infos(&mut self, tensors: u64) -> Result<Vec<Info>, LoadError> {
         let mut infos = Vec::new();
         for _ in 0..tensors {
             let name = self.name()?;
@@ -243,12 +284,17 @@ impl Reader<'_> {
             if rank > RANK_MAX {
                 return Err(self.corrupt(&format!("tensor {name:?} has {rank} dimensions")));
             }
-            let mut shape = (0..rank).map(|_| self.size()).collect::<Result<Vec<_>, _>>()?;
+            let mut shape = (0..rank)
+                .map(|_| self.size())
+                .collect::<Result<Vec<_>, _>>()?;
             // ggml lists the innermost dimension first.
             shape.reverse();
             let word = self.u32()?;
             let Some(dtype) = dtype_of(word) else {
-                return Err(LoadError::unsupported(self.path, format!("tensor {name:?} is of ggml type {word}")));
+                return Err(LoadError::unsupported(
+                    self.path,
+                    format!("tensor {name:?} is of ggml type {word}"),
+                ));
             };
             infos.push((name, dtype, shape, self.u64()?));
         }
@@ -257,31 +303,58 @@ impl Reader<'_> {
 
     fn places(
         &self,
-        infos: Vec<(String, GgmlDType, Vec<usize>, u64)>,
+        infos: Vec<Info>,
         alignment: u64,
     ) -> Result<HashMap<String, Place>, LoadError> {
         let base = (self.at as u64).next_multiple_of(alignment);
         let mut ranges = Vec::with_capacity(infos.len());
         let mut tensors = HashMap::with_capacity(infos.len());
         for (name, dtype, shape, offset) in infos {
-            let lies = || self.corrupt(&format!("tensor {name:?} of type {dtype:?} and shape {shape:?} at {offset}"));
+            let lies = || {
+                self.corrupt(&format!(
+                    "tensor {name:?} of type {dtype:?} and shape {shape:?} at {offset}"
+                ))
+            };
             let row = shape.last().copied().unwrap_or(1);
-            let elements = shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
+            let elements = shape
+                .iter()
+                .try_fold(1usize, |product, &size| product.checked_mul(size));
             let elements = elements.filter(|&elements| elements > 0).ok_or_else(lies)?;
-            let begin = base.checked_add(offset).and_then(|begin| usize::try_from(begin).ok()).ok_or_else(lies)?;
-            let size = (elements / dtype.block_size()).checked_mul(dtype.type_size()).ok_or_else(lies)?;
-            let end = begin.checked_add(size).filter(|&end| end <= self.bytes.len()).ok_or_else(lies)?;
+            let begin = base
+                .checked_add(offset)
+                .and_then(|begin| usize::try_from(begin).ok())
+                .ok_or_else(lies)?;
+            let size = (elements / dtype.block_size())
+                .checked_mul(dtype.type_size())
+                .ok_or_else(lies)?;
+            let end = begin
+                .checked_add(size)
+                .filter(|&end| end <= self.bytes.len())
+                .ok_or_else(lies)?;
             if !row.is_multiple_of(dtype.block_size()) || !offset.is_multiple_of(alignment) {
                 return Err(lies());
             }
             ranges.push(begin..end);
-            if tensors.insert(name.clone(), Place { dtype, shape, bytes: begin..end }).is_some() {
+            if tensors
+                .insert(
+                    name.clone(),
+                    Place {
+                        dtype,
+                        shape,
+                        bytes: begin..end,
+                    },
+                )
+                .is_some()
+            {
                 return Err(self.corrupt(&format!("tensor {name:?} is there twice")));
             }
         }
         ranges.sort_unstable_by_key(|range| range.start);
         if let Some(pair) = ranges.windows(2).find(|pair| pair[0].end > pair[1].start) {
-            return Err(self.corrupt(&format!("two tensors share the bytes from {}", pair[1].start)));
+            return Err(self.corrupt(&format!(
+                "two tensors share the bytes from {}",
+                pair[1].start
+            )));
         }
         Ok(tensors)
     }
@@ -311,7 +384,9 @@ impl Reader<'_> {
         let (kind, count) = (self.kind()?, self.size()?);
         let start = self.at;
         if let Some(width) = kind.width() {
-            let bytes = count.checked_mul(width).ok_or_else(|| self.corrupt("an array is too long"))?;
+            let bytes = count
+                .checked_mul(width)
+                .ok_or_else(|| self.corrupt("an array is too long"))?;
             self.take(bytes)?;
         } else {
             // Each element has at least its own length, so a false count runs into the end soon.
@@ -319,7 +394,11 @@ impl Reader<'_> {
                 self.value(kind, nesting - 1)?;
             }
         }
-        Ok(Value::Array { kind, count, bytes: start..self.at })
+        Ok(Value::Array {
+            kind,
+            count,
+            bytes: start..self.at,
+        })
     }
 
     fn name(&mut self) -> Result<String, LoadError> {
@@ -353,7 +432,10 @@ impl Reader<'_> {
             Kind::F64,
         ];
         let word = self.u32()?;
-        KINDS.get(word as usize).copied().ok_or_else(|| self.corrupt(&format!("an entry is of unknown type {word}")))
+        KINDS
+            .get(word as usize)
+            .copied()
+            .ok_or_else(|| self.corrupt(&format!("an entry is of unknown type {word}")))
     }
 
     fn u32(&mut self) -> Result<u32, LoadError> {
@@ -377,7 +459,11 @@ impl Reader<'_> {
     }
 
     fn take(&mut self, length: usize) -> Result<Range<usize>, LoadError> {
-        match self.at.checked_add(length).filter(|&end| end <= self.bytes.len()) {
+        match self
+            .at
+            .checked_add(length)
+            .filter(|&end| end <= self.bytes.len())
+        {
             Some(end) => {
                 let start = std::mem::replace(&mut self.at, end);
                 Ok(start..end)
@@ -409,9 +495,14 @@ fn alignment(path: &Path, metadata: &HashMap<String, Value>) -> Result<u64, Load
         None => Ok(ALIGNMENT_DEFAULT),
         Some(Value::Integer(value)) => u64::try_from(*value)
             .ok()
-            .filter(|value| value.is_power_of_two() && (ALIGNMENT_MIN..=ALIGNMENT_MAX).contains(value))
+            .filter(|value| {
+                value.is_power_of_two() && (ALIGNMENT_MIN..=ALIGNMENT_MAX).contains(value)
+            })
             .ok_or_else(|| LoadError::corrupt(path, format!("general.alignment is {value}"))),
-        Some(_) => Err(LoadError::corrupt(path, "general.alignment is not a whole number")),
+        Some(_) => Err(LoadError::corrupt(
+            path,
+            "general.alignment is not a whole number",
+        )),
     }
 }
 

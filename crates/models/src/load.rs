@@ -54,24 +54,37 @@ pub enum LoadError {
 impl LoadError {
     /// A [`LoadError::Corrupt`].
     pub fn corrupt(file: &Path, detail: impl Into<String>) -> Self {
-        Self::Corrupt { file: file.to_path_buf(), detail: detail.into() }
+        Self::Corrupt {
+            file: file.to_path_buf(),
+            detail: detail.into(),
+        }
     }
 
     /// A [`LoadError::Unsupported`].
     pub fn unsupported(file: &Path, detail: impl Into<String>) -> Self {
-        Self::Unsupported { file: file.to_path_buf(), detail: detail.into() }
+        Self::Unsupported {
+            file: file.to_path_buf(),
+            detail: detail.into(),
+        }
     }
 
     /// A tensor operation that failed for reasons other than the checkpoint's content.
     pub(crate) fn device(error: &candle_core::Error) -> Self {
-        Self::Device { detail: error.to_string() }
+        Self::Device {
+            detail: error.to_string(),
+        }
     }
 
     fn io(file: &Path, error: std::io::Error) -> Self {
         if error.kind() == ErrorKind::NotFound {
-            Self::Missing { file: file.to_path_buf() }
+            Self::Missing {
+                file: file.to_path_buf(),
+            }
         } else {
-            Self::Unreadable { file: file.to_path_buf(), error }
+            Self::Unreadable {
+                file: file.to_path_buf(),
+                error,
+            }
         }
     }
 }
@@ -107,7 +120,11 @@ impl Files {
     pub fn only(&self, extension: &str) -> Option<String> {
         let entries = std::fs::read_dir(&self.folder).ok()?;
         let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        let mut names = names.filter(|name| Path::new(name).extension().is_some_and(|end| end == extension));
+        let mut names = names.filter(|name| {
+            Path::new(name)
+                .extension()
+                .is_some_and(|end| end == extension)
+        });
         names.next().filter(|_| names.next().is_none())
     }
 
@@ -120,7 +137,10 @@ impl Files {
             .read_to_end(&mut bytes)
             .map_err(|error| LoadError::io(&path, error))?;
         if bytes.len() as u64 > limit_bytes {
-            return Err(LoadError::corrupt(&path, format!("it is larger than {limit_bytes} bytes")));
+            return Err(LoadError::corrupt(
+                &path,
+                format!("it is larger than {limit_bytes} bytes"),
+            ));
         }
         Ok(bytes)
     }
@@ -128,14 +148,18 @@ impl Files {
     /// Reads a JSON file into a type; what does not fit the type is [`LoadError::Corrupt`].
     pub fn json<T: DeserializeOwned>(&self, name: &str) -> Result<T, LoadError> {
         let bytes = self.read(name, JSON_MAX_BYTES)?;
-        serde_json::from_slice(&bytes).map_err(|error| LoadError::corrupt(&self.path(name), error.to_string()))
+        serde_json::from_slice(&bytes)
+            .map_err(|error| LoadError::corrupt(&self.path(name), error.to_string()))
     }
 
     /// Maps a file into memory, read-only; an empty file is [`LoadError::Corrupt`].
     pub fn map(&self, name: &str) -> Result<Mmap, LoadError> {
         let path = self.path(name);
         let file = File::open(&path).map_err(|error| LoadError::io(&path, error))?;
-        let length = file.metadata().map_err(|error| LoadError::io(&path, error))?.len();
+        let length = file
+            .metadata()
+            .map_err(|error| LoadError::io(&path, error))?
+            .len();
         if length == 0 {
             return Err(LoadError::corrupt(&path, "it is empty"));
         }

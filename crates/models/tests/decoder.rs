@@ -2,24 +2,31 @@
 
 mod common;
 
-use common::{Sequence, argmax, cosine, golden, greatest_difference, ids, reference, reference_tensor, step};
+use common::{
+    Sequence, argmax, cosine, device, golden, greatest_difference, ids, reference,
+    reference_tensor, step,
+};
 use engine::model::{SequenceId, StepModel};
 use models::Files;
 use models::decoder::Decoder;
-use models::device::Device;
 use tempfile::TempDir;
 
 const TINY: [&str; 3] = ["tiny-llama", "tiny-llama31-rope", "tiny-llama2-mha"];
 
 fn decoder(name: &str) -> Decoder {
-    Decoder::load(&Files::new(golden(name)), &Device::Cpu).expect("a decoder")
+    Decoder::load(&Files::new(golden(name)), &device()).expect("a decoder")
 }
 
 /// The same weights in llama.cpp's layout.
 fn gguf_decoder(name: &str) -> (TempDir, Decoder) {
     let folder = tempfile::tempdir().expect("a folder");
-    std::fs::write(folder.path().join("model.gguf"), common::gguf::tiny_llama(name).bytes()).expect("written");
-    let decoder = Decoder::load(&Files::new(folder.path().to_path_buf()), &Device::Cpu).expect("a decoder");
+    std::fs::write(
+        folder.path().join("model.gguf"),
+        common::gguf::tiny_llama(name).bytes(),
+    )
+    .expect("written");
+    let decoder =
+        Decoder::load(&Files::new(folder.path().to_path_buf()), &device()).expect("a decoder");
     (folder, decoder)
 }
 
@@ -32,7 +39,10 @@ fn compare_logits(model: &mut Decoder, name: &str) {
     for expected in expected.chunks_exact(model.config().vocabulary) {
         let logits = step(model, &mut [(&mut sequence, 1)]);
         assert!(cosine(&logits[0], expected) >= 0.9999, "{name}");
-        assert!(greatest_difference(&logits[0], expected) <= tolerance, "{name}");
+        assert!(
+            greatest_difference(&logits[0], expected) <= tolerance,
+            "{name}"
+        );
         assert_eq!(argmax(&logits[0]), argmax(expected), "{name}");
     }
 }
@@ -55,14 +65,20 @@ fn golden_logits_from_gguf() {
 fn golden_greedy_path_after_a_chunked_prompt() {
     for name in TINY {
         let path = ids(&reference(name)["greedy_ids"]);
-        let prompt = reference(name)["prompt_ids"].as_array().expect("a prompt").len();
+        let prompt = reference(name)["prompt_ids"]
+            .as_array()
+            .expect("a prompt")
+            .len();
         for chunk in [1, 3, 7, prompt] {
             let mut model = decoder(name);
             // Blocks that lie neither in order nor side by side.
             let mut sequence = Sequence::new(1, &path[..prompt], |block| [5, 2, 9][block]);
             let mut logits = Vec::new();
             for start in (0..prompt).step_by(chunk) {
-                logits = step(&mut model, &mut [(&mut sequence, chunk.min(prompt - start))]);
+                logits = step(
+                    &mut model,
+                    &mut [(&mut sequence, chunk.min(prompt - start))],
+                );
             }
             while sequence.tokens.len() < path.len() {
                 sequence.tokens.push(argmax(&logits[0]));
@@ -77,7 +93,10 @@ fn golden_greedy_path_after_a_chunked_prompt() {
 fn golden_greedy_path_in_company() {
     for name in TINY {
         let path = ids(&reference(name)["greedy_ids"]);
-        let prompt = reference(name)["prompt_ids"].as_array().expect("a prompt").len();
+        let prompt = reference(name)["prompt_ids"]
+            .as_array()
+            .expect("a prompt")
+            .len();
         let mut model = decoder(name);
         let mut alone = decoder(name);
         let mut first = Sequence::new(1, &path[..prompt], |block| 2 * block as u32);
@@ -87,13 +106,26 @@ fn golden_greedy_path_in_company() {
         let backwards: Vec<u32> = path.iter().rev().copied().collect();
         let mut second = Sequence::new(2, &long, |block| 2 * block as u32 + 1);
         let mut third = Sequence::new(3, &backwards, |block| 40 + block as u32);
-        let mut logits = step(&mut model, &mut [(&mut second, 50), (&mut first, prompt), (&mut third, 2)]);
+        let mut logits = step(
+            &mut model,
+            &mut [(&mut second, 50), (&mut first, prompt), (&mut third, 2)],
+        );
         let mut expected = step(&mut alone, &mut [(&mut lonely, prompt)]);
         for round in 0..path.len() - prompt {
-            assert!(greatest_difference(&logits[1], &expected[0]) < 2e-5, "{name}, round {round}");
+            assert!(
+                greatest_difference(&logits[1], &expected[0]) < 2e-5,
+                "{name}, round {round}"
+            );
             first.tokens.push(argmax(&logits[1]));
             lonely.tokens.push(argmax(&expected[0]));
-            logits = step(&mut model, &mut [(&mut second, 1 + round % 9), (&mut first, 1), (&mut third, 1)]);
+            logits = step(
+                &mut model,
+                &mut [
+                    (&mut second, 1 + round % 9),
+                    (&mut first, 1),
+                    (&mut third, 1),
+                ],
+            );
             expected = step(&mut alone, &mut [(&mut lonely, 1)]);
         }
         assert_eq!(first.tokens, path, "{name}");
@@ -128,12 +160,29 @@ fn only_asked_rows_have_logits_and_impossible_steps_fail() {
         blocks,
         wants_logits,
     };
-    let mut run = |tokens: &[u32], spans| model.step(&engine::model::Step { tokens: tokens.to_vec(), spans });
+    let mut run = |tokens: &[u32], spans| {
+        model.step(&engine::model::Step {
+            tokens: tokens.to_vec(),
+            spans,
+        })
+    };
     let rows = run(&[1, 2], vec![span(0..2, vec![0], false)]).expect("a step");
     assert!(rows.logits.is_empty());
-    assert!(run(&[512], vec![span(0..1, vec![0], true)]).is_err(), "a token outside the vocabulary");
-    assert!(run(&[1, 2], vec![span(0..1, vec![0], true)]).is_err(), "a row without a span");
-    assert!(run(&[1], vec![span(0..1, vec![], true)]).is_err(), "no block");
-    assert!(run(&[1], vec![span(0..1, vec![u32::MAX], true)]).is_err(), "a block that is not there");
+    assert!(
+        run(&[512], vec![span(0..1, vec![0], true)]).is_err(),
+        "a token outside the vocabulary"
+    );
+    assert!(
+        run(&[1, 2], vec![span(0..1, vec![0], true)]).is_err(),
+        "a row without a span"
+    );
+    assert!(
+        run(&[1], vec![span(0..1, vec![], true)]).is_err(),
+        "no block"
+    );
+    assert!(
+        run(&[1], vec![span(0..1, vec![u32::MAX], true)]).is_err(),
+        "a block that is not there"
+    );
     model.release(SequenceId(1));
 }

@@ -11,31 +11,55 @@ use models::{ChatCompanion, Files, decoder};
 use tasks::{ChatEvent, ChatRequest, Failure, Finish, Message, Prompt, Sampling, Usage};
 
 fn companion(name: &str) -> Arc<ChatCompanion> {
-    decoder::load(&Files::new(golden(name)), &Device::Cpu).expect("a checkpoint").0
+    decoder::load(&Files::new(golden(name)), &Device::Cpu)
+        .expect("a checkpoint")
+        .0
 }
 
 fn request(prompt: Prompt, max_tokens: u32, window: u32) -> ChatRequest {
-    ChatRequest { prompt, max_tokens, sampling: Sampling::greedy(), window }
+    ChatRequest {
+        prompt,
+        max_tokens,
+        sampling: Sampling::greedy(),
+        window,
+    }
 }
 
 fn messages(value: &serde_json::Value) -> Vec<Message> {
     let text = |value: &serde_json::Value| value.as_str().expect("a text").to_owned();
     let turns = value.as_array().expect("messages").iter();
-    turns.map(|turn| Message { role: text(&turn["role"]), content: text(&turn["content"]) }).collect()
+    turns
+        .map(|turn| Message {
+            role: text(&turn["role"]),
+            content: text(&turn["content"]),
+        })
+        .collect()
 }
 
 #[test]
 fn golden_chats_are_rendered_and_tokenised() {
     let folder = tempfile::tempdir().expect("a folder");
     for name in ["tiny-llama", "tiny-llama2-mha"] {
-        std::fs::write(folder.path().join("model.gguf"), common::gguf::tiny_llama(name).bytes()).expect("written");
-        let from_gguf = decoder::load(&Files::new(folder.path().to_path_buf()), &Device::Cpu).expect("a GGUF").0;
+        std::fs::write(
+            folder.path().join("model.gguf"),
+            common::gguf::tiny_llama(name).bytes(),
+        )
+        .expect("written");
+        let from_gguf = decoder::load(&Files::new(folder.path().to_path_buf()), &Device::Cpu)
+            .expect("a GGUF")
+            .0;
         for companion in [companion(name), from_gguf] {
             for chat in reference(name)["chat"].as_array().expect("chats") {
                 let messages = messages(&chat["messages"]);
                 let rendered = companion.text().render(&messages).expect("rendered");
-                assert_eq!(rendered, chat["rendered"].as_str().expect("a text"), "{name}");
-                let tokens = companion.tokens(&Prompt::Messages(messages)).expect("tokens");
+                assert_eq!(
+                    rendered,
+                    chat["rendered"].as_str().expect("a text"),
+                    "{name}"
+                );
+                let tokens = companion
+                    .tokens(&Prompt::Messages(messages))
+                    .expect("tokens");
                 assert_eq!(tokens, ids(&chat["input_ids"]), "{name}");
             }
         }
@@ -46,7 +70,9 @@ fn golden_chats_are_rendered_and_tokenised() {
 fn a_raw_prompt_has_only_the_start_token_before_it() {
     let companion = companion("tiny-llama");
     let prompt = "The quick brown fox jumps over the lazy dog. What is the capital of France?";
-    let tokens = companion.tokens(&Prompt::Raw(prompt.to_owned())).expect("tokens");
+    let tokens = companion
+        .tokens(&Prompt::Raw(prompt.to_owned()))
+        .expect("tokens");
     assert_eq!(tokens, ids(&reference("tiny-llama")["prompt_ids"]));
     assert_eq!(companion.tokens(&Prompt::Raw(String::new())), Ok(vec![0]));
 }
@@ -56,18 +82,32 @@ fn the_window_is_the_smaller_one_and_counts_the_answer() {
     let companion = companion("tiny-llama");
     let prompt = || Prompt::Raw("The quick brown fox".to_owned());
     let tokens = companion.tokens(&prompt()).expect("tokens").len();
-    let admission = companion.admit(request(prompt(), 256 - tokens as u32, 100_000)).ok().expect("it fits");
+    let admission = companion
+        .admit(request(prompt(), 256 - tokens as u32, 100_000))
+        .expect("it fits");
     assert_eq!(admission.max_new_tokens, 256 - tokens);
     let over = companion.admit(request(prompt(), 257 - tokens as u32, 100_000));
-    assert_eq!(over.err(), Some(Failure::ContextExceeded { tokens: 257, window: 256 }));
+    assert_eq!(
+        over.err(),
+        Some(Failure::ContextExceeded {
+            tokens: 257,
+            window: 256
+        })
+    );
     let over = companion.admit(request(prompt(), 50, 32));
-    assert_eq!(over.err(), Some(Failure::ContextExceeded { tokens: tokens + 50, window: 32 }));
+    assert_eq!(
+        over.err(),
+        Some(Failure::ContextExceeded {
+            tokens: tokens + 50,
+            window: 32
+        })
+    );
 }
 
 /// Writes tokens, then finishes; the events of each token and of the end.
 fn write(companion: &ChatCompanion, tokens: &[u32]) -> Vec<Vec<ChatEvent>> {
     let admission = companion.admit(request(Prompt::Raw("a".to_owned()), 9, 256));
-    let mut writer = admission.ok().expect("an admission").writer;
+    let mut writer = admission.expect("an admission").writer;
     let mut events = Vec::new();
     for &token in tokens {
         let mut out = Vec::new();
@@ -75,13 +115,26 @@ fn write(companion: &ChatCompanion, tokens: &[u32]) -> Vec<Vec<ChatEvent>> {
         events.push(out);
     }
     let mut out = Vec::new();
-    writer.finish(Finish::Length, Usage { prompt_tokens: 2, completion_tokens: tokens.len() as u32 }, &mut out);
+    writer.finish(
+        Finish::Length,
+        Usage {
+            prompt_tokens: 2,
+            completion_tokens: tokens.len() as u32,
+        },
+        &mut out,
+    );
     events.push(out);
     events
 }
 
 fn joined(events: &[Vec<ChatEvent>]) -> String {
-    let text = |event: &ChatEvent| if let ChatEvent::Text(text) = event { text.clone() } else { String::new() };
+    let text = |event: &ChatEvent| {
+        if let ChatEvent::Text(text) = event {
+            text.clone()
+        } else {
+            String::new()
+        }
+    };
     events.iter().flatten().map(text).collect()
 }
 
@@ -89,7 +142,13 @@ fn joined(events: &[Vec<ChatEvent>]) -> String {
 fn text_comes_in_whole_characters() {
     for name in ["tiny-llama", "tiny-llama2-mha"] {
         let companion = companion(name);
-        for text in [" Hello world", "a🙂b", "👩‍👩‍👧‍👦 你好 Привет", "\u{fffd}\u{fffd} x", "  two  \n\n spaces "] {
+        for text in [
+            " Hello world",
+            "a🙂b",
+            "👩‍👩‍👧‍👦 你好 Привет",
+            "\u{fffd}\u{fffd} x",
+            "  two  \n\n spaces ",
+        ] {
             let tokens = companion.text().tokens(text, false).expect("tokens");
             assert!(tokens.len() > 2, "the tokens split characters");
             let events = write(&companion, &tokens);
@@ -100,9 +159,22 @@ fn text_comes_in_whole_characters() {
                     assert!(!split, "{name}: {event:?}");
                 }
             }
-            let usage = Usage { prompt_tokens: 2, completion_tokens: tokens.len() as u32 };
-            let done = ChatEvent::Done { finish: Finish::Length, usage };
-            assert_eq!(events.iter().flatten().filter(|event| **event == done).count(), 1);
+            let usage = Usage {
+                prompt_tokens: 2,
+                completion_tokens: tokens.len() as u32,
+            };
+            let done = ChatEvent::Done {
+                finish: Finish::Length,
+                usage,
+            };
+            assert_eq!(
+                events
+                    .iter()
+                    .flatten()
+                    .filter(|event| **event == done)
+                    .count(),
+                1
+            );
             assert_eq!(events.last().and_then(|last| last.last()), Some(&done));
         }
     }
@@ -128,7 +200,7 @@ fn end_tokens_end_the_turn() {
     for (name, ends) in [("tiny-llama", vec![4, 1]), ("tiny-llama2-mha", vec![2])] {
         for end in ends {
             let admission = companion(name).admit(request(Prompt::Raw("a".to_owned()), 9, 256));
-            let mut writer = admission.ok().expect("an admission").writer;
+            let mut writer = admission.expect("an admission").writer;
             let mut out = Vec::new();
             assert_eq!(writer.token(end, &mut out), Some(Finish::Stop), "{name}");
             assert!(out.is_empty());
@@ -144,13 +216,24 @@ fn a_template_that_refuses_is_bad_input() {
     }
     let load = || decoder::load(&Files::new(folder.path().to_path_buf()), &Device::Cpu);
     let ask = |companion: &ChatCompanion| {
-        let message = Message { role: "tool".to_owned(), content: "x".to_owned() };
-        companion.admit(request(Prompt::Messages(vec![message]), 1, 256)).err()
+        let message = Message {
+            role: "tool".to_owned(),
+            content: "x".to_owned(),
+        };
+        companion
+            .admit(request(Prompt::Messages(vec![message]), 1, 256))
+            .err()
     };
     let without = ask(&load().expect("a checkpoint").0);
-    assert!(matches!(without, Some(Failure::BadInput(_))), "no template: {without:?}");
+    assert!(
+        matches!(without, Some(Failure::BadInput(_))),
+        "no template: {without:?}"
+    );
     let template = "{% for m in messages %}{% if m.role == 'tool' %}{{ raise_exception('no tools') }}{% endif %}{% endfor %}";
     std::fs::write(folder.path().join("chat_template.jinja"), template).expect("written");
     let refused = ask(&load().expect("a checkpoint").0);
-    assert!(matches!(&refused, Some(Failure::BadInput(text)) if text.contains("no tools")), "{refused:?}");
+    assert!(
+        matches!(&refused, Some(Failure::BadInput(text)) if text.contains("no tools")),
+        "{refused:?}"
+    );
 }

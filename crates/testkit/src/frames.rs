@@ -9,7 +9,9 @@ pub fn frames(stream: &str) -> Vec<Value> {
         .expect("the stream ends with [DONE]");
     body.split_terminator("\n\n")
         .map(|frame| {
-            let json = frame.strip_prefix("data: ").expect("a frame starts with `data: `");
+            let json = frame
+                .strip_prefix("data: ")
+                .expect("a frame starts with `data: `");
             assert!(!json.contains('\n'), "a frame is one line");
             serde_json::from_str(json).expect("a frame is JSON")
         })

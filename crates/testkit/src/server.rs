@@ -11,7 +11,7 @@ use serde_json::Value;
 /// Time for the server to say where it listens, on a busy machine.
 const START_MAX: Duration = Duration::from_secs(20);
 /// Time for an answer; the first one may fetch and load weights.
-const ANSWER_MAX: Duration = Duration::from_secs(600);
+const ANSWER_MAX: Duration = Duration::from_mins(10);
 
 /// A running `hearth serve`.
 pub struct Server {
@@ -105,7 +105,10 @@ impl Server {
 
     /// The URL of a model on the REST surface.
     pub fn run_url(&self, model: &str) -> String {
-        format!("{}/client/v4/accounts/0123456789abcdef/ai/run/{model}", self.base)
+        format!(
+            "{}/client/v4/accounts/0123456789abcdef/ai/run/{model}",
+            self.base
+        )
     }
 
     /// Posts JSON to a model with a bearer token.
@@ -134,7 +137,10 @@ impl Server {
     /// The memory that is really in use, in bytes (Linux: RssAnon and RssFile and RssShmem).
     pub fn resident_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .unwrap();
         let kilobytes: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
         kilobytes * 1024
     }

@@ -39,7 +39,9 @@ fn admit(headers: &HeaderMap, settings: &Settings) -> Result<(), Denial> {
     } else {
         return Err(Denial::NoAuth);
     };
-    let given = given.filter(|given| !given.is_empty()).ok_or(Denial::BadAuth)?;
+    let given = given
+        .filter(|given| !given.is_empty())
+        .ok_or(Denial::BadAuth)?;
     match &settings.token {
         Some(token) if !is_same(token.as_bytes(), given) => Err(Denial::BadAuth),
         _ => Ok(()),
@@ -49,7 +51,9 @@ fn admit(headers: &HeaderMap, settings: &Settings) -> Result<(), Denial> {
 /// The token of `Bearer <token>`.
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = value.split_at_checked(b"bearer ".len())?;
-    scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
+    scheme
+        .eq_ignore_ascii_case(b"bearer ")
+        .then(|| token.trim_ascii())
 }
 
 /// Compares in a time that depends on the lengths only, so that a token cannot be guessed byte by

@@ -17,9 +17,10 @@ const BINDING_HOST: &str = "workers-binding.ai";
 
 /// Refuses requests for other hosts.
 pub(crate) async fn check(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let headers = request.headers().get_all(header::HOST);
-    let headers = headers.iter().map(|host| String::from_utf8_lossy(host.as_bytes()));
-    let mut hosts: Vec<_> = headers.map(|host| host.into_owned()).collect();
+    let headers = request.headers().get_all(header::HOST).iter();
+    let mut hosts: Vec<_> = headers
+        .map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned())
+        .collect();
     hosts.extend(request.uri().host().map(str::to_owned));
     let foreign = hosts.iter().find(|host| !is_served(host, &app.settings));
     match foreign {
@@ -30,7 +31,9 @@ pub(crate) async fn check(State(app): State<Arc<App>>, request: Request, next: N
 }
 
 fn is_served(host: &str, settings: &Settings) -> bool {
-    let name = without_port(host).trim_end_matches('.').to_ascii_lowercase();
+    let name = without_port(host)
+        .trim_end_matches('.')
+        .to_ascii_lowercase();
     if let Ok(address) = name.parse::<IpAddr>() {
         let own = settings.listen.ip();
         // Behind 0.0.0.0 any of the machine's addresses may be asked; an address is no name that
@@ -54,7 +57,9 @@ fn without_port(host: &str) -> &str {
         return rest.split_once(']').map_or(host, |(address, _)| address);
     }
     match host.rsplit_once(':') {
-        Some((name, port)) if !name.contains(':') && port.bytes().all(|b| b.is_ascii_digit()) => name,
+        Some((name, port)) if !name.contains(':') && port.bytes().all(|b| b.is_ascii_digit()) => {
+            name
+        }
         _ => host,
     }
 }

@@ -32,7 +32,8 @@ impl Content {
     /// [`Failure::Internal`] for an output that is no JSON.
     pub(super) fn json(output: &impl Serialize) -> Result<Self, Failure> {
         let json = serde_json::to_vec(output);
-        let json = json.map_err(|error| Failure::Internal(format!("writing an answer: {error}")))?;
+        let json =
+            json.map_err(|error| Failure::Internal(format!("writing an answer: {error}")))?;
         Ok(Self::Json(json))
     }
 }

@@ -54,7 +54,10 @@ mod tests {
         for (name, _) in FILES {
             let mut input = serde_json::json!({});
             let class = of(name).unwrap();
-            assert!(crate::validate::validate(&class.input, &mut input).is_err(), "{name}");
+            assert!(
+                crate::validate::validate(&class.input, &mut input).is_err(),
+                "{name}"
+            );
         }
         assert!(of("asr-whisper").unwrap().takes_bytes);
         assert!(!of("tg-g2").unwrap().takes_bytes);

@@ -58,7 +58,9 @@ impl Frames {
                 self.is_over = true;
                 usage_frame(&usage.into()).map(|frame| frame + DONE)
             }
-            None => Err(Failure::Internal("the stream ended without its last event".into())),
+            None => Err(Failure::Internal(
+                "the stream ended without its last event".into(),
+            )),
         });
         frame.map(Bytes::from).map_err(|failure| {
             self.is_over = true;

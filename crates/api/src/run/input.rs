@@ -37,7 +37,9 @@ impl Options {
 
     /// Takes the field `options` out of the inputs: it must reach neither schema nor model.
     fn take_from(&mut self, input: &mut Value) {
-        let Some(options) = input.as_object_mut().and_then(|input| input.shift_remove("options"))
+        let Some(options) = input
+            .as_object_mut()
+            .and_then(|input| input.shift_remove("options"))
         else {
             return;
         };

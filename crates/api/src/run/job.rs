@@ -32,7 +32,9 @@ impl<E> Job<E> {
         let timeout = app.settings.request_timeout;
         let deadline = Instant::now() + timeout;
         let submitted = app.engine.submit::<T>(&card.name, request);
-        let replies = timeout_at(deadline, submitted).await.map_err(|_| Failure::Timeout)??;
+        let replies = timeout_at(deadline, submitted)
+            .await
+            .map_err(|_| Failure::Timeout)??;
         Ok(Self {
             replies,
             timeout,
@@ -54,5 +56,8 @@ impl<E> Job<E> {
 
 /// A job that ended before its last event: a broken promise of a model.
 pub(super) fn ended_early(card: &ModelCard) -> Failure {
-    Failure::Internal(format!("{}: the job ended without its last event", card.name))
+    Failure::Internal(format!(
+        "{}: the job ended without its last event",
+        card.name
+    ))
 }

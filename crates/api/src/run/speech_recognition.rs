@@ -80,7 +80,10 @@ fn write(segments: &[Segment]) -> Result<Content, Failure> {
         word_count: usize,
         vtt: String,
     }
-    let text: String = segments.iter().map(|segment| segment.text.as_str()).collect();
+    let text: String = segments
+        .iter()
+        .map(|segment| segment.text.as_str())
+        .collect();
     let text = text.trim();
     Content::json(&Output {
         text,

@@ -79,9 +79,18 @@ pub(super) async fn answer(app: &App, card: &ModelCard, input: &Value) -> Result
         Some(served) => served,
         None => app.engine.served(&card.name)?, // no text, no job
     };
-    let tokens = embeddings.iter().map(|embedding| u64::from(embedding.tokens)).sum();
-    let truncated = embeddings.iter().filter(|embedding| embedding.truncated > 0).count();
-    let vectors = embeddings.into_iter().map(|embedding| embedding.vector).collect();
+    let tokens = embeddings
+        .iter()
+        .map(|embedding| u64::from(embedding.tokens))
+        .sum();
+    let truncated = embeddings
+        .iter()
+        .filter(|embedding| embedding.truncated > 0)
+        .count();
+    let vectors = embeddings
+        .into_iter()
+        .map(|embedding| embedding.vector)
+        .collect();
     Ok(Answer {
         content: write(vectors, width, pooling, form)?,
         served,
@@ -105,7 +114,9 @@ async fn embed(
     let _place = tokio::time::timeout(app.settings.request_timeout, app.embedding_places.acquire())
         .await
         .map_err(|_| Failure::Timeout)?; // the semaphore is never closed
-    let mut job = Job::submit::<Embed>(app, card, request).await.map_err(told)?;
+    let mut job = Job::submit::<Embed>(app, card, request)
+        .await
+        .map_err(told)?;
     let embedding = job.next().await.map_err(told)?;
     let embedding = embedding.ok_or_else(|| ended_early(card))?;
     Ok((embedding, job.served().clone()))
@@ -160,7 +171,9 @@ fn texts(value: &Value) -> Result<Vec<String>, Failure> {
 
 fn contexts(value: &Value) -> Result<Vec<String>, Failure> {
     let items = list(value, "contexts")?.iter();
-    items.map(|item| text(&item["text"], "contexts[].text")).collect()
+    items
+        .map(|item| text(&item["text"], "contexts[].text"))
+        .collect()
 }
 
 fn write(
@@ -170,7 +183,7 @@ fn write(
     form: Form,
 ) -> Result<Content, Failure> {
     #[derive(Serialize)]
-    struct Data {
+    struct Vectors {
         shape: [usize; 2],
         data: Vec<Vec<f32>>,
         pooling: &'static str,
@@ -187,7 +200,7 @@ fn write(
     }
     let (shape, pooling) = ([vectors.len(), width], pooling.word());
     match form {
-        Form::Data => Content::json(&Data {
+        Form::Data => Content::json(&Vectors {
             shape,
             data: vectors,
             pooling,

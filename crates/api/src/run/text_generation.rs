@@ -144,7 +144,10 @@ fn prompt(input: &Value) -> Result<Prompt, Failure> {
     let messages: Vec<_> = turns.iter().map(message).collect::<Result<_, _>>()?;
     Ok(if is_raw {
         // No template dresses the turns: their texts follow each other, a line each.
-        let texts: Vec<_> = messages.into_iter().map(|message| message.content).collect();
+        let texts: Vec<_> = messages
+            .into_iter()
+            .map(|message| message.content)
+            .collect();
         Prompt::Raw(texts.join("\n"))
     } else {
         Prompt::Messages(messages)
@@ -160,7 +163,9 @@ fn message(turn: &Value) -> Result<Message, Failure> {
             role: role.into(),
             content: content.into(),
         }),
-        _ => Err(Failure::BadInput("a message lacks its role or its text".into())),
+        _ => Err(Failure::BadInput(
+            "a message lacks its role or its text".into(),
+        )),
     }
 }
 

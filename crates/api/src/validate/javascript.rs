@@ -37,7 +37,11 @@ pub(super) fn number(value: f64) -> String {
         let (whole, fraction) = digits.split_at(point as usize);
         format!("{whole}.{fraction}")
     };
-    if value < 0.0 { format!("-{text}") } else { text }
+    if value < 0.0 {
+        format!("-{text}")
+    } else {
+        text
+    }
 }
 
 /// A value as a template literal writes it.

@@ -6,6 +6,7 @@
 mod examples;
 mod javascript;
 mod schema;
+mod value;
 mod walk;
 
 pub(crate) use schema::Schema;

@@ -115,23 +115,30 @@ impl Schema {
                 .get("properties")
                 .and_then(Value::as_object)
                 .map(|properties| {
-                    let read = |(name, schema): (&String, &Value)| (name.clone(), Self::read(schema));
+                    let read =
+                        |(name, schema): (&String, &Value)| (name.clone(), Self::read(schema));
                     properties.iter().map(read).collect()
                 }),
             items: within("items"),
             additional: keywords.get("additionalProperties").map(additional),
             unevaluated: keywords.get("unevaluatedProperties").map(additional),
-            required: keywords.get("required").and_then(Value::as_array).map(|names| {
-                let name = |name: &Value| javascript::text(name);
-                names.iter().map(name).collect()
-            }),
+            required: keywords
+                .get("required")
+                .and_then(Value::as_array)
+                .map(|names| {
+                    let name = |name: &Value| javascript::text(name);
+                    names.iter().map(name).collect()
+                }),
             constant: keywords.get("const").cloned(),
             choices: keywords.get("enum").and_then(Value::as_array).cloned(),
             default: keywords.get("default").cloned(),
-            pattern: keywords.get("pattern").and_then(Value::as_str).map(|source| Pattern {
-                source: source.into(),
-                regex: regex::Regex::new(source).ok(),
-            }),
+            pattern: keywords
+                .get("pattern")
+                .and_then(Value::as_str)
+                .map(|source| Pattern {
+                    source: source.into(),
+                    regex: regex::Regex::new(source).ok(),
+                }),
             bounds: Bounds {
                 minimum: number("minimum"),
                 maximum: number("maximum"),

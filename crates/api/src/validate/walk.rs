@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use super::javascript::{self, number};
 use super::schema::{Additional, Kind, Schema};
+use super::value::{is_binary, out_of_bounds, types};
 
 /// Distinct errors that are kept for the list of a message. The original has no such bound; a body
 /// of millions of bad items would make a message of gigabytes.
@@ -94,7 +95,9 @@ impl<'v> Walk<'v> {
             }
         }
         let value = self.value();
-        if schema.kind.is("array") && !value.is_some_and(|value| value.is_string() || is_binary(value)) {
+        if schema.kind.is("array")
+            && !value.is_some_and(|value| value.is_string() || is_binary(value))
+        {
             return self.items(schema, scope);
         }
         if schema.kind.is("object") || schema.properties.is_some() {
@@ -220,6 +223,15 @@ impl<'v> Walk<'v> {
     /// object the keyword stands in, and names the minimum in both messages.
     fn count_properties(&self, schema: &Schema, scope: &Scope) -> Result<(), String> {
         let count = match &*self.root {
+            Value::Null
+                if schema
+                    .bounds
+                    .min_properties
+                    .or(schema.bounds.max_properties)
+                    .is_some() =>
+            {
+                return Err("Cannot convert undefined or null to object".into());
+            }
             Value::Object(object) => object.len(),
             Value::Array(items) => items.len(),
             Value::String(text) => text.encode_utf16().count(),
@@ -291,14 +303,19 @@ impl<'v> Walk<'v> {
         if let Some(constant) = &schema.constant {
             if !javascript::is_same(value, constant) {
                 let (value, constant) = (javascript::text(value), javascript::text(constant));
-                return fail(format!("const {value} doesn't match {constant} at '{place}'"));
+                return fail(format!(
+                    "const {value} doesn't match {constant} at '{place}'"
+                ));
             }
             if has_no_type {
                 return Ok(1);
             }
         }
         if let Some(choices) = &schema.choices {
-            if !choices.iter().any(|choice| javascript::is_same(value, choice)) {
+            if !choices
+                .iter()
+                .any(|choice| javascript::is_same(value, choice))
+            {
                 let (value, choices) = (javascript::text(value), javascript::join(choices));
                 return fail(format!("enum {value} not in {choices} at '{place}'"));
             }
@@ -317,14 +334,20 @@ impl<'v> Walk<'v> {
         {
             let types: Vec<_> = types.iter().map(|name| format!("'{name}'")).collect();
             let types = types.join(",");
-            return fail(format!("Type mismatch of '{place}', '{wanted}' not in {types}"));
+            return fail(format!(
+                "Type mismatch of '{place}', '{wanted}' not in {types}"
+            ));
         }
         if let Some(message) = out_of_bounds(schema, value, &place) {
             return fail(message);
         }
         if let Some(pattern) = &schema.pattern {
             let text = javascript::text(value);
-            if !pattern.regex.as_ref().is_some_and(|regex| regex.is_match(&text)) {
+            if !pattern
+                .regex
+                .as_ref()
+                .is_some_and(|regex| regex.is_match(&text))
+            {
                 return fail(format!("'{place}' failed test {} patttern", pattern.source));
             }
         }
@@ -344,24 +367,29 @@ impl<'v> Walk<'v> {
                     object.insert(key.clone(), waiting.value.clone());
                     None
                 }
-                Some(Value::Object(object)) => {
-                    Some(object.entry(key.clone()).or_insert_with(|| Map::new().into()))
-                }
-                Some(Value::Array(items)) => {
-                    key.parse::<usize>().ok().and_then(|index| items.get_mut(index))
-                }
+                Some(Value::Object(object)) => Some(
+                    object
+                        .entry(key.clone())
+                        .or_insert_with(|| Map::new().into()),
+                ),
+                Some(Value::Array(items)) => key
+                    .parse::<usize>()
+                    .ok()
+                    .and_then(|index| items.get_mut(index)),
                 Some(Value::Null) => {
                     return Err(format!("Cannot read properties of null (reading '{key}')"));
                 }
                 Some(scalar) => {
                     let kind = types(scalar).first().copied().unwrap_or_default();
                     let value = javascript::text(scalar);
-                    return Err(format!("Cannot create property '{key}' on {kind} '{value}'"));
+                    return Err(format!(
+                        "Cannot create property '{key}' on {kind} '{value}'"
+                    ));
                 }
                 None => None,
             };
         }
-        let path: String = waiting.path.iter().map(|key| format!("/{key}")).collect();
+        let path = joined(&waiting.path);
         waiting.evaluated.borrow_mut().insert(path);
         Ok(())
     }
@@ -393,7 +421,7 @@ impl<'v> Walk<'v> {
 
     /// The path as text; empty at the root.
     fn path_text(&self) -> String {
-        self.path.iter().map(|key| format!("/{key}")).collect()
+        joined(&self.path)
     }
 
     /// The path as messages write it.
@@ -420,61 +448,7 @@ impl<'v> Walk<'v> {
     }
 }
 
-/// The types that a value has, the first one first in messages.
-fn types(value: &Value) -> &'static [&'static str] {
-    match value {
-        Value::Null => &["null"],
-        Value::String(_) => &["string"],
-        Value::Number(number) if number.as_f64().is_some_and(|number| number.fract() == 0.0) => {
-            &["number", "integer"]
-        }
-        Value::Number(_) => &["number"],
-        Value::Bool(_) => &["boolean"],
-        Value::Array(_) if is_binary(value) => &["array", "binary"],
-        Value::Array(_) => &["array"],
-        Value::Object(_) => &["object"],
-    }
-}
-
-/// Whether a value is an array of numbers and strings alone. The original looks for the first other
-/// item and takes a null for "none found".
-fn is_binary(value: &Value) -> bool {
-    let Value::Array(items) = value else {
-        return false;
-    };
-    items
-        .iter()
-        .find(|item| !item.is_number() && !item.is_string())
-        .is_none_or(Value::is_null)
-}
-
-/// What is wrong with the length of a string or the size of a number.
-fn out_of_bounds(schema: &Schema, value: &Value, place: &str) -> Option<String> {
-    let bounds = &schema.bounds;
-    if let (true, Value::String(text)) = (schema.kind.is("string"), value) {
-        let length = text.encode_utf16().count() as f64;
-        if let Some(most) = bounds.max_length.filter(|most| length > *most) {
-            return Some(format!("Length of '{place}' must be <= {}", number(most)));
-        }
-        let least = bounds.min_length.filter(|least| length < *least)?;
-        return Some(format!("Length of '{place}' must be >= {} not met", number(least)));
-    }
-    if !schema.kind.is("number") && !schema.kind.is("integer") {
-        return None;
-    }
-    let value = value.as_f64()?;
-    let rule = if let Some(bound) = bounds.minimum.filter(|bound| value < *bound) {
-        format!(">= {}", number(bound))
-    } else if let Some(bound) = bounds.above.filter(|bound| value <= *bound) {
-        format!("> {}", number(bound))
-    } else if let Some(bound) = bounds.maximum.filter(|bound| value > *bound) {
-        format!("<= {}", number(bound))
-    } else if let Some(bound) = bounds.below.filter(|bound| value >= *bound) {
-        format!("< {}", number(bound))
-    } else if let Some(step) = bounds.multiple_of.filter(|step| value % *step != 0.0) {
-        format!("multiple of {}", number(step))
-    } else {
-        return None;
-    };
-    Some(format!("'{place}' must be {rule}"))
+/// A path as text.
+fn joined(path: &[String]) -> String {
+    path.iter().flat_map(|key| ["/", key]).collect()
 }

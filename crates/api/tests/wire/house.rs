@@ -136,32 +136,36 @@ fn told(request: &ChatRequest) -> String {
     let prompt = match &request.prompt {
         Prompt::Raw(text) => format!("raw: {text}"),
         Prompt::Messages(turns) => {
-            let turns = turns.iter().map(|turn| format!("{}: {}", turn.role, turn.content));
+            let turns = turns
+                .iter()
+                .map(|turn| format!("{}: {}", turn.role, turn.content));
             turns.collect::<Vec<_>>().join(", ")
         }
     };
     let sampling = &request.sampling;
-    let mut told = format!(
+    let plain = format!(
         "{prompt} | max {} temp {} window {}",
         request.max_tokens, sampling.temperature, request.window
     );
-    for (name, value) in [
-        ("top_p", sampling.top_p),
-        ("repetition", sampling.repetition_penalty),
-        ("frequency", sampling.frequency_penalty),
-        ("presence", sampling.presence_penalty),
-    ] {
-        if let Some(value) = value {
-            told += &format!(" {name} {value}");
-        }
-    }
-    if let Some(top_k) = sampling.top_k {
-        told += &format!(" top_k {top_k}");
-    }
-    if let Some(seed) = sampling.seed {
-        told += &format!(" seed {seed}");
-    }
-    told
+    let optional = [
+        sampling.top_p.map(|value| format!("top_p {value}")),
+        sampling
+            .repetition_penalty
+            .map(|value| format!("repetition {value}")),
+        sampling
+            .frequency_penalty
+            .map(|value| format!("frequency {value}")),
+        sampling
+            .presence_penalty
+            .map(|value| format!("presence {value}")),
+        sampling.top_k.map(|value| format!("top_k {value}")),
+        sampling.seed.map(|value| format!("seed {value}")),
+    ];
+    let words: Vec<_> = [plain]
+        .into_iter()
+        .chain(optional.into_iter().flatten())
+        .collect();
+    words.join(" ")
 }
 
 fn failure(name: &str) -> Failure {
@@ -193,7 +197,10 @@ impl SoloModel<Embed> for Compass {
         if tokens > window && request.overlong == Overlong::Refuse {
             return Err(Failure::ContextExceeded { tokens, window });
         }
-        let numbers = request.text.split(',').map(|number| number.trim().parse().unwrap_or(1.0));
+        let numbers = request
+            .text
+            .split(',')
+            .map(|number| number.trim().parse().unwrap_or(1.0));
         let mut vector: Vec<f32> = numbers.take(request.width).collect();
         vector.resize(request.width, 0.0);
         out.send(Embedding {
@@ -227,7 +234,7 @@ impl SoloModel<Transcribe> for Ear {
             });
         }
         out.send(TranscribeEvent::Done {
-            duration: 90.0,
+            duration: 120.0,
             language: "en".into(),
         });
         Ok(())
@@ -242,7 +249,9 @@ impl Loader for House {
     fn choose(&self, model: &str) -> Result<Served, Failure> {
         let (weights, grade) = match model {
             "@cf/test/chat-away" => {
-                return Err(Failure::Unavailable("run `hearth pull @cf/test/chat-away`".into()));
+                return Err(Failure::Unavailable(
+                    "run `hearth pull @cf/test/chat-away`".into(),
+                ));
             }
             "@cf/test/bge" => ("compass", Grade::Exact),
             "@cf/test/bge-m3" => ("compass", Grade::Quantised),
@@ -342,7 +351,13 @@ pub(crate) async fn run(model: &str, body: impl Into<Body>) -> Answer {
 }
 
 /// Runs a model that refuses, and checks the whole of its error.
-pub(crate) async fn refused(model: &str, body: impl Into<Body>, status: u16, code: u16, text: &str) {
+pub(crate) async fn refused(
+    model: &str,
+    body: impl Into<Body>,
+    status: u16,
+    code: u16,
+    text: &str,
+) {
     let answer = run(model, body).await;
     check_refusal(&answer, status, code, text);
 }

@@ -60,7 +60,13 @@ async fn a_configured_token_is_the_only_one() {
     }
     let pair = [("x-auth-email", "a@b"), ("x-auth-key", "sesame")];
     assert_eq!(ask(&app, &pair).await.status, 200);
-    for token in ["Bearer x", "Bearer sesamE", "Bearer sesame1", "Bearer sesam", "sesame"] {
+    for token in [
+        "Bearer x",
+        "Bearer sesamE",
+        "Bearer sesame1",
+        "Bearer sesam",
+        "sesame",
+    ] {
         let answer = ask(&app, &[("authorization", token)]).await;
         assert_eq!(answer.body, BAD_AUTH, "{token}");
     }
@@ -93,11 +99,16 @@ async fn foreign_hosts_are_refused_on_every_route_before_anything_else() {
             assert_eq!(answer.status, 403);
             let body: Value = serde_json::from_str(&answer.body).unwrap();
             assert_eq!(body["errors"][0]["code"], 9109);
-            assert!(answer.body.starts_with(r#"{"result":null,"success":false,"errors":[{"code":"#));
+            assert!(
+                answer
+                    .body
+                    .starts_with(r#"{"result":null,"success":false,"errors":[{"code":"#)
+            );
         }
     }
     let mut two = request("GET", "/", Body::empty());
-    two.headers_mut().append("host", "evil.example".parse().unwrap());
+    two.headers_mut()
+        .append("host", "evil.example".parse().unwrap());
     assert_eq!(send(&app, two).await.status, 403);
     let absolute = request("GET", "http://evil.example/", Body::empty());
     assert_eq!(send(&app, absolute).await.status, 403);
@@ -112,7 +123,11 @@ async fn wrong_methods_and_paths_have_the_services_answers() {
         r#"{"result":null,"success":false,"errors":[{"code":7001,"message":"GET not supported for requested URI."}],"messages":[]}"#
     );
     assert_eq!(answer.status, 405);
-    for target in ["/client/v4/accounts/a/ai/none", "/client/v4/accounts/a/ai/run/", "/x"] {
+    for target in [
+        "/client/v4/accounts/a/ai/none",
+        "/client/v4/accounts/a/ai/run/",
+        "/x",
+    ] {
         let answer = send(&app, request("POST", target, "{}")).await;
         assert_eq!(
             answer.body,
@@ -136,9 +151,18 @@ async fn hearths_own_pages_say_what_is_there() {
     };
     let answer = send(&app, page("/")).await;
     let version = env!("CARGO_PKG_VERSION");
-    assert_eq!(answer.body, format!("hearth {version}: Workers AI on your own machine\n"));
-    assert_eq!(send(&app, page("/hearth/ps")).await.body, r#"{"models":[]}"#);
-    assert_eq!(ask(&app, &[("authorization", "Bearer x")]).await.status, 200);
+    assert_eq!(
+        answer.body,
+        format!("hearth {version}: Workers AI on your own machine\n")
+    );
+    assert_eq!(
+        send(&app, page("/hearth/ps")).await.body,
+        r#"{"models":[]}"#
+    );
+    assert_eq!(
+        ask(&app, &[("authorization", "Bearer x")]).await.status,
+        200
+    );
     assert_eq!(
         send(&app, page("/hearth/ps")).await.body,
         r#"{"models":[{"weights":"parrot","task":"Text Generation","loaded_seconds":0}]}"#
@@ -147,7 +171,13 @@ async fn hearths_own_pages_say_what_is_there() {
     let body: Value = serde_json::from_str(&answer.body).unwrap();
     let models = body["models"].as_array().unwrap();
     assert_eq!(models.len(), 8);
-    let find = |name: &str| models.iter().find(|model| model["name"] == name).unwrap().to_string();
+    let find = |name: &str| {
+        models
+            .iter()
+            .find(|model| model["name"] == name)
+            .unwrap()
+            .to_string()
+    };
     assert_eq!(
         find("@cf/test/chat-old"),
         r#"{"name":"@cf/test/chat-old","weights":"parrot","grade":"twin","reason":null,"deprecated_on":"2026-05-30"}"#

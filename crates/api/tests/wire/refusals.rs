@@ -12,13 +12,30 @@ const CHAT: &str = "@cf/test/chat";
 async fn each_failure_has_its_code_its_status_and_its_text() {
     for (name, status, code, text) in [
         ("bad", 400, 8001, "AiError: Invalid input"),
-        ("busy", 429, 3040, "AiError: Capacity temporarily exceeded, please try again."),
+        (
+            "busy",
+            429,
+            3040,
+            "AiError: Capacity temporarily exceeded, please try again.",
+        ),
         ("timeout", 408, 3046, "AiError: Request timeout"),
         ("aborted", 408, 3008, "Aborted: Request was aborted"),
-        ("unavailable", 503, 7009, "AiError: fetch it with `hearth pull`"),
+        (
+            "unavailable",
+            503,
+            7009,
+            "AiError: fetch it with `hearth pull`",
+        ),
         ("internal", 500, 3043, "AiError: Internal server error"),
     ] {
-        refused(CHAT, format!(r#"{{"prompt":"fail {name}"}}"#), status, code, text).await;
+        refused(
+            CHAT,
+            format!(r#"{{"prompt":"fail {name}"}}"#),
+            status,
+            code,
+            text,
+        )
+        .await;
     }
 }
 
@@ -27,7 +44,14 @@ async fn names_come_before_bodies_and_bodies_before_schemas() {
     let text = "No such model: No such model @cf/test/none or task";
     refused("@cf/test/none", "not json", 400, 5007, text).await;
     refused("%40cf%2Ftest%2Fnone", "", 400, 5007, text).await;
-    refused("none", "{}", 400, 5007, "No such model: No such model none or task").await;
+    refused(
+        "none",
+        "{}",
+        400,
+        5007,
+        "No such model: No such model none or task",
+    )
+    .await;
     let text = "Incomplete request: Request is missing headers or body: body";
     refused(CHAT, "", 400, 3003, text).await;
     let text = "Incomplete request: Request is missing headers or body: a JSON body (key must be a \
@@ -49,7 +73,11 @@ async fn json_nested_too_deeply_is_refused_and_not_followed() {
     let deep = format!(r#"{{"prompt":{}"#, "[".repeat(100_000));
     let answer = run(CHAT, deep).await;
     assert_eq!(answer.status, 400);
-    assert!(answer.body.contains("recursion limit exceeded"), "{}", answer.body);
+    assert!(
+        answer.body.contains("recursion limit exceeded"),
+        "{}",
+        answer.body
+    );
 }
 
 #[tokio::test]
@@ -66,17 +94,27 @@ async fn large_bodies_are_refused_before_and_while_they_are_read() {
         ..settings()
     });
     let text = "Request too large: Request is too large";
-    let unread = stream::poll_fn(|_| -> std::task::Poll<Option<Result<Bytes, std::io::Error>>> {
-        panic!("a body that is too large was read")
-    });
+    let unread = stream::poll_fn(
+        |_| -> std::task::Poll<Option<Result<Bytes, std::io::Error>>> {
+            panic!("a body that is too large was read")
+        },
+    );
     let mut declared = request("POST", &path(CHAT), Body::from_stream(unread));
     declared.headers_mut().insert("content-length", 101.into());
     check_refusal(&send(&small, declared).await, 413, 3006, text);
     let endless = stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from_static(b"        ")));
     let undeclared = request("POST", &path(CHAT), Body::from_stream(endless));
     check_refusal(&send(&small, undeclared).await, 413, 3006, text);
-    let fits = format!(r#"{{"prompt":"{}"}}"#, "a".repeat(100 - r#"{"prompt":""}"#.len()));
-    assert_eq!(send(&small, request("POST", &path(CHAT), fits)).await.status, 200);
+    let fits = format!(
+        r#"{{"prompt":"{}"}}"#,
+        "a".repeat(100 - r#"{"prompt":""}"#.len())
+    );
+    assert_eq!(
+        send(&small, request("POST", &path(CHAT), fits))
+            .await
+            .status,
+        200
+    );
 }
 
 #[tokio::test]

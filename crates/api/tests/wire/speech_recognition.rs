@@ -18,7 +18,7 @@ async fn audio_comes_as_bytes_as_numbers_or_as_an_indexed_object() {
         assert_eq!(answer.status, 200);
         assert_eq!(answer.header("content-type"), Some("application/json"));
         assert_eq!(answer.header("hearth-model"), Some("ear; grade=exact"));
-        assert_eq!(answer.header("cf-ai-neurons"), Some("69.94")); // 90 s
+        assert_eq!(answer.header("cf-ai-neurons"), Some("93.26")); // two minutes
         answer.without_id();
     }
 }
@@ -27,7 +27,8 @@ async fn audio_comes_as_bytes_as_numbers_or_as_an_indexed_object() {
 async fn the_content_type_does_not_decide() {
     for content_type in ["audio/wav", "application/octet-stream", "application/json"] {
         let mut ask = request("POST", &path(WHISPER), "RIFF");
-        ask.headers_mut().insert("content-type", content_type.parse().unwrap());
+        ask.headers_mut()
+            .insert("content-type", content_type.parse().unwrap());
         assert_eq!(send(&app(settings()), ask).await.body, HEARD);
     }
 }

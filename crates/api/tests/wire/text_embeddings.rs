@@ -12,13 +12,19 @@ fn success(result: &str) -> String {
 #[tokio::test]
 async fn texts_give_vectors_in_their_order() {
     for (input, result) in [
-        (r#"{"text":"0.6,0.8"}"#, r#"{"shape":[1,2],"data":[[0.6,0.8]],"pooling":"mean"}"#),
+        (
+            r#"{"text":"0.6,0.8"}"#,
+            r#"{"shape":[1,2],"data":[[0.6,0.8]],"pooling":"mean"}"#,
+        ),
         (
             // Numbers of 32 bits with no more digits than they need.
             r#"{"text":["0.1,-0.30000001","1,0"],"pooling":"cls"}"#,
             r#"{"shape":[2,2],"data":[[0.1,-0.3],[1.0,0.0]],"pooling":"cls"}"#,
         ),
-        (r#"{"text":[]}"#, r#"{"shape":[0,2],"data":[],"pooling":"mean"}"#),
+        (
+            r#"{"text":[]}"#,
+            r#"{"shape":[0,2],"data":[],"pooling":"mean"}"#,
+        ),
     ] {
         let answer = run(BGE, input).await;
         assert_eq!(answer.body, success(result));
@@ -57,7 +63,10 @@ async fn texts_cut_to_the_window_are_counted_in_a_header() {
 #[tokio::test]
 async fn bge_m3_embeds_ranks_and_refuses_what_is_too_long() {
     for (input, result) in [
-        (r#"{"text":"1,0"}"#, r#"{"shape":[1,2],"data":[[1.0,0.0]],"pooling":"cls"}"#),
+        (
+            r#"{"text":"1,0"}"#,
+            r#"{"shape":[1,2],"data":[[1.0,0.0]],"pooling":"cls"}"#,
+        ),
         (
             r#"{"query":"1,0","contexts":[{"text":"0,1"},{"text":"3,0"},{"text":"0.6,0.8"},{"text":"-1,0"}]}"#,
             r#"{"response":[{"id":1,"score":1.0},{"id":2,"score":0.6},{"id":0,"score":0.0},{"id":3,"score":-1.0}]}"#,
@@ -70,12 +79,22 @@ async fn bge_m3_embeds_ranks_and_refuses_what_is_too_long() {
     ] {
         let answer = run(M3, input).await;
         assert_eq!(answer.body, success(result));
-        assert_eq!(answer.header("hearth-model"), Some("compass; grade=quantised"));
+        assert_eq!(
+            answer.header("hearth-model"),
+            Some("compass; grade=quantised")
+        );
         assert_eq!(answer.header("cf-ai-neurons"), None); // no rate is known
     }
     let long = "1".repeat(8200);
     let text = "AiError: Max context reached 8200 tokens but model supports only 8192";
-    refused(M3, format!(r#"{{"text":["1,0","{long}"]}}"#), 400, 3030, text).await;
+    refused(
+        M3,
+        format!(r#"{{"text":["1,0","{long}"]}}"#),
+        400,
+        3030,
+        text,
+    )
+    .await;
     let answer = run(M3, format!(r#"{{"text":"{long}","truncate_inputs":true}}"#)).await;
     assert_eq!(answer.header("hearth-truncated"), Some("1"));
 }

@@ -41,7 +41,10 @@ async fn inputs_reach_the_model_as_they_were_asked() {
             r#"{"messages":[{"role":"system","content":"s"},{"role":"user","content":""}],"max_tokens":7}"#,
             "system: s, user:  | max 7 temp 0.6 window 8192",
         ),
-        (r#"{"prompt":"a","raw":true}"#, "raw: a | max 256 temp 0.6 window 8192"),
+        (
+            r#"{"prompt":"a","raw":true}"#,
+            "raw: a | max 256 temp 0.6 window 8192",
+        ),
         (
             r#"{"messages":[{"role":"user","content":"a"},{"role":"x","content":"b"}],"raw":true}"#,
             "raw: a\nb | max 256 temp 0.6 window 8192",
@@ -62,7 +65,11 @@ async fn inputs_reach_the_model_as_they_were_asked() {
 
 #[tokio::test]
 async fn a_stream_is_token_frames_a_usage_frame_and_done() {
-    let answer = run(CHAT, r#"{"prompt":"héllo wörld","stream":true,"max_tokens":5}"#).await;
+    let answer = run(
+        CHAT,
+        r#"{"prompt":"héllo wörld","stream":true,"max_tokens":5}"#,
+    )
+    .await;
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("content-type"), Some("text/event-stream"));
     assert_eq!(answer.header("hearth-model"), Some("parrot; grade=twin"));
@@ -84,23 +91,37 @@ async fn a_stream_is_token_frames_a_usage_frame_and_done() {
         let keys: Vec<_> = json.as_object().unwrap().keys().collect();
         assert_eq!(keys, ["response", "p"]);
         let padding = json["p"].as_str().unwrap();
-        assert!(!padding.is_empty() && alphabet.starts_with(padding), "{padding}");
+        assert!(
+            !padding.is_empty() && alphabet.starts_with(padding),
+            "{padding}"
+        );
         text += json["response"].as_str().unwrap();
     }
     assert_eq!(text, "user: héllo wörld | max 5 temp 0.6 window 8192");
-    assert_eq!(tokens.len(), 9);
+    assert_eq!(tokens.len(), 10);
 }
 
 #[tokio::test]
 async fn a_failure_before_the_first_token_of_a_stream_is_plain_json() {
     let text = "Ai: The estimated number of input and maximum output tokens (8810) exceeded this \
                 model context window limit (8192).";
-    refused(CHAT, r#"{"prompt":"fail context","stream":true}"#, 413, 5021, text).await;
+    refused(
+        CHAT,
+        r#"{"prompt":"fail context","stream":true}"#,
+        413,
+        5021,
+        text,
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn a_failure_in_the_middle_breaks_the_stream_off() {
-    let ask = request("POST", &path(CHAT), r#"{"prompt":"then fail","stream":true}"#);
+    let ask = request(
+        "POST",
+        &path(CHAT),
+        r#"{"prompt":"then fail","stream":true}"#,
+    );
     let response = app(settings()).oneshot(ask).await.unwrap();
     let mut body = response.into_body();
     let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
@@ -159,8 +180,14 @@ async fn features_that_are_not_served_are_refused_by_name() {
     let tool = r#"{"name":"n","description":"d","parameters":{"type":"object","properties":{}}}"#;
     for (input, name) in [
         (format!(r#"{{{message},"tools":[{tool}]}}"#), "tools"),
-        (format!(r#"{{{message},"tools":[{{"name":"a"}}]}}"#), "tools"),
-        (format!(r#"{{{message},"functions":[{{"name":"a","code":"b"}}]}}"#), "functions"),
+        (
+            format!(r#"{{{message},"tools":[{{"name":"a"}}]}}"#),
+            "tools",
+        ),
+        (
+            format!(r#"{{{message},"functions":[{{"name":"a","code":"b"}}]}}"#),
+            "functions",
+        ),
         (format!(r#"{{{message},"lora":"x"}}"#), "lora"),
         (r#"{"prompt":"a","lora":"x"}"#.into(), "lora"),
         (
@@ -181,8 +208,13 @@ async fn features_that_are_not_served_are_refused_by_name() {
         refused(ABLE, input, 400, 8007, &text).await;
     }
     let queued = format!("{}?tags=a&queueRequest=true", path(ABLE));
-    let answer = send(&app(settings()), request("POST", &queued, r#"{"prompt":"a"}"#)).await;
-    let text = "AiError: queueRequest (asynchronous batches) is not served by this version of hearth";
+    let answer = send(
+        &app(settings()),
+        request("POST", &queued, r#"{"prompt":"a"}"#),
+    )
+    .await;
+    let text =
+        "AiError: queueRequest (asynchronous batches) is not served by this version of hearth";
     check_refusal(&answer, 400, 8007, text);
 }
 

@@ -40,10 +40,17 @@ impl BertCompanion {
         let tokenizer = read_tokenizer(files)?;
         let most = tokenizer.get_vocab(true).into_values().max().unwrap_or(0);
         if most as usize >= config.vocab_size {
-            let detail = format!("it has a token {most}, but the model's vocabulary is {}", config.vocab_size);
+            let detail = format!(
+                "it has a token {most}, but the model's vocabulary is {}",
+                config.vocab_size
+            );
             return Err(LoadError::corrupt(&files.path("tokenizer.json"), detail));
         }
-        Ok(Self { tokenizer, hidden: config.hidden_size, window: config.max_position_embeddings })
+        Ok(Self {
+            tokenizer,
+            hidden: config.hidden_size,
+            window: config.max_position_embeddings,
+        })
     }
 }
 
@@ -61,7 +68,9 @@ impl BatchCompanion<Embed> for BertCompanion {
         let encoding = self
             .tokenizer
             .encode_fast(request.text, true)
-            .map_err(|error| Failure::BadInput(format!("the text cannot be made into tokens: {error}")))?;
+            .map_err(|error| {
+                Failure::BadInput(format!("the text cannot be made into tokens: {error}"))
+            })?;
         let mut tokens = encoding.get_ids().to_vec();
         let whole = tokens.len();
         if whole == 0 {
@@ -69,15 +78,31 @@ impl BatchCompanion<Embed> for BertCompanion {
         }
         if whole > window {
             if request.overlong == Overlong::Refuse {
-                return Err(Failure::ContextExceeded { tokens: whole, window });
+                return Err(Failure::ContextExceeded {
+                    tokens: whole,
+                    window,
+                });
             }
             // The special tokens at the end stay: the model was trained to see them.
-            let special = encoding.get_special_tokens_mask().iter().rev().take_while(|&&special| special == 1).count();
+            let special = encoding
+                .get_special_tokens_mask()
+                .iter()
+                .rev()
+                .take_while(|&&special| special == 1)
+                .count();
             let special = special.min(window - 1);
             tokens.drain(window - special..whole - special);
         }
         let truncated = (whole - tokens.len()) as u32;
         let cost = tokens.len();
-        Ok(Job { work: BertWork { tokens, pooling: request.pooling, width: request.width, truncated }, cost })
+        Ok(Job {
+            work: BertWork {
+                tokens,
+                pooling: request.pooling,
+                width: request.width,
+                truncated,
+            },
+            cost,
+        })
     }
 }

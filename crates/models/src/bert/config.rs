@@ -33,13 +33,26 @@ impl BertConfig {
         let config: Self = files.json("config.json")?;
         let file = files.path("config.json");
         if config.model_type != "bert" {
-            return Err(LoadError::unsupported(&file, format!("model_type {:?}; bert is known", config.model_type)));
+            return Err(LoadError::unsupported(
+                &file,
+                format!("model_type {:?}; bert is known", config.model_type),
+            ));
         }
-        if config.position_embedding_type.as_deref().is_some_and(|kind| kind != "absolute") {
-            return Err(LoadError::unsupported(&file, "positions that are not absolute"));
+        if config
+            .position_embedding_type
+            .as_deref()
+            .is_some_and(|kind| kind != "absolute")
+        {
+            return Err(LoadError::unsupported(
+                &file,
+                "positions that are not absolute",
+            ));
         }
         if config.activation().is_none() {
-            return Err(LoadError::unsupported(&file, format!("hidden_act {:?}", config.hidden_act)));
+            return Err(LoadError::unsupported(
+                &file,
+                format!("hidden_act {:?}", config.hidden_act),
+            ));
         }
         for (name, value, most) in [
             ("vocab_size", config.vocab_size, SIZE_MAX),
@@ -47,19 +60,35 @@ impl BertConfig {
             ("num_hidden_layers", config.num_hidden_layers, LAYERS_MAX),
             ("num_attention_heads", config.num_attention_heads, SIZE_MAX),
             ("intermediate_size", config.intermediate_size, SIZE_MAX),
-            ("max_position_embeddings", config.max_position_embeddings, SIZE_MAX),
+            (
+                "max_position_embeddings",
+                config.max_position_embeddings,
+                SIZE_MAX,
+            ),
             ("type_vocab_size", config.type_vocab_size, SIZE_MAX),
         ] {
             if value == 0 || value > most {
-                return Err(LoadError::corrupt(&file, format!("{name} is {value}; 1 to {most} is possible")));
+                return Err(LoadError::corrupt(
+                    &file,
+                    format!("{name} is {value}; 1 to {most} is possible"),
+                ));
             }
         }
-        if !config.hidden_size.is_multiple_of(config.num_attention_heads) {
-            let detail = format!("{} heads cannot share {}", config.num_attention_heads, config.hidden_size);
+        if !config
+            .hidden_size
+            .is_multiple_of(config.num_attention_heads)
+        {
+            let detail = format!(
+                "{} heads cannot share {}",
+                config.num_attention_heads, config.hidden_size
+            );
             return Err(LoadError::corrupt(&file, detail));
         }
         if !(config.layer_norm_eps >= 0.0 && config.layer_norm_eps < 1.0) {
-            return Err(LoadError::corrupt(&file, format!("layer_norm_eps is {}", config.layer_norm_eps)));
+            return Err(LoadError::corrupt(
+                &file,
+                format!("layer_norm_eps is {}", config.layer_norm_eps),
+            ));
         }
         Ok(config)
     }
@@ -67,13 +96,28 @@ impl BertConfig {
     /// Checks that every tensor is there with its shape. Gives the prefix of their names: none, or
     /// `bert` in checkpoints that have heads beside the encoder.
     pub(crate) fn check(&self, checkpoint: &Checkpoint) -> Result<&'static str, LoadError> {
-        let prefix = if checkpoint.has("bert.embeddings.word_embeddings.weight") { "bert" } else { "" };
+        let prefix = if checkpoint.has("bert.embeddings.word_embeddings.weight") {
+            "bert"
+        } else {
+            ""
+        };
         let dot = if prefix.is_empty() { "" } else { "." };
         let (hidden, inner) = (self.hidden_size, self.intermediate_size);
-        let check = |name: String, shape: &[usize]| checkpoint.check(&format!("{prefix}{dot}{name}"), shape);
-        check("embeddings.word_embeddings.weight".into(), &[self.vocab_size, hidden])?;
-        check("embeddings.position_embeddings.weight".into(), &[self.max_position_embeddings, hidden])?;
-        check("embeddings.token_type_embeddings.weight".into(), &[self.type_vocab_size, hidden])?;
+        let check = |name: String, shape: &[usize]| {
+            checkpoint.check(&format!("{prefix}{dot}{name}"), shape)
+        };
+        check(
+            "embeddings.word_embeddings.weight".into(),
+            &[self.vocab_size, hidden],
+        )?;
+        check(
+            "embeddings.position_embeddings.weight".into(),
+            &[self.max_position_embeddings, hidden],
+        )?;
+        check(
+            "embeddings.token_type_embeddings.weight".into(),
+            &[self.type_vocab_size, hidden],
+        )?;
         check("embeddings.LayerNorm.weight".into(), &[hidden])?;
         check("embeddings.LayerNorm.bias".into(), &[hidden])?;
         for layer in 0..self.num_hidden_layers {
@@ -85,12 +129,21 @@ impl BertConfig {
                 ("intermediate.dense", hidden, inner),
                 ("output.dense", inner, hidden),
             ] {
-                check(format!("encoder.layer.{layer}.{name}.weight"), &[outputs, inputs])?;
+                check(
+                    format!("encoder.layer.{layer}.{name}.weight"),
+                    &[outputs, inputs],
+                )?;
                 check(format!("encoder.layer.{layer}.{name}.bias"), &[outputs])?;
             }
             for name in ["attention.output", "output"] {
-                check(format!("encoder.layer.{layer}.{name}.LayerNorm.weight"), &[hidden])?;
-                check(format!("encoder.layer.{layer}.{name}.LayerNorm.bias"), &[hidden])?;
+                check(
+                    format!("encoder.layer.{layer}.{name}.LayerNorm.weight"),
+                    &[hidden],
+                )?;
+                check(
+                    format!("encoder.layer.{layer}.{name}.LayerNorm.bias"),
+                    &[hidden],
+                )?;
             }
         }
         Ok(prefix)

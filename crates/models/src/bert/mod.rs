@@ -43,9 +43,21 @@ pub fn load(files: &Files, device: &Device) -> Result<(Arc<BertCompanion>, Bert)
     let prefix = config.check(&checkpoint)?;
     let companion = BertCompanion::load(files, &config)?;
     let weights = VarBuilder::from_backend(Box::new(checkpoint), DType::F32, device.clone());
-    let weights = if prefix.is_empty() { weights } else { weights.pp(prefix) };
-    let model = BertModel::load(weights, &config.candle()).map_err(|error| LoadError::device(&error))?;
-    Ok((Arc::new(companion), Bert { model, widenings: Widenings::default(), device: device.clone() }))
+    let weights = if prefix.is_empty() {
+        weights
+    } else {
+        weights.pp(prefix)
+    };
+    let model =
+        BertModel::load(weights, &config.candle()).map_err(|error| LoadError::device(&error))?;
+    Ok((
+        Arc::new(companion),
+        Bert {
+            model,
+            widenings: Widenings::default(),
+            device: device.clone(),
+        },
+    ))
 }
 
 impl BatchModel<Embed> for Bert {
@@ -58,7 +70,10 @@ impl BatchModel<Embed> for Bert {
     fn run(&mut self, batch: Vec<BertWork>) -> Vec<Result<Embedding, Failure>> {
         let mut order: Vec<usize> = (0..batch.len()).collect();
         order.sort_by_key(|&job| batch[job].tokens.len());
-        let mut answers: Vec<_> = batch.iter().map(|_| Err(Failure::Internal("no pass had this job".into()))).collect();
+        let mut answers: Vec<_> = batch
+            .iter()
+            .map(|_| Err(Failure::Internal("no pass had this job".into())))
+            .collect();
         for pass in passes(&order, &batch) {
             let jobs: Vec<&BertWork> = pass.iter().map(|&job| &batch[job]).collect();
             match self.pass(&jobs) {
@@ -108,9 +123,14 @@ impl Bert {
         }
         let tokens = Tensor::from_vec(tokens, shape, &self.device)?;
         let mask = Tensor::from_vec(mask, shape, &self.device)?;
-        let hidden = self.model.forward(&tokens, &tokens.zeros_like()?, Some(&mask))?;
+        let hidden = self
+            .model
+            .forward(&tokens, &tokens.zeros_like()?, Some(&mask))?;
         let first: Vec<Vec<f32>> = hidden.narrow(1, 0, 1)?.squeeze(1)?.to_vec2()?;
-        let sums: Vec<Vec<f32>> = hidden.broadcast_mul(&mask.unsqueeze(2)?)?.sum(1)?.to_vec2()?;
+        let sums: Vec<Vec<f32>> = hidden
+            .broadcast_mul(&mask.unsqueeze(2)?)?
+            .sum(1)?
+            .to_vec2()?;
         // A sum points where the mean does; both are brought to unit length later.
         let pooled = jobs.iter().zip(first.into_iter().zip(sums));
         Ok(pooled
@@ -122,15 +142,27 @@ impl Bert {
     }
 
     fn answer(&mut self, job: &BertWork, vector: Vec<f32>) -> Embedding {
-        let mut vector = if job.width == vector.len() { vector } else { self.widenings.widen(&vector, job.width) };
+        let mut vector = if job.width == vector.len() {
+            vector
+        } else {
+            self.widenings.widen(&vector, job.width)
+        };
         normalise(&mut vector);
-        Embedding { vector, tokens: job.tokens.len() as u32, truncated: job.truncated }
+        Embedding {
+            vector,
+            tokens: job.tokens.len() as u32,
+            truncated: job.truncated,
+        }
     }
 }
 
 /// Brings a vector to unit length; one of length 0 stays.
 fn normalise(vector: &mut [f32]) {
-    let length = vector.iter().map(|&number| f64::from(number).powi(2)).sum::<f64>().sqrt();
+    let length = vector
+        .iter()
+        .map(|&number| f64::from(number).powi(2))
+        .sum::<f64>()
+        .sqrt();
     if length > 0.0 {
         for number in vector {
             *number = (f64::from(*number) / length) as f32;

@@ -92,14 +92,22 @@ impl DecoderConfig {
         let raw: RawConfig = files.json("config.json")?;
         let file = files.path("config.json");
         if raw.model_type != "llama" {
-            return Err(LoadError::unsupported(&file, format!("model_type {:?}; llama is known", raw.model_type)));
+            return Err(LoadError::unsupported(
+                &file,
+                format!("model_type {:?}; llama is known", raw.model_type),
+            ));
         }
         if raw.hidden_act != "silu" {
-            return Err(LoadError::unsupported(&file, format!("hidden_act {:?}; silu is known", raw.hidden_act)));
+            return Err(LoadError::unsupported(
+                &file,
+                format!("hidden_act {:?}; silu is known", raw.hidden_act),
+            ));
         }
         let parameters = raw.rope_parameters.as_ref();
         let scaling = scaling(&file, raw.rope_scaling.as_ref().or(parameters))?;
-        let theta = raw.rope_theta.or(parameters.and_then(|rope| rope.rope_theta));
+        let theta = raw
+            .rope_theta
+            .or(parameters.and_then(|rope| rope.rope_theta));
         Self {
             vocabulary: raw.vocab_size,
             hidden: raw.hidden_size,
@@ -107,10 +115,17 @@ impl DecoderConfig {
             layers: raw.num_hidden_layers,
             heads: raw.num_attention_heads,
             kv_heads: raw.num_key_value_heads.unwrap_or(raw.num_attention_heads),
-            head_size: raw.head_dim.unwrap_or_else(|| raw.hidden_size.checked_div(raw.num_attention_heads).unwrap_or(0)),
+            head_size: raw.head_dim.unwrap_or_else(|| {
+                raw.hidden_size
+                    .checked_div(raw.num_attention_heads)
+                    .unwrap_or(0)
+            }),
             window: raw.max_position_embeddings,
             norm_epsilon: raw.rms_norm_eps,
-            rope: Rope { theta: theta.unwrap_or(10_000.0), scaling },
+            rope: Rope {
+                theta: theta.unwrap_or(10_000.0),
+                scaling,
+            },
             attention_bias: raw.attention_bias,
             feed_forward_bias: raw.mlp_bias,
             tied_head: Some(raw.tie_word_embeddings),
@@ -123,11 +138,20 @@ impl DecoderConfig {
         let file = gguf.file();
         let family = gguf.text("general.architecture")?.unwrap_or_default();
         if family != "llama" {
-            return Err(LoadError::unsupported(file, format!("architecture {family:?}; llama is known")));
+            return Err(LoadError::unsupported(
+                file,
+                format!("architecture {family:?}; llama is known"),
+            ));
         }
-        let optional = |key: &str| Ok(gguf.integer(&format!("llama.{key}"))?.map(|value| value as usize));
+        let optional = |key: &str| {
+            Ok(gguf
+                .integer(&format!("llama.{key}"))?
+                .map(|value| value as usize))
+        };
         let needed = |key: &str| {
-            optional(key)?.ok_or_else(|| LoadError::corrupt(file, format!("there is no entry \"llama.{key}\"")))
+            optional(key)?.ok_or_else(|| {
+                LoadError::corrupt(file, format!("there is no entry \"llama.{key}\""))
+            })
         };
         if optional("expert_count")?.unwrap_or(0) > 0 {
             return Err(LoadError::unsupported(file, "it is a mixture of experts"));
@@ -139,11 +163,16 @@ impl DecoderConfig {
         };
         let rotated = optional("rope.dimension_count")?.unwrap_or(head_size);
         if rotated != head_size {
-            return Err(LoadError::unsupported(file, format!("it rotates {rotated} of {head_size} dimensions a head")));
+            return Err(LoadError::unsupported(
+                file,
+                format!("it rotates {rotated} of {head_size} dimensions a head"),
+            ));
         }
         let vocabulary = match optional("vocab_size")? {
             Some(size) => size,
-            None => gguf.texts("tokenizer.ggml.tokens")?.map_or(0, |tokens| tokens.len()),
+            None => gguf
+                .texts("tokenizer.ggml.tokens")?
+                .map_or(0, |tokens| tokens.len()),
         };
         let epsilon = gguf.float("llama.attention.layer_norm_rms_epsilon")?;
         Self {
@@ -184,26 +213,45 @@ impl DecoderConfig {
             ("the intermediate size", self.intermediate, WIDTH_MAX),
             ("the number of layers", self.layers, LAYERS_MAX),
             ("the number of heads", self.heads, HEADS_MAX),
-            ("the number of key and value heads", self.kv_heads, HEADS_MAX),
+            (
+                "the number of key and value heads",
+                self.kv_heads,
+                HEADS_MAX,
+            ),
             ("the size of a head", self.head_size, WIDTH_MAX),
             ("the window", self.window, WINDOW_MAX),
         ] {
             if value == 0 || value > most {
-                return Err(LoadError::corrupt(file, format!("{name} is {value}; 1 to {most} is possible")));
+                return Err(LoadError::corrupt(
+                    file,
+                    format!("{name} is {value}; 1 to {most} is possible"),
+                ));
             }
         }
         if !self.heads.is_multiple_of(self.kv_heads) {
-            let detail = format!("{} heads cannot share {} key and value heads", self.heads, self.kv_heads);
+            let detail = format!(
+                "{} heads cannot share {} key and value heads",
+                self.heads, self.kv_heads
+            );
             return Err(LoadError::corrupt(file, detail));
         }
         if !self.head_size.is_multiple_of(2) || self.query_width() > WIDTH_MAX {
-            return Err(LoadError::corrupt(file, format!("{} heads of size {}", self.heads, self.head_size)));
+            return Err(LoadError::corrupt(
+                file,
+                format!("{} heads of size {}", self.heads, self.head_size),
+            ));
         }
         if !(self.norm_epsilon >= 0.0 && self.norm_epsilon < 1.0) {
-            return Err(LoadError::corrupt(file, format!("the epsilon of its norms is {}", self.norm_epsilon)));
+            return Err(LoadError::corrupt(
+                file,
+                format!("the epsilon of its norms is {}", self.norm_epsilon),
+            ));
         }
         if !(self.rope.theta > 1.0 && self.rope.theta.is_finite()) {
-            return Err(LoadError::corrupt(file, format!("the base of its rotary positions is {}", self.rope.theta)));
+            return Err(LoadError::corrupt(
+                file,
+                format!("the base of its rotary positions is {}", self.rope.theta),
+            ));
         }
         Ok(self)
     }
@@ -251,7 +299,9 @@ struct RawRope {
 }
 
 fn scaling(file: &Path, raw: Option<&RawRope>) -> Result<Scaling, LoadError> {
-    let Some(raw) = raw else { return Ok(Scaling::None) };
+    let Some(raw) = raw else {
+        return Ok(Scaling::None);
+    };
     let positive = |name: &str, value: Option<f64>| {
         value
             .filter(|value| *value > 0.0 && value.is_finite())
@@ -259,21 +309,32 @@ fn scaling(file: &Path, raw: Option<&RawRope>) -> Result<Scaling, LoadError> {
     };
     match raw.rope_type.as_deref() {
         None | Some("default") => Ok(Scaling::None),
-        Some("linear") => Ok(Scaling::Linear { factor: positive("factor", raw.factor)? }),
+        Some("linear") => Ok(Scaling::Linear {
+            factor: positive("factor", raw.factor)?,
+        }),
         Some("llama3") => {
             let low = positive("low_freq_factor", raw.low_freq_factor)?;
             let high = positive("high_freq_factor", raw.high_freq_factor)?;
             if high <= low {
-                return Err(LoadError::corrupt(file, "rope_scaling has a high_freq_factor below the low one"));
+                return Err(LoadError::corrupt(
+                    file,
+                    "rope_scaling has a high_freq_factor below the low one",
+                ));
             }
             Ok(Scaling::Llama3 {
                 factor: positive("factor", raw.factor)?,
                 low,
                 high,
-                original_window: positive("original_max_position_embeddings", raw.original_max_position_embeddings)?,
+                original_window: positive(
+                    "original_max_position_embeddings",
+                    raw.original_max_position_embeddings,
+                )?,
             })
         }
-        Some(other) => Err(LoadError::unsupported(file, format!("rope_scaling {other:?}; linear and llama3 are known"))),
+        Some(other) => Err(LoadError::unsupported(
+            file,
+            format!("rope_scaling {other:?}; linear and llama3 are known"),
+        )),
     }
 }
 
@@ -282,9 +343,17 @@ fn gguf_scaling(gguf: &Gguf, head_size: usize) -> Result<Scaling, LoadError> {
     let file = gguf.file();
     if gguf.has("rope_freqs.weight") {
         let divisors = gguf.tensor("rope_freqs.weight", &[head_size / 2])?;
-        let divisors: Vec<f32> = divisors.to_vec1().map_err(|error| LoadError::device(&error))?;
-        if divisors.iter().any(|divisor| !(*divisor > 0.0 && divisor.is_finite())) {
-            return Err(LoadError::corrupt(file, "tensor \"rope_freqs.weight\" holds numbers that are not above zero"));
+        let divisors: Vec<f32> = divisors
+            .to_vec1()
+            .map_err(|error| LoadError::device(&error))?;
+        if divisors
+            .iter()
+            .any(|divisor| !(*divisor > 0.0 && divisor.is_finite()))
+        {
+            return Err(LoadError::corrupt(
+                file,
+                "tensor \"rope_freqs.weight\" holds numbers that are not above zero",
+            ));
         }
         return Ok(Scaling::Listed(divisors));
     }
@@ -296,9 +365,15 @@ fn gguf_scaling(gguf: &Gguf, head_size: usize) -> Result<Scaling, LoadError> {
             if factor > 0.0 && factor.is_finite() {
                 Ok(Scaling::Linear { factor })
             } else {
-                Err(LoadError::corrupt(file, format!("llama.rope.scaling.factor is {factor}")))
+                Err(LoadError::corrupt(
+                    file,
+                    format!("llama.rope.scaling.factor is {factor}"),
+                ))
             }
         }
-        Some(other) => Err(LoadError::unsupported(file, format!("rope scaling {other:?}"))),
+        Some(other) => Err(LoadError::unsupported(
+            file,
+            format!("rope scaling {other:?}"),
+        )),
     }
 }

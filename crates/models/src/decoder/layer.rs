@@ -76,8 +76,16 @@ impl Tile {
                 let tile = first..rows.end.min(first + ATTENTION_ROWS);
                 let before = start + first - rows.start;
                 let length = before + tile.len();
-                let mask = if tile.len() > 1 { Some(causal_mask(before, tile.len(), device)?) } else { None };
-                Ok(Self { rows: tile, length, mask })
+                let mask = if tile.len() > 1 {
+                    Some(causal_mask(before, tile.len(), device)?)
+                } else {
+                    None
+                };
+                Ok(Self {
+                    rows: tile,
+                    length,
+                    mask,
+                })
             })
             .collect()
     }
@@ -123,7 +131,10 @@ impl Layer {
             down: scope.linear(DOWN, inner, hidden, bias)?,
             epsilon,
         };
-        Ok(Self { attention, feed_forward })
+        Ok(Self {
+            attention,
+            feed_forward,
+        })
     }
 
     /// `[rows, hidden]` to the same, writing the rows' keys and values to the cache.
@@ -136,14 +147,20 @@ impl Layer {
 impl Attention {
     fn forward(&mut self, rows: &Tensor, plan: &Plan) -> Result<Tensor> {
         let rows = rms_norm(rows, &self.norm, self.epsilon)?;
-        let queries = plan.angles.rotate(&self.query.forward(&rows)?, self.heads)?;
-        let keys = plan.angles.rotate(&self.key.forward(&rows)?, self.kv_heads)?;
+        let queries = plan
+            .angles
+            .rotate(&self.query.forward(&rows)?, self.heads)?;
+        let keys = plan
+            .angles
+            .rotate(&self.key.forward(&rows)?, self.kv_heads)?;
         let values = self.value.forward(&rows)?;
         let mut attended = Vec::new();
         for (span, tiles) in plan.step.spans.iter().zip(&plan.tiles) {
             let (first, count) = (span.rows.start, span.rows.len());
-            self.keys.write(&keys.narrow(0, first, count)?, span.start, &span.blocks)?;
-            self.values.write(&values.narrow(0, first, count)?, span.start, &span.blocks)?;
+            self.keys
+                .write(&keys.narrow(0, first, count)?, span.start, &span.blocks)?;
+            self.values
+                .write(&values.narrow(0, first, count)?, span.start, &span.blocks)?;
             let seen_keys = self.keys.read(span.start + count, &span.blocks)?;
             let seen_values = self.values.read(span.start + count, &span.blocks)?;
             for tile in tiles {
@@ -158,22 +175,40 @@ impl Attention {
 
     /// Queries `[rows, heads * size]` over keys and values `[length, kv_heads * size]`. The query
     /// heads that share a key head are rows of one product, so keys are never repeated.
-    fn attend(&self, queries: &Tensor, keys: &Tensor, values: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
+    fn attend(
+        &self,
+        queries: &Tensor,
+        keys: &Tensor,
+        values: &Tensor,
+        mask: Option<&Tensor>,
+    ) -> Result<Tensor> {
         let (rows, width) = queries.dims2()?;
         let (length, kv_heads) = (keys.dim(0)?, self.kv_heads);
         let (size, group) = (width / self.heads, self.heads / kv_heads);
         let queries = (queries * (size as f64).powf(-0.5))?;
-        let queries = queries.reshape((rows, kv_heads, group, size))?.permute((1, 2, 0, 3))?;
-        let queries = queries.contiguous()?.reshape((kv_heads, group * rows, size))?;
-        let scores = queries.matmul(&by_head(keys, kv_heads)?.t()?)?.to_dtype(DType::F32)?;
+        let queries = queries
+            .reshape((rows, kv_heads, group, size))?
+            .permute((1, 2, 0, 3))?;
+        let queries = queries
+            .contiguous()?
+            .reshape((kv_heads, group * rows, size))?;
+        let scores = queries
+            .matmul(&by_head(keys, kv_heads)?.t()?)?
+            .to_dtype(DType::F32)?;
         let scores = match mask {
-            Some(mask) => scores.reshape((kv_heads, group, rows, length))?.broadcast_add(mask)?,
+            Some(mask) => scores
+                .reshape((kv_heads, group, rows, length))?
+                .broadcast_add(mask)?,
             None => scores,
         };
         let weights = softmax_last_dim(&scores)?.to_dtype(values.dtype())?;
         let weights = weights.reshape((kv_heads, group * rows, length))?;
         let attended = weights.matmul(&by_head(values, kv_heads)?)?;
-        attended.reshape((kv_heads, group, rows, size))?.permute((2, 0, 1, 3))?.contiguous()?.reshape((rows, width))
+        attended
+            .reshape((kv_heads, group, rows, size))?
+            .permute((2, 0, 1, 3))?
+            .contiguous()?
+            .reshape((rows, width))
     }
 }
 
@@ -181,8 +216,14 @@ impl Attention {
 /// other devices want it in order.
 fn by_head(rows: &Tensor, kv_heads: usize) -> Result<Tensor> {
     let (length, width) = rows.dims2()?;
-    let split = rows.reshape((length, kv_heads, width / kv_heads))?.transpose(0, 1)?;
-    if rows.device().is_cpu() { Ok(split) } else { split.contiguous() }
+    let split = rows
+        .reshape((length, kv_heads, width / kv_heads))?
+        .transpose(0, 1)?;
+    if rows.device().is_cpu() {
+        Ok(split)
+    } else {
+        split.contiguous()
+    }
 }
 
 impl FeedForward {

@@ -73,7 +73,12 @@ impl Decoder {
 
     fn read(source: &Source, config: DecoderConfig, device: &Device) -> Result<Self, LoadError> {
         let dtype = float_type(device, source.elements());
-        let outside = Scope { source, layer: None, dtype, device };
+        let outside = Scope {
+            source,
+            layer: None,
+            dtype,
+            device,
+        };
         let embedding = outside.weight(EMBEDDING, &[config.vocabulary, config.hidden])?;
         let tied = config.tied_head.unwrap_or_else(|| !source.has(HEAD));
         let head = if tied {
@@ -83,7 +88,16 @@ impl Decoder {
         };
         let blocks = CACHE_TOKENS.max(config.window).div_ceil(BLOCK_TOKENS);
         let layers = (0..config.layers)
-            .map(|layer| Layer::load(&Scope { layer: Some(layer), ..outside }, &config, blocks))
+            .map(|layer| {
+                Layer::load(
+                    &Scope {
+                        layer: Some(layer),
+                        ..outside
+                    },
+                    &config,
+                    blocks,
+                )
+            })
             .collect::<Result<_, _>>()?;
         Ok(Self {
             embedding,
@@ -100,8 +114,11 @@ impl Decoder {
 
     /// Logits `[spans that want them, vocabulary]`; `None` where no span does.
     fn forward(&mut self, step: &Step) -> candle_core::Result<Option<Tensor>> {
-        let positions: Vec<usize> =
-            step.spans.iter().flat_map(|span| span.start..span.start + span.rows.len()).collect();
+        let positions: Vec<usize> = step
+            .spans
+            .iter()
+            .flat_map(|span| span.start..span.start + span.rows.len())
+            .collect();
         let plan = Plan {
             step,
             angles: self.rotation.angles(&positions, self.dtype, &self.device)?,
@@ -129,13 +146,18 @@ impl Decoder {
 
 impl StepModel for Decoder {
     fn cache(&self) -> CacheShape {
-        CacheShape { blocks: self.blocks, sequences: SEQUENCES }
+        CacheShape {
+            blocks: self.blocks,
+            sequences: SEQUENCES,
+        }
     }
 
     fn admit(&mut self, _: SequenceId, prelude: Option<Prelude>) -> Result<(), Failure> {
         match prelude {
             None => Ok(()),
-            Some(_) => Err(Failure::Internal("a decoder was given a prelude".to_owned())),
+            Some(_) => Err(Failure::Internal(
+                "a decoder was given a prelude".to_owned(),
+            )),
         }
     }
 
@@ -144,7 +166,9 @@ impl StepModel for Decoder {
         let width = self.config.vocabulary;
         let logits = self
             .forward(step)
-            .and_then(|logits| logits.map_or_else(|| Ok(Vec::new()), |logits| logits.flatten_all()?.to_vec1()))
+            .and_then(|logits| {
+                logits.map_or_else(|| Ok(Vec::new()), |logits| logits.flatten_all()?.to_vec1())
+            })
             .map_err(|error| Failure::Internal(format!("a step of the decoder: {error}")))?;
         Ok(Rows { width, logits })
     }
@@ -158,15 +182,27 @@ fn check(step: &Step, vocabulary: usize) -> Result<(), Failure> {
     let mut at = 0;
     for span in &step.spans {
         if span.rows.start != at || span.rows.is_empty() {
-            return Err(Failure::Internal(format!("a span has the rows {:?} where {at} was next", span.rows)));
+            return Err(Failure::Internal(format!(
+                "a span has the rows {:?} where {at} was next",
+                span.rows
+            )));
         }
         at = span.rows.end;
     }
     if at != step.tokens.len() || at == 0 {
-        return Err(Failure::Internal(format!("{} tokens for {at} rows", step.tokens.len())));
+        return Err(Failure::Internal(format!(
+            "{} tokens for {at} rows",
+            step.tokens.len()
+        )));
     }
-    match step.tokens.iter().find(|&&token| token as usize >= vocabulary) {
-        Some(token) => Err(Failure::Internal(format!("token {token} of a vocabulary of {vocabulary}"))),
+    match step
+        .tokens
+        .iter()
+        .find(|&&token| token as usize >= vocabulary)
+    {
+        Some(token) => Err(Failure::Internal(format!(
+            "token {token} of a vocabulary of {vocabulary}"
+        ))),
         None => Ok(()),
     }
 }

@@ -28,7 +28,13 @@ struct Run {
 impl Pool {
     pub(crate) fn new(blocks: usize, width: usize, dtype: DType, device: &Device) -> Self {
         let pieces = vec![None; blocks.div_ceil(PIECE_BLOCKS)];
-        Self { pieces, blocks, width, dtype, device: device.clone() }
+        Self {
+            pieces,
+            blocks,
+            width,
+            dtype,
+            device: device.clone(),
+        }
     }
 
     /// Writes `rows`, `[count, width]`, as the positions from `start` of the sequence whose blocks
@@ -62,7 +68,11 @@ impl Pool {
             return Ok(tensor.clone());
         }
         let blocks = PIECE_BLOCKS.min(self.blocks - piece * PIECE_BLOCKS);
-        let tensor = Tensor::zeros((blocks * BLOCK_TOKENS, self.width), self.dtype, &self.device)?;
+        let tensor = Tensor::zeros(
+            (blocks * BLOCK_TOKENS, self.width),
+            self.dtype,
+            &self.device,
+        )?;
         self.pieces[piece] = Some(tensor.clone());
         Ok(tensor)
     }
@@ -77,9 +87,14 @@ impl Pool {
             };
             let offset = at % BLOCK_TOKENS;
             let rows = (BLOCK_TOKENS - offset).min(end - at);
-            let (piece, row) = (block / PIECE_BLOCKS, block % PIECE_BLOCKS * BLOCK_TOKENS + offset);
+            let (piece, row) = (
+                block / PIECE_BLOCKS,
+                block % PIECE_BLOCKS * BLOCK_TOKENS + offset,
+            );
             match runs.last_mut() {
-                Some(last) if last.piece == piece && last.row + last.rows == row => last.rows += rows,
+                Some(last) if last.piece == piece && last.row + last.rows == row => {
+                    last.rows += rows;
+                }
                 _ => runs.push(Run { piece, row, rows }),
             }
             at += rows;
@@ -96,7 +111,8 @@ mod tests {
     fn rows_come_back_through_any_block_table() {
         let mut pool = Pool::new(PIECE_BLOCKS + 8, 3, DType::F32, &Device::Cpu);
         let count = 3 * BLOCK_TOKENS + 5;
-        let rows = Tensor::arange(0f32, (count * 3) as f32, &Device::Cpu).and_then(|t| t.reshape((count, 3)));
+        let rows = Tensor::arange(0f32, (count * 3) as f32, &Device::Cpu)
+            .and_then(|t| t.reshape((count, 3)));
         let rows = rows.expect("rows");
         for blocks in [[0u32, 1, 2, 3], [9, 4, 5, 2], [63, 64, 1, 71]] {
             // Written in chunks that do not respect blocks.
@@ -105,7 +121,10 @@ mod tests {
                 pool.write(&chunk, start, &blocks).expect("written");
             }
             let back = pool.read(count, &blocks).expect("read");
-            assert_eq!(back.to_vec2::<f32>().expect("numbers"), rows.to_vec2::<f32>().expect("numbers"));
+            assert_eq!(
+                back.to_vec2::<f32>().expect("numbers"),
+                rows.to_vec2::<f32>().expect("numbers")
+            );
         }
         assert!(pool.read(1, &[1000]).is_err());
         assert!(pool.write(&rows, 0, &[0]).is_err());

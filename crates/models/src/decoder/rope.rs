@@ -23,14 +23,23 @@ impl Rotation {
         let plain = (0..half).map(|i| rope.theta.powf(-((2 * i) as f64) / head_size as f64));
         let frequencies = match &rope.scaling {
             Scaling::None => plain.map(|frequency| frequency as f32).collect(),
-            Scaling::Linear { factor } => plain.map(|frequency| (frequency / factor) as f32).collect(),
-            Scaling::Listed(divisors) => {
-                plain.zip(divisors).map(|(frequency, divisor)| (frequency / f64::from(*divisor)) as f32).collect()
+            Scaling::Linear { factor } => {
+                plain.map(|frequency| (frequency / factor) as f32).collect()
             }
-            Scaling::Llama3 { factor, low, high, original_window } => plain
+            Scaling::Listed(divisors) => plain
+                .zip(divisors)
+                .map(|(frequency, divisor)| (frequency / f64::from(*divisor)) as f32)
+                .collect(),
+            Scaling::Llama3 {
+                factor,
+                low,
+                high,
+                original_window,
+            } => plain
                 .map(|frequency| {
                     let wavelength = std::f64::consts::TAU / frequency;
-                    let smooth = ((original_window / wavelength - low) / (high - low)).clamp(0.0, 1.0);
+                    let smooth =
+                        ((original_window / wavelength - low) / (high - low)).clamp(0.0, 1.0);
                     ((1.0 - smooth) * frequency / factor + smooth * frequency) as f32
                 })
                 .collect(),
@@ -40,10 +49,17 @@ impl Rotation {
 
     /// The angles of these positions. Made anew for each step: a table for a window of 131 072
     /// positions would be larger than the weights of a small model.
-    pub(crate) fn angles(&self, positions: &[usize], dtype: DType, device: &Device) -> Result<Angles> {
-        let angles = positions
-            .iter()
-            .flat_map(|&position| self.frequencies.iter().map(move |frequency| position as f32 * frequency));
+    pub(crate) fn angles(
+        &self,
+        positions: &[usize],
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Angles> {
+        let angles = positions.iter().flat_map(|&position| {
+            self.frequencies
+                .iter()
+                .map(move |frequency| position as f32 * frequency)
+        });
         let (sines, cosines): (Vec<f32>, Vec<f32>) = angles.map(f32::sin_cos).unzip();
         let shape = (positions.len(), self.frequencies.len());
         Ok(Angles {

@@ -49,7 +49,10 @@ impl StepCompanion<Chat> for ChatCompanion {
         let window = self.window.min(request.window as usize);
         let asked = tokens.len() + max_new_tokens;
         if asked > window {
-            return Err(Failure::ContextExceeded { tokens: asked, window });
+            return Err(Failure::ContextExceeded {
+                tokens: asked,
+                window,
+            });
         }
         Ok(Admission {
             tokens,

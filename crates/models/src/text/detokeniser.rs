@@ -24,7 +24,12 @@ pub(crate) struct Detokeniser {
 
 impl Detokeniser {
     pub(crate) fn new(tokenizer: Arc<Tokenizer>) -> Self {
-        Self { tokenizer, tokens: Vec::new(), told: 0, prefix: String::new() }
+        Self {
+            tokenizer,
+            tokens: Vec::new(),
+            told: 0,
+            prefix: String::new(),
+        }
     }
 
     /// Takes a token; gives the text that it completes, which may be empty.
@@ -48,7 +53,10 @@ impl Detokeniser {
     }
 
     fn tell(&mut self, text: &str) -> String {
-        let piece = text.strip_prefix(self.prefix.as_str()).unwrap_or_default().to_owned();
+        let piece = text
+            .strip_prefix(self.prefix.as_str())
+            .unwrap_or_default()
+            .to_owned();
         self.tokens.drain(..self.told);
         self.told = self.tokens.len();
         self.prefix = self.decode(&self.tokens);

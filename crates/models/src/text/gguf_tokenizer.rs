@@ -5,6 +5,7 @@
 //! score of its result (Kudo and Richardson 2018). The pre-tokenisers are those of llama.cpp's
 //! `llama-vocab.cpp` and of the tokenizer.json files that Hugging Face serves for the same models.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use serde::de::DeserializeOwned;
@@ -44,13 +45,20 @@ pub(crate) fn tokenizer(gguf: &Gguf) -> Result<Tokenizer, LoadError> {
     let mut tokenizer = match kind.as_ref() {
         "gpt2" => byte_level(gguf, &tokens)?,
         "llama" => sentence_piece(gguf, &tokens)?,
-        other => return Err(LoadError::unsupported(gguf.file(), format!("a tokenizer of kind {other:?}"))),
+        other => {
+            return Err(LoadError::unsupported(
+                gguf.file(),
+                format!("a tokenizer of kind {other:?}"),
+            ));
+        }
     };
     for (kind, special) in [(CONTROL, true), (USER_DEFINED, false)] {
-        let added = tokens.of(kind).map(|text| AddedToken::from(text.to_owned(), special).normalized(false));
-        tokenizer
-            .add_tokens(added)
-            .map_err(|error| LoadError::corrupt(gguf.file(), format!("its added tokens: {error}")))?;
+        let added = tokens
+            .of(kind)
+            .map(|text| AddedToken::from(text.to_owned(), special).normalized(false));
+        tokenizer.add_tokens(added).map_err(|error| {
+            LoadError::corrupt(gguf.file(), format!("its added tokens: {error}"))
+        })?;
     }
     Ok(tokenizer)
 }
@@ -58,14 +66,22 @@ pub(crate) fn tokenizer(gguf: &Gguf) -> Result<Tokenizer, LoadError> {
 impl Tokens {
     fn read(gguf: &Gguf) -> Result<Self, LoadError> {
         let corrupt = |detail: String| LoadError::corrupt(gguf.file(), detail);
-        let texts = gguf.texts("tokenizer.ggml.tokens")?.ok_or_else(|| corrupt("it holds no tokenizer".into()))?;
+        let texts = gguf
+            .texts("tokenizer.ggml.tokens")?
+            .ok_or_else(|| corrupt("it holds no tokenizer".into()))?;
         if texts.is_empty() || texts.len() > TOKENS_MAX {
             return Err(corrupt(format!("its tokenizer has {} tokens", texts.len())));
         }
-        let texts: Vec<String> = texts.into_iter().map(|text| text.into_owned()).collect();
+        let texts: Vec<String> = texts.into_iter().map(Cow::into_owned).collect();
         let types = match gguf.integers("tokenizer.ggml.token_type")? {
             Some(types) if types.len() == texts.len() => types,
-            Some(types) => return Err(corrupt(format!("{} token types for {} tokens", types.len(), texts.len()))),
+            Some(types) => {
+                return Err(corrupt(format!(
+                    "{} token types for {} tokens",
+                    types.len(),
+                    texts.len()
+                )));
+            }
             None => vec![NORMAL; texts.len()],
         };
         Ok(Self { texts, types })
@@ -73,35 +89,57 @@ impl Tokens {
 
     fn of(&self, kind: i32) -> impl Iterator<Item = &str> {
         let pairs = self.texts.iter().zip(&self.types);
-        pairs.filter(move |(_, found)| **found == kind).map(|(text, _)| text.as_str())
+        pairs
+            .filter(move |(_, found)| **found == kind)
+            .map(|(text, _)| text.as_str())
     }
 
     fn vocabulary(&self) -> Vocab {
-        self.texts.iter().enumerate().map(|(id, text)| (text.clone(), id as u32)).collect()
+        self.texts
+            .iter()
+            .enumerate()
+            .map(|(id, text)| (text.clone(), id as u32))
+            .collect()
     }
 }
 
 fn byte_level(gguf: &Gguf, tokens: &Tokens) -> Result<Tokenizer, LoadError> {
     let pre = gguf.text("tokenizer.ggml.pre")?.unwrap_or_default();
-    let bytes = |use_regex: bool| {
-        json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex})
-    };
-    let sequence = |first: Value, second: Value| json!({"type": "Sequence", "pretokenizers": [first, second]});
+    let bytes = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});
+    let sequence =
+        |first: Value, second: Value| json!({"type": "Sequence", "pretokenizers": [first, second]});
     let (cut, whole_words) = match pre.as_ref() {
         "" | "default" | "gpt-2" => (bytes(true), false),
-        "smollm" => (sequence(json!({"type": "Digits", "individual_digits": true}), bytes(true)), false),
+        "smollm" => (
+            sequence(
+                json!({"type": "Digits", "individual_digits": true}),
+                bytes(true),
+            ),
+            false,
+        ),
         "llama-bpe" | "llama3" | "llama-v3" => {
             let pattern = json!({"Regex": LLAMA3_PATTERN});
             let split = json!({"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": false});
             (sequence(split, bytes(false)), true)
         }
-        other => return Err(LoadError::unsupported(gguf.file(), format!("a pre-tokeniser {other:?}"))),
+        other => {
+            return Err(LoadError::unsupported(
+                gguf.file(),
+                format!("a pre-tokeniser {other:?}"),
+            ));
+        }
     };
     let corrupt = |detail: String| LoadError::corrupt(gguf.file(), detail);
-    let merges = gguf.texts("tokenizer.ggml.merges")?.ok_or_else(|| corrupt("its tokenizer has no merges".into()))?;
+    let merges = gguf
+        .texts("tokenizer.ggml.merges")?
+        .ok_or_else(|| corrupt("its tokenizer has no merges".into()))?;
     let merges = merges
         .iter()
-        .map(|merge| merge.split_once(' ').map(|(left, right)| (left.to_owned(), right.to_owned())))
+        .map(|merge| {
+            merge
+                .split_once(' ')
+                .map(|(left, right)| (left.to_owned(), right.to_owned()))
+        })
         .collect::<Option<Vec<_>>>()
         .ok_or_else(|| corrupt("one of its merges is not two tokens".into()))?;
     let model = BPE::builder()
@@ -119,10 +157,19 @@ fn sentence_piece(gguf: &Gguf, tokens: &Tokens) -> Result<Tokenizer, LoadError> 
     let corrupt = |detail: String| LoadError::corrupt(gguf.file(), detail);
     let scores = gguf.floats("tokenizer.ggml.scores")?.unwrap_or_default();
     if scores.len() != tokens.texts.len() {
-        return Err(corrupt(format!("{} scores for {} tokens", scores.len(), tokens.texts.len())));
+        return Err(corrupt(format!(
+            "{} scores for {} tokens",
+            scores.len(),
+            tokens.texts.len()
+        )));
     }
-    let unknown = gguf.integer("tokenizer.ggml.unknown_token_id")?.unwrap_or(0);
-    let unknown = tokens.texts.get(unknown as usize).ok_or_else(|| corrupt(format!("no token {unknown}")))?;
+    let unknown = gguf
+        .integer("tokenizer.ggml.unknown_token_id")?
+        .unwrap_or(0);
+    let unknown = tokens
+        .texts
+        .get(unknown as usize)
+        .ok_or_else(|| corrupt(format!("no token {unknown}")))?;
     let model = BPE::builder()
         .vocab_and_merges(tokens.vocabulary(), merges_by_score(tokens, &scores))
         .unk_token(unknown.clone())
@@ -130,8 +177,11 @@ fn sentence_piece(gguf: &Gguf, tokens: &Tokens) -> Result<Tokenizer, LoadError> 
         .byte_fallback(true)
         .build()
         .map_err(|error| corrupt(format!("its tokenizer: {error}")))?;
-    let spaced = gguf.boolean("tokenizer.ggml.add_space_prefix")?.unwrap_or(true);
-    let mut normalizers = vec![json!({"type": "Replace", "pattern": {"String": " "}, "content": "\u{2581}"})];
+    let spaced = gguf
+        .boolean("tokenizer.ggml.add_space_prefix")?
+        .unwrap_or(true);
+    let mut normalizers =
+        vec![json!({"type": "Replace", "pattern": {"String": " "}, "content": "\u{2581}"})];
     let mut decoders = vec![
         json!({"type": "Replace", "pattern": {"String": "\u{2581}"}, "content": " "}),
         json!({"type": "ByteFallback"}),
@@ -155,8 +205,10 @@ fn sentence_piece(gguf: &Gguf, tokens: &Tokens) -> Result<Tokenizer, LoadError> 
 /// and within one token the pair whose parts come earlier.
 fn merges_by_score(tokens: &Tokens, scores: &[f32]) -> Vec<(String, String)> {
     let normal = |id: &usize| matches!(tokens.types[*id], NORMAL | USER_DEFINED);
-    let ids: HashMap<&str, usize> =
-        (0..tokens.texts.len()).filter(normal).map(|id| (tokens.texts[id].as_str(), id)).collect();
+    let ids: HashMap<&str, usize> = (0..tokens.texts.len())
+        .filter(normal)
+        .map(|id| (tokens.texts[id].as_str(), id))
+        .collect();
     let mut merges = Vec::new();
     for id in (0..tokens.texts.len()).filter(normal) {
         let text = tokens.texts[id].as_str();
@@ -172,10 +224,14 @@ fn merges_by_score(tokens: &Tokens, scores: &[f32]) -> Vec<(String, String)> {
     }
     merges.sort_by(|a, b| scores[b.0].total_cmp(&scores[a.0]).then_with(|| a.cmp(b)));
     let text = |id: usize| tokens.texts[id].clone();
-    merges.into_iter().map(|(_, left, right)| (text(left), text(right))).collect()
+    merges
+        .into_iter()
+        .map(|(_, left, right)| (text(left), text(right)))
+        .collect()
 }
 
 /// A part of a tokenizer from its JSON form.
 fn part<T: DeserializeOwned>(gguf: &Gguf, form: Value) -> Result<T, LoadError> {
-    serde_json::from_value(form).map_err(|error| LoadError::unsupported(gguf.file(), format!("its tokenizer: {error}")))
+    serde_json::from_value(form)
+        .map_err(|error| LoadError::unsupported(gguf.file(), format!("its tokenizer: {error}")))
 }

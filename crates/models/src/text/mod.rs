@@ -6,6 +6,7 @@ mod detokeniser;
 mod gguf_tokenizer;
 mod template;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -29,8 +30,15 @@ const TEMPLATE_MAX_BYTES: u64 = 1 << 20;
 
 /// Tokens that end a turn in the families served here, whether or not the checkpoint says so:
 /// many name only one of the two or three that their models use.
-const TURN_ENDS: [&str; 7] =
-    ["<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|endoftext|>", "<end_of_turn>", "<|end|>"];
+const TURN_ENDS: [&str; 7] = [
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|end_of_text|>",
+    "<|endoftext|>",
+    "<end_of_turn>",
+    "<|end|>",
+];
 
 /// The text side of a checkpoint.
 pub struct Text {
@@ -84,26 +92,41 @@ impl Text {
             None => None,
         };
         // What a tokenizer puts before an empty text is its start token.
-        let probed = tokenizer.encode_fast("", true).ok().and_then(|encoding| encoding.get_ids().first().copied());
+        let probed = tokenizer
+            .encode_fast("", true)
+            .ok()
+            .and_then(|encoding| encoding.get_ids().first().copied());
         let start = match notes.starts {
             Some(true) => probed.or(notes.start),
             Some(false) => None,
             None => probed.filter(|token| notes.start.is_none_or(|start| start == *token)),
         };
-        let known = TURN_ENDS.iter().filter_map(|text| tokenizer.token_to_id(text));
+        let known = TURN_ENDS
+            .iter()
+            .filter_map(|text| tokenizer.token_to_id(text));
         let ends: BTreeSet<u32> = notes.ends.into_iter().chain(known).collect();
         let ends = ends.into_iter().collect();
-        Ok(Self { tokenizer: Arc::new(tokenizer), template, start, ends, file })
+        Ok(Self {
+            tokenizer: Arc::new(tokenizer),
+            template,
+            start,
+            ends,
+            file,
+        })
     }
 
     /// The tokens of a text, with the start token before it where `raw` and the model has one.
     /// Special tokens written out in the text are taken as such.
     pub fn tokens(&self, text: &str, raw: bool) -> Result<Vec<u32>, Failure> {
-        let encoding = self
-            .tokenizer
-            .encode_fast(text, false)
-            .map_err(|error| Failure::BadInput(format!("the text cannot be made into tokens: {error}")))?;
-        Ok(self.start.filter(|_| raw).into_iter().chain(encoding.get_ids().iter().copied()).collect())
+        let encoding = self.tokenizer.encode_fast(text, false).map_err(|error| {
+            Failure::BadInput(format!("the text cannot be made into tokens: {error}"))
+        })?;
+        Ok(self
+            .start
+            .filter(|_| raw)
+            .into_iter()
+            .chain(encoding.get_ids().iter().copied())
+            .collect())
     }
 
     /// Dresses the turns of a conversation.
@@ -111,7 +134,8 @@ impl Text {
         match &self.template {
             Some(template) => template.render(messages),
             None => Err(Failure::BadInput(
-                "this checkpoint has no chat template; send a prompt instead of messages".to_owned(),
+                "this checkpoint has no chat template; send a prompt instead of messages"
+                    .to_owned(),
             )),
         }
     }
@@ -119,7 +143,10 @@ impl Text {
     /// Refuses a tokenizer with tokens that the model does not have.
     fn check_vocabulary(&self, vocabulary: usize) -> Result<(), LoadError> {
         match self.tokenizer.get_vocab(true).values().max() {
-            None => Err(LoadError::corrupt(&self.file, "its tokenizer has no tokens")),
+            None => Err(LoadError::corrupt(
+                &self.file,
+                "its tokenizer has no tokens",
+            )),
             Some(&most) if most as usize >= vocabulary => Err(LoadError::corrupt(
                 &self.file,
                 format!("it has a token {most}, but the model's vocabulary is {vocabulary}"),
@@ -138,43 +165,66 @@ impl Notes {
             let eos = config.eos_token.map(Mark::text);
             notes.start = bos.as_deref().and_then(|text| tokenizer.token_to_id(text));
             notes.starts = config.add_bos_token;
-            notes.ends.extend(eos.as_deref().and_then(|text| tokenizer.token_to_id(text)));
-            notes.marks = Marks { bos: bos.unwrap_or_default(), eos: eos.unwrap_or_default() };
+            notes
+                .ends
+                .extend(eos.as_deref().and_then(|text| tokenizer.token_to_id(text)));
+            notes.marks = Marks {
+                bos: bos.unwrap_or_default(),
+                eos: eos.unwrap_or_default(),
+            };
             notes.template = config.chat_template.and_then(RawTemplate::text);
         }
         if files.has(TEMPLATE) {
             let bytes = files.read(TEMPLATE, TEMPLATE_MAX_BYTES)?;
-            let text = String::from_utf8(bytes).map_err(|_| LoadError::corrupt(&files.path(TEMPLATE), "it is no UTF-8"))?;
+            let text = String::from_utf8(bytes)
+                .map_err(|_| LoadError::corrupt(&files.path(TEMPLATE), "it is no UTF-8"))?;
             notes.template = Some(text);
         }
         for name in ["config.json", "generation_config.json"] {
             if files.has(name) {
                 let ends: EndTokens = files.json(name)?;
-                notes.ends.extend(ends.eos_token_id.map(Ids::list).unwrap_or_default());
+                notes
+                    .ends
+                    .extend(ends.eos_token_id.map(Ids::list).unwrap_or_default());
             }
         }
         Ok(notes)
     }
 
     fn from_gguf(gguf: &Gguf, tokenizer: &Tokenizer) -> Result<Self, LoadError> {
-        let id = |key: &str| Ok(gguf.integer(&format!("tokenizer.ggml.{key}_token_id"))?.map(|id| id as u32));
+        let id = |key: &str| {
+            Ok(gguf
+                .integer(&format!("tokenizer.ggml.{key}_token_id"))?
+                .map(|id| id as u32))
+        };
         let (bos, eos) = (id("bos")?, id("eos")?);
-        let text = |id: Option<u32>| id.and_then(|id| tokenizer.id_to_token(id)).unwrap_or_default();
-        let ends = [eos, id("eot")?, id("eom")?].into_iter().flatten().collect();
+        let text = |id: Option<u32>| {
+            id.and_then(|id| tokenizer.id_to_token(id))
+                .unwrap_or_default()
+        };
+        let ends = [eos, id("eot")?, id("eom")?]
+            .into_iter()
+            .flatten()
+            .collect();
         let starts = match gguf.boolean("tokenizer.ggml.add_bos_token")? {
             Some(starts) => starts,
             // llama.cpp's defaults: SentencePiece and Llama 3 begin with a start token.
             None => {
                 gguf.text("tokenizer.ggml.model")?.as_deref() == Some("llama")
-                    || gguf.text("tokenizer.ggml.pre")?.is_some_and(|pre| pre.starts_with("llama"))
+                    || gguf
+                        .text("tokenizer.ggml.pre")?
+                        .is_some_and(|pre| pre.starts_with("llama"))
             }
         };
         Ok(Self {
             start: bos,
             starts: Some(starts),
             ends,
-            marks: Marks { bos: text(bos), eos: text(eos) },
-            template: gguf.text("tokenizer.chat_template")?.map(|text| text.into_owned()),
+            marks: Marks {
+                bos: text(bos),
+                eos: text(eos),
+            },
+            template: gguf.text("tokenizer.chat_template")?.map(Cow::into_owned),
         })
     }
 
@@ -196,14 +246,19 @@ impl Notes {
 
 /// Reads `tokenizer.json`. Padding and truncation written in it are left out: each model has its own.
 pub(crate) fn read_tokenizer(files: &Files) -> Result<Tokenizer, LoadError> {
-    let (path, bytes) = (files.path(TOKENIZER), files.read(TOKENIZER, JSON_MAX_BYTES)?);
+    let (path, bytes) = (
+        files.path(TOKENIZER),
+        files.read(TOKENIZER, JSON_MAX_BYTES)?,
+    );
     // The parser belongs to a library that was written for trusted files; a panic in it must not
     // take the thread that loads models along.
     let parsed = catch_unwind(AssertUnwindSafe(|| Tokenizer::from_bytes(&bytes)))
         .map_err(|_| LoadError::corrupt(&path, "the tokenizers library gave up on it"))?;
     let mut tokenizer = parsed.map_err(|error| LoadError::corrupt(&path, error.to_string()))?;
     tokenizer.with_padding(None);
-    tokenizer.with_truncation(None).map_err(|error| LoadError::corrupt(&path, error.to_string()))?;
+    tokenizer
+        .with_truncation(None)
+        .map_err(|error| LoadError::corrupt(&path, error.to_string()))?;
     Ok(tokenizer)
 }
 
@@ -249,7 +304,10 @@ impl RawTemplate {
     fn text(self) -> Option<String> {
         match self {
             Self::One(text) => Some(text),
-            Self::Named(named) => named.into_iter().find(|one| one.name == "default").map(|one| one.template),
+            Self::Named(named) => named
+                .into_iter()
+                .find(|one| one.name == "default")
+                .map(|one| one.template),
         }
     }
 }

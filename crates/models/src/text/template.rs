@@ -42,14 +42,26 @@ impl Template {
         }
         let mut environment = Environment::new();
         let mut syntax = SyntaxConfig::builder();
-        let syntax = syntax.trim_blocks(true).lstrip_blocks(true).build().map_err(|error| error.to_string())?;
+        let syntax = syntax
+            .trim_blocks(true)
+            .lstrip_blocks(true)
+            .build()
+            .map_err(|error| error.to_string())?;
         environment.set_syntax(syntax);
         environment.set_fuel(Some(FUEL));
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment
+            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_function("raise_exception", refuse);
         environment.add_function("strftime_now", |pattern: String| clock::now(&pattern));
-        environment.template_from_str(&source).map_err(|error| format!("the chat template: {error}"))?;
-        Ok(Self { environment, source, bos: marks.bos, eos: marks.eos })
+        environment
+            .template_from_str(&source)
+            .map_err(|error| format!("the chat template: {error}"))?;
+        Ok(Self {
+            environment,
+            source,
+            bos: marks.bos,
+            eos: marks.eos,
+        })
     }
 
     /// Renders a conversation, ready for the answer. A template that refuses it, or does not end, is
@@ -73,10 +85,15 @@ impl Template {
             .template_from_str(&self.source)
             .and_then(|template| template.render_captured_to(values, &mut output).map(|_| ()));
         rendered.map_err(|error| {
-            let detail = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
-            Failure::BadInput(format!("the model's chat template does not take these messages: {detail}"))
+            let detail = error
+                .detail()
+                .map_or_else(|| error.kind().to_string(), str::to_owned);
+            Failure::BadInput(format!(
+                "the model's chat template does not take these messages: {detail}"
+            ))
         })?;
-        String::from_utf8(output.bytes).map_err(|error| Failure::Internal(format!("a chat template: {error}")))
+        String::from_utf8(output.bytes)
+            .map_err(|error| Failure::Internal(format!("a chat template: {error}")))
     }
 }
 
@@ -112,9 +129,15 @@ mod tests {
     use super::*;
 
     fn render(source: &str, turns: &[(&str, &str)]) -> Result<String, Failure> {
-        let marks = Marks { bos: "<s>".to_owned(), eos: "</s>".to_owned() };
+        let marks = Marks {
+            bos: "<s>".to_owned(),
+            eos: "</s>".to_owned(),
+        };
         let template = Template::new(source.to_owned(), marks).expect("a template");
-        let turn = |(role, content): &(&str, &str)| Message { role: (*role).into(), content: (*content).into() };
+        let turn = |(role, content): &(&str, &str)| Message {
+            role: (*role).into(),
+            content: (*content).into(),
+        };
         template.render(&turns.iter().map(turn).collect::<Vec<_>>())
     }
 
@@ -123,7 +146,10 @@ mod tests {
         let source = "{{ bos_token }}{% for message in messages %}\n  {% if message.role == 'user' %}\n\
             {{ message['content'].strip().split(',')[0] }}\n  {% endif %}\n{% endfor %}\n\
             {% if add_generation_prompt and tools is none %}go{{ eos_token }}{% endif %}";
-        assert_eq!(render(source, &[("user", " a,b "), ("system", "c")]), Ok("<s>a\ngo</s>".to_owned()));
+        assert_eq!(
+            render(source, &[("user", " a,b "), ("system", "c")]),
+            Ok("<s>a\ngo</s>".to_owned())
+        );
     }
 
     #[test]
@@ -136,7 +162,9 @@ mod tests {
     #[test]
     fn a_refusal_is_the_callers_fault_and_says_why() {
         let source = "{{ raise_exception('roles must alternate') }}";
-        let Err(Failure::BadInput(text)) = render(source, &[]) else { panic!("it was not refused") };
+        let Err(Failure::BadInput(text)) = render(source, &[]) else {
+            panic!("it was not refused")
+        };
         assert!(text.ends_with("roles must alternate"), "{text}");
     }
 
@@ -150,8 +178,15 @@ mod tests {
             "{% for a in range(99999) %}{% include 'x' %}{% endfor %}",
             "{{ messages.__class__.__mro__ }}{{ ''.__class__() }}",
         ] {
-            assert!(matches!(render(source, &[]), Err(Failure::BadInput(_))), "{source}");
+            assert!(
+                matches!(render(source, &[]), Err(Failure::BadInput(_))),
+                "{source}"
+            );
         }
-        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        assert!(
+            began.elapsed() < Duration::from_secs(5),
+            "{:?}",
+            began.elapsed()
+        );
     }
 }

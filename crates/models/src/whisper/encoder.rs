@@ -3,7 +3,7 @@
 use candle_core::{D, Result, Tensor};
 
 use super::config::{Config, ENCODER_POSITIONS};
-use super::layers::{Attention, FeedForward, Norm, Weights, attend};
+use super::layers::{Attention, FeedForward, Norm, Weights, attend_to_all};
 use crate::load::LoadError;
 
 /// The taps of both convolutions.
@@ -82,7 +82,7 @@ impl EncoderLayer {
         let attention = &self.self_attn;
         let (k, v) = attention.keys_values(&normed)?;
         let q = attention.split(&attention.queries(&normed)?)?;
-        let attended = attend(&q, &attention.split(&k)?, &attention.split(&v)?, None)?;
+        let attended = attend_to_all(&q, &attention.split(&k)?, &attention.split(&v)?)?;
         let x = (x + attention.output(&attended)?)?;
         let normed = self.final_layer_norm.forward(&x)?;
         x + self.feed_forward.forward(&normed)?

@@ -1,8 +1,12 @@
 //! Writes GGUF files, sound and unsound, after ggml's docs/gguf.md.
 
+use models::device::Device;
+use models::{Checkpoint, Files};
+use serde_json::Value;
+
 /// A file in the making.
 #[derive(Default)]
-pub struct GgufFile {
+pub(crate) struct GgufFile {
     entries: Vec<u8>,
     entry_count: u64,
     infos: Vec<u8>,
@@ -10,13 +14,13 @@ pub struct GgufFile {
     data: Vec<u8>,
 }
 
-pub fn text(bytes: &mut Vec<u8>, text: &str) {
+pub(crate) fn text(bytes: &mut Vec<u8>, text: &str) {
     bytes.extend((text.len() as u64).to_le_bytes());
     bytes.extend(text.as_bytes());
 }
 
 impl GgufFile {
-    pub fn entry(&mut self, key: &str, kind: u32, value: &[u8]) -> &mut Self {
+    pub(crate) fn entry(&mut self, key: &str, kind: u32, value: &[u8]) -> &mut Self {
         text(&mut self.entries, key);
         self.entries.extend(kind.to_le_bytes());
         self.entries.extend(value);
@@ -24,25 +28,25 @@ impl GgufFile {
         self
     }
 
-    pub fn integer(&mut self, key: &str, value: u32) -> &mut Self {
+    pub(crate) fn integer(&mut self, key: &str, value: u32) -> &mut Self {
         self.entry(key, 4, &value.to_le_bytes())
     }
 
-    pub fn float(&mut self, key: &str, value: f32) -> &mut Self {
+    pub(crate) fn float(&mut self, key: &str, value: f32) -> &mut Self {
         self.entry(key, 6, &value.to_le_bytes())
     }
 
-    pub fn boolean(&mut self, key: &str, value: bool) -> &mut Self {
+    pub(crate) fn boolean(&mut self, key: &str, value: bool) -> &mut Self {
         self.entry(key, 7, &[u8::from(value)])
     }
 
-    pub fn text(&mut self, key: &str, value: &str) -> &mut Self {
+    pub(crate) fn text(&mut self, key: &str, value: &str) -> &mut Self {
         let mut bytes = Vec::new();
         text(&mut bytes, value);
         self.entry(key, 8, &bytes)
     }
 
-    pub fn texts(&mut self, key: &str, values: &[String]) -> &mut Self {
+    pub(crate) fn texts(&mut self, key: &str, values: &[String]) -> &mut Self {
         let mut bytes = Vec::new();
         for value in values {
             text(&mut bytes, value);
@@ -50,13 +54,19 @@ impl GgufFile {
         self.array(key, 8, values.len(), &bytes)
     }
 
-    pub fn integers(&mut self, key: &str, values: &[i32]) -> &mut Self {
-        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    pub(crate) fn integers(&mut self, key: &str, values: &[i32]) -> &mut Self {
+        let bytes: Vec<u8> = values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
         self.array(key, 5, values.len(), &bytes)
     }
 
-    pub fn floats(&mut self, key: &str, values: &[f32]) -> &mut Self {
-        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    pub(crate) fn floats(&mut self, key: &str, values: &[f32]) -> &mut Self {
+        let bytes: Vec<u8> = values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
         self.array(key, 6, values.len(), &bytes)
     }
 
@@ -68,15 +78,22 @@ impl GgufFile {
     }
 
     /// A float32 tensor; the outermost dimension first.
-    pub fn tensor(&mut self, name: &str, shape: &[usize], numbers: &[f32]) -> &mut Self {
+    pub(crate) fn tensor(&mut self, name: &str, shape: &[usize], numbers: &[f32]) -> &mut Self {
         assert_eq!(shape.iter().product::<usize>(), numbers.len());
         let offset = self.data.len();
-        self.data.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+        self.data
+            .extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
         self.info(name, shape, 0, offset as u64)
     }
 
     /// What the file says of a tensor, true or not.
-    pub fn info(&mut self, name: &str, shape: &[usize], kind: u32, offset: u64) -> &mut Self {
+    pub(crate) fn info(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        kind: u32,
+        offset: u64,
+    ) -> &mut Self {
         self.data.resize(self.data.len().next_multiple_of(32), 0);
         text(&mut self.infos, name);
         self.infos.extend((shape.len() as u32).to_le_bytes());
@@ -89,7 +106,7 @@ impl GgufFile {
         self
     }
 
-    pub fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut bytes = b"GGUF".to_vec();
         bytes.extend(3u32.to_le_bytes());
         bytes.extend(self.tensor_count.to_le_bytes());
@@ -102,40 +119,88 @@ impl GgufFile {
     }
 }
 
-/// The text of a tokenizer.json as llama.cpp's converter would store it, and a tiny Llama beside it.
-pub fn tiny_llama(name: &str) -> GgufFile {
-    use models::{Checkpoint, Files, device::Device};
-    let files = Files::new(super::golden(name));
-    let read = |file: &str| -> serde_json::Value {
-        serde_json::from_slice(&std::fs::read(files.path(file)).expect("a file")).expect("JSON")
-    };
-    let (config, tokenizer, marks) = (read("config.json"), read("tokenizer.json"), read("tokenizer_config.json"));
-    let size = |key: &str| config[key].as_u64().expect("a number") as u32;
+/// A tiny Llama of the golden folders as llama.cpp's converter would store it, its tokenizer too.
+pub(crate) fn tiny_llama(name: &str) -> GgufFile {
+    tiny_llama_with(name, |file| golden_tokenizer(name, file))
+}
+
+/// The same with another tokenizer.
+pub(crate) fn tiny_llama_with(name: &str, tokenizer: impl FnOnce(&mut GgufFile)) -> GgufFile {
     let mut file = GgufFile::default();
+    let config = json(name, "config.json");
+    entries(&config, &mut file);
+    tokenizer(&mut file);
+    tensors(name, &config, &mut file);
+    file
+}
+
+fn json(name: &str, file: &str) -> Value {
+    serde_json::from_slice(&std::fs::read(super::golden(name).join(file)).expect("a file"))
+        .expect("JSON")
+}
+
+fn word(value: &Value) -> String {
+    value.as_str().expect("a text").to_owned()
+}
+
+fn number(value: &Value) -> u32 {
+    value.as_u64().expect("a number") as u32
+}
+
+fn entries(config: &Value, file: &mut GgufFile) {
     file.text("general.architecture", "llama")
-        .integer("llama.block_count", size("num_hidden_layers"))
-        .integer("llama.context_length", size("max_position_embeddings"))
-        .integer("llama.embedding_length", size("hidden_size"))
-        .integer("llama.feed_forward_length", size("intermediate_size"))
-        .integer("llama.attention.head_count", size("num_attention_heads"))
-        .integer("llama.attention.head_count_kv", size("num_key_value_heads"))
-        .integer("llama.rope.dimension_count", size("head_dim"))
-        .float("llama.rope.freq_base", config["rope_theta"].as_f64().expect("a number") as f32)
-        .float("llama.attention.layer_norm_rms_epsilon", config["rms_norm_eps"].as_f64().expect("a number") as f32);
-    let vocabulary = tokenizer["model"]["vocab"].as_object().expect("a vocabulary");
+        .integer("llama.block_count", number(&config["num_hidden_layers"]))
+        .integer(
+            "llama.context_length",
+            number(&config["max_position_embeddings"]),
+        )
+        .integer("llama.embedding_length", number(&config["hidden_size"]))
+        .integer(
+            "llama.feed_forward_length",
+            number(&config["intermediate_size"]),
+        )
+        .integer(
+            "llama.attention.head_count",
+            number(&config["num_attention_heads"]),
+        )
+        .integer(
+            "llama.attention.head_count_kv",
+            number(&config["num_key_value_heads"]),
+        )
+        .integer("llama.rope.dimension_count", number(&config["head_dim"]))
+        .integer("llama.vocab_size", number(&config["vocab_size"]))
+        .float(
+            "llama.rope.freq_base",
+            config["rope_theta"].as_f64().expect("a number") as f32,
+        )
+        .float(
+            "llama.attention.layer_norm_rms_epsilon",
+            config["rms_norm_eps"].as_f64().expect("a number") as f32,
+        );
+}
+
+fn golden_tokenizer(name: &str, file: &mut GgufFile) {
+    let (tokenizer, marks) = (
+        json(name, "tokenizer.json"),
+        json(name, "tokenizer_config.json"),
+    );
+    let vocabulary = tokenizer["model"]["vocab"]
+        .as_object()
+        .expect("a vocabulary");
     let mut tokens = vec![String::new(); vocabulary.len()];
     for (token, id) in vocabulary {
-        tokens[id.as_u64().expect("an id") as usize] = token.clone();
+        tokens[number(id) as usize].clone_from(token);
     }
     let mut types = vec![1; tokens.len()];
     for added in tokenizer["added_tokens"].as_array().expect("added tokens") {
-        types[added["id"].as_u64().expect("an id") as usize] = 3;
+        types[number(&added["id"]) as usize] = 3;
     }
     let merges = tokenizer["model"]["merges"].as_array().expect("merges");
-    let word = |value: &serde_json::Value| value.as_str().expect("a text").to_owned();
-    let merges: Vec<String> =
-        merges.iter().map(|pair| format!("{} {}", word(&pair[0]), word(&pair[1]))).collect();
-    let id = |mark: &str| vocabulary[marks[mark].as_str().expect("a mark")].as_u64().expect("an id") as u32;
+    let merges: Vec<String> = merges
+        .iter()
+        .map(|pair| format!("{} {}", word(&pair[0]), word(&pair[1])))
+        .collect();
+    let id = |mark: &str| number(&vocabulary[marks[mark].as_str().expect("a mark")]);
     file.text("tokenizer.ggml.model", "gpt2")
         .text("tokenizer.ggml.pre", "gpt-2")
         .texts("tokenizer.ggml.tokens", &tokens)
@@ -145,16 +210,24 @@ pub fn tiny_llama(name: &str) -> GgufFile {
         .integer("tokenizer.ggml.eos_token_id", id("eos_token"))
         .boolean("tokenizer.ggml.add_bos_token", true)
         .text("tokenizer.chat_template", &word(&marks["chat_template"]));
-    let checkpoint = Checkpoint::open(&files).expect("a checkpoint");
+}
+
+fn tensors(name: &str, config: &Value, file: &mut GgufFile) {
+    let checkpoint = Checkpoint::open(&Files::new(super::golden(name))).expect("a checkpoint");
     let mut names: Vec<_> = checkpoint.names().map(str::to_owned).collect();
     names.sort();
     for name in names {
         let shape = checkpoint.shape(&name).expect("a shape").to_vec();
-        let tensor = checkpoint.tensor(&name, &shape, candle_core::DType::F32, &Device::Cpu).expect("a tensor");
-        let mut numbers: Vec<f32> = tensor.flatten_all().and_then(|flat| flat.to_vec1()).expect("numbers");
+        let tensor = checkpoint
+            .tensor(&name, &shape, candle_core::DType::F32, &Device::Cpu)
+            .expect("a tensor");
+        let mut numbers: Vec<f32> = tensor
+            .flatten_all()
+            .and_then(|flat| flat.to_vec1())
+            .expect("numbers");
         let heads = match name.rsplit('.').nth(1) {
-            Some("q_proj") => size("num_attention_heads"),
-            Some("k_proj") => size("num_key_value_heads"),
+            Some("q_proj") => number(&config["num_attention_heads"]),
+            Some("k_proj") => number(&config["num_key_value_heads"]),
             _ => 0,
         };
         if heads > 0 {
@@ -163,9 +236,12 @@ pub fn tiny_llama(name: &str) -> GgufFile {
         file.tensor(&llama_cpp_name(&name), &shape, &numbers);
     }
     if config["rope_scaling"].is_object() {
-        file.tensor("rope_freqs.weight", &[size("head_dim") as usize / 2], &divisors(&config));
+        file.tensor(
+            "rope_freqs.weight",
+            &[number(&config["head_dim"]) as usize / 2],
+            &divisors(config),
+        );
     }
-    file
 }
 
 /// llama.cpp's converter lays the rows that rotate together side by side.
@@ -175,14 +251,19 @@ fn pairs(numbers: &[f32], heads: usize, rows: usize, width: usize) -> Vec<f32> {
         let (head, place) = (row / size, row % size);
         head * size + place % 2 * (size / 2) + place / 2
     };
-    (0..rows).flat_map(|row| numbers[source(row) * width..][..width].iter().copied()).collect()
+    (0..rows)
+        .flat_map(|row| numbers[source(row) * width..][..width].iter().copied())
+        .collect()
 }
 
 /// `rope_freqs` as llama.cpp's converter makes them for Llama 3.1.
-fn divisors(config: &serde_json::Value) -> Vec<f32> {
+fn divisors(config: &Value) -> Vec<f32> {
     let scaling = |key: &str| config["rope_scaling"][key].as_f64().expect("a number");
-    let (low, high, original) =
-        (scaling("low_freq_factor"), scaling("high_freq_factor"), scaling("original_max_position_embeddings"));
+    let (low, high, original) = (
+        scaling("low_freq_factor"),
+        scaling("high_freq_factor"),
+        scaling("original_max_position_embeddings"),
+    );
     let size = config["head_dim"].as_f64().expect("a number");
     let theta = config["rope_theta"].as_f64().expect("a number");
     let divisor = |index: usize| {
@@ -215,5 +296,7 @@ fn llama_cpp_name(name: &str) -> String {
         ("lm_head", "output"),
     ];
     let name = name.replace("model.layers.", "blk.");
-    inner.iter().fold(name, |name, (from, to)| name.replace(from, to))
+    inner
+        .iter()
+        .fold(name, |name, (from, to)| name.replace(from, to))
 }

@@ -1,60 +1,88 @@
 //! What the tests of this crate share: golden folders, reference numbers, and a driver of step models.
 #![allow(dead_code)]
 
-pub mod gguf;
+pub(crate) mod gguf;
 
 use std::path::{Path, PathBuf};
 
 use engine::model::{BLOCK_TOKENS, SequenceId, Span, Step, StepModel};
-use models::device::Device;
+use models::device::{Device, DeviceChoice};
 use models::{Checkpoint, Files};
 use serde_json::Value;
 
 /// A folder of tests/golden.
-pub fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(name)
+pub(crate) fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../tests/golden")
+        .join(name)
+}
+
+/// The GPU in a build for one, else the CPU.
+pub fn device() -> Device {
+    let (device, fallback) = models::device::open(DeviceChoice::Auto).expect("a device");
+    assert_eq!(fallback, None, "this build's device cannot be opened");
+    device
 }
 
 /// The reference's JSON of a golden folder.
-pub fn reference(name: &str) -> Value {
+pub(crate) fn reference(name: &str) -> Value {
     let text = std::fs::read(golden(name).join("reference.json")).expect("reference.json");
     serde_json::from_slice(&text).expect("JSON")
 }
 
 /// A tensor of the reference, flat.
-pub fn reference_tensor(name: &str, tensor: &str) -> Vec<f32> {
+pub(crate) fn reference_tensor(name: &str, tensor: &str) -> Vec<f32> {
     let files = Files::new(golden(name));
-    let checkpoint = Checkpoint::open_files(&files, &["reference.safetensors".to_owned()]).expect("a reference");
+    let checkpoint =
+        Checkpoint::open_files(&files, &["reference.safetensors".to_owned()]).expect("a reference");
     let shape = checkpoint.shape(tensor).expect("the tensor").to_vec();
-    let numbers = checkpoint.tensor(tensor, &shape, candle_core::DType::F32, &Device::Cpu).expect("the tensor");
-    numbers.flatten_all().and_then(|flat| flat.to_vec1()).expect("numbers")
+    let numbers = checkpoint
+        .tensor(tensor, &shape, candle_core::DType::F32, &Device::Cpu)
+        .expect("the tensor");
+    numbers
+        .flatten_all()
+        .and_then(|flat| flat.to_vec1())
+        .expect("numbers")
 }
 
 /// A list of token ids in JSON.
-pub fn ids(value: &Value) -> Vec<u32> {
-    value.as_array().expect("ids").iter().map(|id| id.as_u64().expect("an id") as u32).collect()
+pub(crate) fn ids(value: &Value) -> Vec<u32> {
+    value
+        .as_array()
+        .expect("ids")
+        .iter()
+        .map(|id| id.as_u64().expect("an id") as u32)
+        .collect()
 }
 
-pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
-    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+pub(crate) fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| {
+        a.iter()
+            .zip(b)
+            .map(|(a, b)| f64::from(*a) * f64::from(*b))
+            .sum::<f64>()
+    };
     assert_eq!(a.len(), b.len());
     dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
 }
 
-pub fn greatest_difference(a: &[f32], b: &[f32]) -> f32 {
+pub(crate) fn greatest_difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
-    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    a.iter()
+        .zip(b)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, f32::max)
 }
 
-pub fn argmax(row: &[f32]) -> u32 {
+pub(crate) fn argmax(row: &[f32]) -> u32 {
     let best = row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
     best.expect("a row").0 as u32
 }
 
 /// One sequence as the engine would keep it.
-pub struct Sequence {
+pub(crate) struct Sequence {
     id: SequenceId,
-    pub tokens: Vec<u32>,
+    pub(crate) tokens: Vec<u32>,
     done: usize,
     blocks: Vec<u32>,
     /// The engine's blocks are anywhere: the n-th block of this sequence.
@@ -62,19 +90,30 @@ pub struct Sequence {
 }
 
 impl Sequence {
-    pub fn new(id: u64, tokens: &[u32], place: fn(usize) -> u32) -> Self {
-        Self { id: SequenceId(id), tokens: tokens.to_vec(), done: 0, blocks: Vec::new(), place }
+    pub(crate) fn new(id: u64, tokens: &[u32], place: fn(usize) -> u32) -> Self {
+        Self {
+            id: SequenceId(id),
+            tokens: tokens.to_vec(),
+            done: 0,
+            blocks: Vec::new(),
+            place,
+        }
     }
 }
 
 /// Runs one step over the next `count` tokens of each sequence; the logits of each.
-pub fn step(model: &mut dyn StepModel, parts: &mut [(&mut Sequence, usize)]) -> Vec<Vec<f32>> {
+pub(crate) fn step(
+    model: &mut dyn StepModel,
+    parts: &mut [(&mut Sequence, usize)],
+) -> Vec<Vec<f32>> {
     let mut step = Step::default();
     for (sequence, count) in parts.iter_mut() {
         let (start, rows) = (sequence.done, step.tokens.len());
         sequence.done += *count;
         while sequence.blocks.len() * BLOCK_TOKENS < sequence.done {
-            sequence.blocks.push((sequence.place)(sequence.blocks.len()));
+            sequence
+                .blocks
+                .push((sequence.place)(sequence.blocks.len()));
         }
         step.tokens.extend(&sequence.tokens[start..sequence.done]);
         step.spans.push(Span {
@@ -87,5 +126,8 @@ pub fn step(model: &mut dyn StepModel, parts: &mut [(&mut Sequence, usize)]) -> 
     }
     let rows = model.step(&step).expect("a step");
     assert_eq!(rows.logits.len(), rows.width * parts.len());
-    rows.logits.chunks_exact(rows.width).map(<[f32]>::to_vec).collect()
+    rows.logits
+        .chunks_exact(rows.width)
+        .map(<[f32]>::to_vec)
+        .collect()
 }
