@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used)] // helpers of tests panic as tests do
 
 use engine::model::{BatchCompanion, BatchModel};
-use models::device::Device;
 use models::{Files, bert};
 use serde_json::Value;
 use tasks::{EmbedRequest, Overlong, Pooling};
@@ -35,7 +34,7 @@ fn golden_sentences_at_every_width() {
     let reference: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     let cases = reference["cases"].as_array().unwrap();
     let files = Files::new(testkit::weights("all-minilm-l6-v2"));
-    let (companion, mut model) = bert::load(&files, &Device::Cpu).unwrap();
+    let (companion, mut model) = bert::load(&files, &tests::device()).unwrap();
     let mut embed = |pooling, width| -> Vec<Vec<f32>> {
         let prepare = |case: &Value| {
             let text = case["text"].as_str().unwrap().to_owned();

@@ -106,7 +106,7 @@ fn golden_tokens_and_prompts_with_and_without_the_files_beside_the_gguf() {
 
 #[test]
 fn golden_logits_of_real_weights() {
-    let mut model = Decoder::load(&files(), &Device::Cpu).unwrap();
+    let mut model = Decoder::load(&files(), &tests::device()).unwrap();
     let mut clear = 0;
     for case in golden("reference.json")["cases"].as_array().unwrap() {
         let (prompt, path) = (ids(&case["prompt_ids"]), ids(&case["greedy_ids"]));

@@ -6,7 +6,6 @@
 use engine::Sampler;
 use engine::model::{Admission, SequenceId, Span, Step, StepCompanion, StepModel};
 use models::Files;
-use models::device::{DeviceChoice, open};
 use models::whisper::{Features, load};
 use serde_json::Value;
 use tasks::{Finish, Transcribe, TranscribeEvent, TranscribeRequest, Usage};
@@ -106,7 +105,7 @@ fn first_frames_match(features: &Features, clip: &Value) {
 fn check(name: &str) {
     let transcripts = std::fs::read(testkit::golden("whisper/transcripts.json")).unwrap();
     let transcripts: Value = serde_json::from_slice(&transcripts).unwrap();
-    let (device, _) = open(DeviceChoice::Cpu).unwrap();
+    let device = tests::device();
     let (companion, mut model) = load(&Files::new(testkit::weights(name)), &device).unwrap();
     let (mut errors, mut total) = (0, 0);
     for (index, clip) in transcripts["models"][name]

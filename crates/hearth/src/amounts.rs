@@ -47,7 +47,10 @@ pub(crate) fn keep_alive(text: &str) -> Result<Option<Duration>, String> {
 /// A number, perhaps with a decimal point, and a unit.
 fn amount(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let text = text.trim().to_ascii_lowercase();
-    let (number, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len()));
+    let (number, unit) = text.split_at(
+        text.find(|c: char| c.is_ascii_alphabetic())
+            .unwrap_or(text.len()),
+    );
     let (_, factor) = units.iter().find(|(name, _)| *name == unit)?;
     let number = number.trim();
     if let Ok(whole) = number.parse::<u64>() {
@@ -56,7 +59,10 @@ fn amount(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     // Digits on both sides of the point: no sign, no exponent, no infinity.
     let (whole, part) = number.split_once('.')?;
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let value: f64 = number.parse().ok().filter(|_| digits(whole) && digits(part))?;
+    let value: f64 = number
+        .parse()
+        .ok()
+        .filter(|_| digits(whole) && digits(part))?;
     let value = value * *factor as f64;
     (value < u64::MAX as f64).then_some(value as u64)
 }
@@ -78,7 +84,18 @@ mod tests {
         ] {
             assert_eq!(size(text), Ok(bytes), "{text}");
         }
-        for text in ["", "GB", "-1", "1e9", "1.GB", ".5GB", "8 GB please", "inf", "99999999999GB", "5µ"] {
+        for text in [
+            "",
+            "GB",
+            "-1",
+            "1e9",
+            "1.GB",
+            ".5GB",
+            "8 GB please",
+            "inf",
+            "99999999999GB",
+            "5µ",
+        ] {
             assert!(size(text).is_err(), "{text}");
         }
     }

@@ -26,7 +26,11 @@ fn export(args: &Export, place: &Place, catalog: &Catalog) -> Result<(), Stop> {
         return output::json(&json!({ "file": args.file, "bytes": bytes, "weights": names }));
     }
     let size = output::megabytes(bytes);
-    output::text(format!("{}: {size} ({})\n", args.file.display(), names.join(", ")))
+    output::text(format!(
+        "{}: {size} ({})\n",
+        args.file.display(),
+        names.join(", ")
+    ))
 }
 
 fn import(args: &Import, place: &Place, catalog: &Catalog) -> Result<(), Stop> {
@@ -34,7 +38,13 @@ fn import(args: &Import, place: &Place, catalog: &Catalog) -> Result<(), Stop> {
     let sets = store
         .import(&args.file, catalog, &*weights::for_terminal())
         .map_err(|error| Stop::failed(error.to_string()))?;
-    let state = |is_new: bool| if is_new { "imported" } else { "was here already" };
+    let state = |is_new: bool| {
+        if is_new {
+            "imported"
+        } else {
+            "was here already"
+        }
+    };
     if args.json {
         let rows = sets
             .iter()
@@ -42,7 +52,9 @@ fn import(args: &Import, place: &Place, catalog: &Catalog) -> Result<(), Stop> {
             .collect();
         return output::json(&Value::Array(rows));
     }
-    let rows: Vec<_> =
-        sets.into_iter().map(|set| [set.set, state(set.is_new).to_owned()]).collect();
+    let rows: Vec<_> = sets
+        .into_iter()
+        .map(|set| [set.set, state(set.is_new).to_owned()])
+        .collect();
     output::columns(["WEIGHTS", "STATE"], &rows)
 }

@@ -70,7 +70,8 @@ impl Chooser {
         catalog: &'a Catalog,
         auto_fetch_bytes: Option<u64>,
     ) -> Result<Choice<'a>, Refusal> {
-        let about = |name: &str, fact: &dyn Fn(&WeightSet) -> bool| catalog.weights(name).is_some_and(fact);
+        let about =
+            |name: &str, fact: &dyn Fn(&WeightSet) -> bool| catalog.weights(name).is_some_and(fact);
         let facts = Facts {
             on_disk: &|name| about(name, &|set| self.store.is_complete(set)),
             unreachable: &|name| about(name, &|set| self.is_out_of_reach(set)),

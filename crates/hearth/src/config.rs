@@ -77,12 +77,22 @@ impl ConfigFile {
     /// # Errors
     /// With the line and the key, for what is no TOML and for keys and types that are not known.
     pub(crate) fn read(named: Option<&Path>, settings: &mut Settings<'_>) -> Result<Self, Stop> {
-        let found = || Path::new(DEFAULT_FILE).is_file().then(|| PathBuf::from(DEFAULT_FILE));
-        let path = settings.choose("config", named.map(|path| Some(path.to_owned())), None, found);
+        let found = || {
+            Path::new(DEFAULT_FILE)
+                .is_file()
+                .then(|| PathBuf::from(DEFAULT_FILE))
+        };
+        let path = settings.choose(
+            "config",
+            named.map(|path| Some(path.to_owned())),
+            None,
+            found,
+        );
         let Some(path) = path else {
             return Ok(Self::default());
         };
-        let wrong = |error: &dyn std::fmt::Display| Stop::usage(format!("{}: {error}", path.display()));
+        let wrong =
+            |error: &dyn std::fmt::Display| Stop::usage(format!("{}: {error}", path.display()));
         let text = std::fs::read_to_string(&path).map_err(|error| wrong(&error))?;
         let file = toml::from_str(&text).map_err(|error| wrong(&error))?;
         settings.set_file(Some(path.clone()));
@@ -105,13 +115,25 @@ pub(crate) struct Place {
 impl Place {
     /// # Errors
     /// No home folder, or a word that names no device.
-    pub(crate) fn new(common: &Common, file: &ConfigFile, settings: &mut Settings<'_>) -> Result<Self, Stop> {
+    pub(crate) fn new(
+        common: &Common,
+        file: &ConfigFile,
+        settings: &mut Settings<'_>,
+    ) -> Result<Self, Stop> {
         let cache = || dirs::cache_dir().map(|cache| cache.join("hearth"));
-        let home = settings.choose("home", common.home.clone().map(Some), file.home.clone().map(Some), cache);
+        let home = settings.choose(
+            "home",
+            common.home.clone().map(Some),
+            file.home.clone().map(Some),
+            cache,
+        );
         let offline = settings.choose("offline", common.offline, file.offline, || false);
-        let device = settings.choose("device", common.device.clone(), file.device.clone(), || "auto".into());
+        let device = settings.choose("device", common.device.clone(), file.device.clone(), || {
+            "auto".into()
+        });
         let wishes = wishes(common, file, settings)?;
-        let home = home.ok_or_else(|| Stop::usage("no home folder is known: name one with --home"))?;
+        let home =
+            home.ok_or_else(|| Stop::usage("no home folder is known: name one with --home"))?;
         Ok(Self {
             store: home.join("weights"),
             offline,
@@ -125,11 +147,20 @@ impl Place {
 
 /// What the user says about choosing weights.
 fn wishes(common: &Common, file: &ConfigFile, settings: &mut Settings<'_>) -> Result<Wishes, Stop> {
-    let grade = settings.choose("grade", common.grade.clone().map(Some), file.grade.clone().map(Some), || None);
+    let grade = settings.choose(
+        "grade",
+        common.grade.clone().map(Some),
+        file.grade.clone().map(Some),
+        || None,
+    );
     let typed = Some(common.weights.clone()).filter(|list| !list.is_empty());
     let pairs = settings.choose("use", typed, file.r#use.clone(), Vec::new);
-    let auto_fetch =
-        settings.choose("auto-fetch", common.auto_fetch.clone(), file.auto_fetch.clone(), || DEFAULT_AUTO_FETCH.into());
+    let auto_fetch = settings.choose(
+        "auto-fetch",
+        common.auto_fetch.clone(),
+        file.auto_fetch.clone(),
+        || DEFAULT_AUTO_FETCH.into(),
+    );
     let grade = match grade.as_deref() {
         None => None,
         Some("exact") => Some(Grade::Exact),
@@ -138,12 +169,17 @@ fn wishes(common: &Common, file: &ConfigFile, settings: &mut Settings<'_>) -> Re
         Some("stub") => Some(Grade::Stub),
         Some(other) => {
             let name = settings.said_by("grade");
-            return Err(Stop::usage(format!("{name}: {other:?} is not exact, quantised, twin or stub")));
+            return Err(Stop::usage(format!(
+                "{name}: {other:?} is not exact, quantised, twin or stub"
+            )));
         }
     };
     let pair = |text: &String| match text.split_once('=') {
         Some((model, weights)) => Ok((model.to_owned(), weights.to_owned())),
-        None => Err(Stop::usage(format!("{}: {text:?} is not MODEL=WEIGHTS", settings.said_by("use")))),
+        None => Err(Stop::usage(format!(
+            "{}: {text:?} is not MODEL=WEIGHTS",
+            settings.said_by("use")
+        ))),
     };
     Ok(Wishes {
         grade,
@@ -151,7 +187,10 @@ fn wishes(common: &Common, file: &ConfigFile, settings: &mut Settings<'_>) -> Re
         auto_fetch_bytes: match auto_fetch.as_str() {
             "off" => None,
             size => Some(crate::amounts::size(size).map_err(|error| {
-                Stop::usage(format!("{}: {error} (or off)", settings.said_by("auto-fetch")))
+                Stop::usage(format!(
+                    "{}: {error} (or off)",
+                    settings.said_by("auto-fetch")
+                ))
             })?),
         },
     })
@@ -175,17 +214,37 @@ impl Server {
     ///
     /// # Errors
     /// A public address without a token, or a word that is not one of the choices.
-    pub(crate) fn new(args: Serve, file: ConfigFile, settings: &mut Settings<'_>) -> Result<Self, Stop> {
+    pub(crate) fn new(
+        args: Serve,
+        file: ConfigFile,
+        settings: &mut Settings<'_>,
+    ) -> Result<Self, Stop> {
         let typed = |list: Vec<String>| Some(list).filter(|list| !list.is_empty());
         let listen = settings.choose("listen", args.listen, file.listen, || DEFAULT_LISTEN);
         let token = settings.choose_secret("token", args.token, file.token);
         let no_auth = settings.choose("no-auth", args.no_auth, file.no_auth, || false);
-        let allow_hosts = settings.choose("allow-host", typed(args.allow_host), file.allow_host, Vec::new);
-        let deprecated = settings.choose("deprecated", args.deprecated, file.deprecated, || "serve".into());
+        let allow_hosts = settings.choose(
+            "allow-host",
+            typed(args.allow_host),
+            file.allow_host,
+            Vec::new,
+        );
+        let deprecated = settings.choose("deprecated", args.deprecated, file.deprecated, || {
+            "serve".into()
+        });
         let preload = settings.choose("preload", typed(args.preload), file.preload, Vec::new);
-        let memory = settings.choose("memory", args.memory.size.map(Some), file.memory.map(Some), || None);
-        let keep_alive =
-            settings.choose("keep-alive", args.memory.keep_alive, file.keep_alive, || DEFAULT_KEEP_ALIVE.into());
+        let memory = settings.choose(
+            "memory",
+            args.memory.size.map(Some),
+            file.memory.map(Some),
+            || None,
+        );
+        let keep_alive = settings.choose(
+            "keep-alive",
+            args.memory.keep_alive,
+            file.keep_alive,
+            || DEFAULT_KEEP_ALIVE.into(),
+        );
         let pinned = settings.choose("pin", typed(args.memory.pin), file.pin, Vec::new);
         if !listen.ip().is_loopback() && token.is_none() {
             return Err(Stop::usage(format!(
@@ -201,7 +260,9 @@ impl Server {
             "refuse" => api::DeprecatedPolicy::Refuse,
             other => {
                 let name = settings.said_by("deprecated");
-                return Err(Stop::usage(format!("{name}: {other:?} is neither serve nor refuse")));
+                return Err(Stop::usage(format!(
+                    "{name}: {other:?} is neither serve nor refuse"
+                )));
             }
         };
         let budget_bytes = match memory {
@@ -212,7 +273,13 @@ impl Server {
         let keep_alive = crate::amounts::keep_alive(&keep_alive)
             .map_err(|error| Stop::usage(format!("{}: {error}", settings.said_by("keep-alive"))))?;
         Ok(Self {
-            settings: api::Settings { token, no_auth, deprecated, allow_hosts, ..api::Settings::new(listen) },
+            settings: api::Settings {
+                token,
+                no_auth,
+                deprecated,
+                allow_hosts,
+                ..api::Settings::new(listen)
+            },
             preload,
             policy: engine::Policy {
                 budget_bytes: Some(budget_bytes),
@@ -232,7 +299,6 @@ mod tests {
 
     use super::*;
     use crate::args::{Cli, Command};
-    use crate::origin::variable;
 
     /// The three lists that have to agree: flags of the command line, keys of the file, settings that are chosen.
     #[test]
@@ -242,25 +308,33 @@ mod tests {
         let mut flags = BTreeSet::new();
         for argument in command.get_arguments().chain(own.get_arguments()) {
             if let (Some(key), Some(name)) = (argument.get_long(), argument.get_env()) {
-                assert_eq!(name.to_str().unwrap(), variable(key));
+                let variable = format!("HEARTH_{}", key.replace('-', "_").to_uppercase());
+                assert_eq!(name.to_str().unwrap(), variable);
                 flags.insert(key.to_owned());
             }
         }
-        let matches = command.get_matches_from(["hearth", "config"]);
+        let matches = command.clone().get_matches_from(["hearth", "config"]);
         let cli = Cli::from_arg_matches(&matches).unwrap();
         let Command::Config(args) = cli.command else {
             panic!("the config command")
         };
-        let mut settings = Settings::new(&matches);
+        let mut settings = Settings::new(&command, &matches);
         let file = ConfigFile::read(None, &mut settings).unwrap();
         Place::new(&cli.common, &file, &mut settings).unwrap();
         Server::new(args.serve, file, &mut settings).unwrap();
-        let chosen: BTreeSet<_> = settings.all().iter().map(|setting| setting.key.to_owned()).collect();
+        let chosen: BTreeSet<_> = settings
+            .all()
+            .iter()
+            .map(|setting| setting.key.to_owned())
+            .collect();
         assert_eq!(chosen, flags);
         assert_eq!(settings.all().len(), flags.len(), "each is chosen once");
         for key in flags.iter().filter(|key| *key != "config") {
             let refused = toml::from_str::<ConfigFile>(&format!("{key} = {{}}")).unwrap_err();
-            assert!(!refused.message().contains("unknown field"), "{key} is no key of the file");
+            assert!(
+                !refused.message().contains("unknown field"),
+                "{key} is no key of the file"
+            );
         }
     }
 }

@@ -45,15 +45,30 @@ struct Finding {
 
 impl Finding {
     fn ok(check: &'static str, found: impl Into<String>) -> Self {
-        Self { check, state: State::Ok, found: found.into(), advice: None }
+        Self {
+            check,
+            state: State::Ok,
+            found: found.into(),
+            advice: None,
+        }
     }
 
     fn warn(check: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { check, state: State::Warn, found: found.into(), advice: Some(advice.into()) }
+        Self {
+            check,
+            state: State::Warn,
+            found: found.into(),
+            advice: Some(advice.into()),
+        }
     }
 
     fn fail(check: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { check, state: State::Fail, found: found.into(), advice: Some(advice.into()) }
+        Self {
+            check,
+            state: State::Fail,
+            found: found.into(),
+            advice: Some(advice.into()),
+        }
     }
 }
 
@@ -75,7 +90,11 @@ pub(crate) fn doctor(patient: &Patient<'_>, as_json: bool) -> Result<(), Stop> {
     findings.extend(machine::device(patient.place.device));
     findings.extend([machine::processor(), machine::threads(), machine::memory()]);
     findings.extend([weights_here::folder(&store), weights_here::room(&store)]);
-    findings.push(weights_here::sets(&store, patient.catalog, patient.place.offline));
+    findings.push(weights_here::sets(
+        &store,
+        patient.catalog,
+        patient.place.offline,
+    ));
     findings.extend(network::sources(&store, patient.place.offline));
     findings.push(network::port(patient.listen));
     print(&findings, as_json)?;
@@ -93,7 +112,11 @@ pub(crate) fn doctor(patient: &Patient<'_>, as_json: bool) -> Result<(), Stop> {
 fn configuration(server: &Result<Server, Stop>) -> Finding {
     match server {
         Ok(_) => Finding::ok("configuration", "holds together; `hearth config` shows it"),
-        Err(stop) => Finding::fail("configuration", stop.to_string(), "correct it; `hearth config` shows where each value comes from"),
+        Err(stop) => Finding::fail(
+            "configuration",
+            stop.to_string(),
+            "correct it; `hearth config` shows where each value comes from",
+        ),
     }
 }
 

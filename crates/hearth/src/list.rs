@@ -18,7 +18,9 @@ pub(crate) fn list(args: &List, place: &Place, catalog: &Catalog) -> Result<(), 
     if args.json {
         return output::json(&Value::Array(rows));
     }
-    let heads = ["NAME", "TASK", "GRADE", "WEIGHTS", "WINDOW", "SIZE", "STATE"];
+    let heads = [
+        "NAME", "TASK", "GRADE", "WEIGHTS", "WINDOW", "SIZE", "STATE",
+    ];
     let lines: Vec<[String; 7]> = rows.iter().map(shown).collect();
     output::columns(heads, &lines)
 }
@@ -26,7 +28,11 @@ pub(crate) fn list(args: &List, place: &Place, catalog: &Catalog) -> Result<(), 
 fn row(card: &ModelCard, choice: Result<Choice<'_>, Refusal>) -> Value {
     let mut row = json!({ "name": card.name, "task": card.task.name() });
     match choice {
-        Ok(Choice::Weights { set, grade, readiness }) => {
+        Ok(Choice::Weights {
+            set,
+            grade,
+            readiness,
+        }) => {
             let state = match readiness {
                 Readiness::OnDisk => "on disk",
                 Readiness::Fetch => "fetched on first use",
@@ -58,5 +64,13 @@ fn shown(row: &Value) -> [String; 7] {
         format!("{} MB", bytes.div_ceil(1_000_000))
     });
     let window = number("context_window");
-    [word("name"), word("task"), word("grade"), word("weights"), window, size, word("state")]
+    [
+        word("name"),
+        word("task"),
+        word("grade"),
+        word("weights"),
+        window,
+        size,
+        word("state"),
+    ]
 }

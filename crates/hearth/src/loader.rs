@@ -54,10 +54,13 @@ impl WeightLoader {
     pub(crate) fn summary(&self) -> Vec<String> {
         let mut sets: Vec<(&WeightSet, &'static str, usize)> = Vec::new();
         for card in self.catalog.cards() {
-            let Ok(Choice::Weights { set, grade, .. }) = self.chooser.choose(card, &self.catalog) else {
+            let Ok(Choice::Weights { set, grade, .. }) = self.chooser.choose(card, &self.catalog)
+            else {
                 continue;
             };
-            let known = |row: &&mut (&WeightSet, &'static str, usize)| row.0.name == set.name && row.1 == grade.word();
+            let known = |row: &&mut (&WeightSet, &'static str, usize)| {
+                row.0.name == set.name && row.1 == grade.word()
+            };
             match sets.iter_mut().find(known) {
                 Some((_, _, names)) => *names += 1,
                 None => sets.push((set, grade.word(), 1)),

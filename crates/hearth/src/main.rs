@@ -29,7 +29,7 @@ mod verify;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use clap::{CommandFactory, FromArgMatches};
 
 use crate::args::{Cli, Command};
 use crate::config::{ConfigFile, Place, Server};
@@ -46,9 +46,10 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_target(false)
         .init();
-    let matches = Cli::command().get_matches();
+    let command = Cli::command();
+    let matches = command.clone().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    match start(cli, &matches) {
+    match start(cli, Settings::new(&command, &matches)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(stop) => {
             eprintln!("hearth: {stop}");
@@ -57,16 +58,17 @@ fn main() -> ExitCode {
     }
 }
 
-fn start(cli: Cli, matches: &ArgMatches) -> Result<(), Stop> {
+fn start(cli: Cli, mut settings: Settings<'_>) -> Result<(), Stop> {
     if let Command::Completions(args) = &cli.command {
         return completions::completions(args);
     }
-    let mut settings = Settings::new(matches);
     let file = ConfigFile::read(cli.common.config.as_deref(), &mut settings)?;
     let place = Place::new(&cli.common, &file, &mut settings)?;
     let catalog = Arc::new(file.catalog()?);
     match cli.command {
-        Command::Serve(args) => serve::serve(Server::new(args, file, &mut settings)?, &place, catalog),
+        Command::Serve(args) => {
+            serve::serve(Server::new(args, file, &mut settings)?, &place, catalog)
+        }
         Command::Run(args) => run::run(&args, &place, catalog),
         Command::Pull(args) => pull::pull(&args, &place, &catalog),
         Command::List(args) => list::list(&args, &place, &catalog),
@@ -80,7 +82,12 @@ fn start(cli: Cli, matches: &ArgMatches) -> Result<(), Stop> {
         Command::Doctor(args) => {
             let listen = config::listen(&args.serve, &file);
             let server = Server::new(args.serve, file, &mut settings);
-            let patient = doctor::Patient { place: &place, catalog: &catalog, server, listen };
+            let patient = doctor::Patient {
+                place: &place,
+                catalog: &catalog,
+                server,
+                listen,
+            };
             doctor::doctor(&patient, args.json)
         }
         Command::Rm(args) => rm::rm(&args, &place, &catalog),

@@ -18,14 +18,18 @@ pub(crate) fn machine_bytes() -> u64 {
     system.refresh_memory();
     let whole = system.total_memory();
     let group = system.cgroup_limits().map(|limits| limits.total_memory);
-    group.filter(|&bytes| bytes > 0).map_or(whole, |bytes| bytes.min(whole))
+    group
+        .filter(|&bytes| bytes > 0)
+        .map_or(whole, |bytes| bytes.min(whole))
 }
 
 /// Bytes of memory that this process has to itself; files that it maps do not count, as the system
 /// takes those back when it wants to. `None` where the system does not say.
 pub(crate) fn in_use() -> Option<u64> {
     let status = std::fs::read_to_string(Path::new("/proc/self/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("RssAnon:"))?;
     let kilobytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
     Some(kilobytes * 1024)
 }

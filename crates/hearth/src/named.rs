@@ -8,7 +8,11 @@ use crate::failure::Stop;
 
 /// The set of that name, or the one that would serve the model of that name if every download were
 /// allowed.
-pub(crate) fn best<'a>(name: &str, catalog: &'a Catalog, chooser: &Chooser) -> Result<&'a WeightSet, Stop> {
+pub(crate) fn best<'a>(
+    name: &str,
+    catalog: &'a Catalog,
+    chooser: &Chooser,
+) -> Result<&'a WeightSet, Stop> {
     if let Some(set) = catalog.weights(name) {
         return Ok(set);
     }
@@ -34,7 +38,9 @@ pub(crate) fn on_disk<'a>(
         let mut there: Vec<_> = all(name, catalog)?;
         there.retain(|set| store.folder(set).exists());
         if there.is_empty() {
-            return Err(Stop::failed(format!("nothing of {name} is on disk; `hearth list` shows what is")));
+            return Err(Stop::failed(format!(
+                "nothing of {name} is on disk; `hearth list` shows what is"
+            )));
         }
         for set in there {
             if !found.iter().any(|known| known.name == set.name) {
@@ -47,7 +53,11 @@ pub(crate) fn on_disk<'a>(
 
 /// How many model names the set can serve.
 pub(crate) fn served_names(set: &WeightSet, catalog: &Catalog) -> usize {
-    let serves = |card: &&catalog::ModelCard| card.variants.iter().any(|variant| variant.weights == set.name);
+    let serves = |card: &&catalog::ModelCard| {
+        card.variants
+            .iter()
+            .any(|variant| variant.weights == set.name)
+    };
     catalog.cards().filter(serves).count()
 }
 
@@ -56,7 +66,11 @@ fn all<'a>(name: &str, catalog: &'a Catalog) -> Result<Vec<&'a WeightSet>, Stop>
         return Ok(vec![set]);
     }
     let card = catalog.card(name).ok_or_else(|| unknown(name))?;
-    Ok(card.variants.iter().filter_map(|variant| catalog.weights(&variant.weights)).collect())
+    Ok(card
+        .variants
+        .iter()
+        .filter_map(|variant| catalog.weights(&variant.weights))
+        .collect())
 }
 
 fn unknown(name: &str) -> Stop {

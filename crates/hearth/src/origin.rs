@@ -2,13 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::ArgMatches;
 use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Command};
 use serde::Serialize;
 use serde_json::Value;
-
-/// Every variable of hearth's own begins so; the rest is the key in capitals.
-const VARIABLE_PREFIX: &str = "HEARTH_";
 
 /// Where a value comes from, the strongest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,18 +52,29 @@ pub(crate) struct Setting {
 /// Chooses values, and keeps what it chose.
 pub(crate) struct Settings<'m> {
     matches: &'m ArgMatches,
+    arguments: Vec<&'m Arg>,
     file: Option<PathBuf>,
     chosen: Vec<Setting>,
 }
 
 impl<'m> Settings<'m> {
-    /// `matches` are those of the command itself, below the program's.
-    pub(crate) fn new(matches: &'m ArgMatches) -> Self {
-        let mut matches = matches;
-        while let Some((_, inner)) = matches.subcommand() {
+    /// `matches` is what `command` made of the command line.
+    pub(crate) fn new(command: &'m Command, matches: &'m ArgMatches) -> Self {
+        let (mut command, mut matches) = (command, matches);
+        let mut arguments: Vec<&Arg> = command.get_arguments().collect();
+        while let Some((name, inner)) = matches.subcommand() {
             matches = inner;
+            if let Some(inner) = command.find_subcommand(name) {
+                command = inner;
+                arguments.extend(command.get_arguments());
+            }
         }
-        Self { matches, file: None, chosen: Vec::new() }
+        Self {
+            matches,
+            arguments,
+            file: None,
+            chosen: Vec::new(),
+        }
     }
 
     /// Values of the file come from `path` from now on.
@@ -104,7 +112,12 @@ impl<'m> Settings<'m> {
 
     /// How a person would name the value that was chosen for `key`: by its flag, its variable or its line.
     pub(crate) fn said_by(&self, key: &str) -> String {
-        match self.chosen.iter().find(|setting| setting.key == key).map(|setting| &setting.origin) {
+        match self
+            .chosen
+            .iter()
+            .find(|setting| setting.key == key)
+            .map(|setting| &setting.origin)
+        {
             Some(Origin::Environment(name)) => name.clone(),
             Some(Origin::File(path)) => format!("{}: {key}", path.display()),
             _ => format!("--{key}"),
@@ -131,18 +144,26 @@ impl<'m> Settings<'m> {
     }
 
     fn typed_origin(&self, key: &str) -> Origin {
-        match self.matches.value_source(&key.replace('-', "_")) {
-            Some(ValueSource::EnvVariable) => Origin::Environment(variable(key)),
-            _ => Origin::Flag(format!("--{key}")),
+        let flag = Origin::Flag(format!("--{key}"));
+        let Some(argument) = self
+            .arguments
+            .iter()
+            .find(|argument| argument.get_long() == Some(key))
+        else {
+            return flag;
+        };
+        match (
+            self.matches.value_source(argument.get_id().as_str()),
+            argument.get_env(),
+        ) {
+            (Some(ValueSource::EnvVariable), Some(name)) => {
+                Origin::Environment(name.to_string_lossy().into_owned())
+            }
+            _ => flag,
         }
     }
 
     fn keep(&mut self, key: &'static str, value: Value, origin: Origin) {
         self.chosen.push(Setting { key, value, origin });
     }
-}
-
-/// The variable of a setting.
-pub(crate) fn variable(key: &str) -> String {
-    format!("{VARIABLE_PREFIX}{}", key.replace('-', "_").to_uppercase())
 }

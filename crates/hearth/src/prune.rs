@@ -33,7 +33,10 @@ pub(crate) fn prune(args: &Prune, place: &Place, catalog: &Catalog) -> Result<()
             "bytes": leftover.bytes,
             "state": state,
         }));
-        let path = leftover.path.strip_prefix(store.root()).unwrap_or(&leftover.path);
+        let path = leftover
+            .path
+            .strip_prefix(store.root())
+            .unwrap_or(&leftover.path);
         rows.push([
             path.display().to_string(),
             leftover.kind.word().to_owned(),
@@ -42,13 +45,21 @@ pub(crate) fn prune(args: &Prune, place: &Place, catalog: &Catalog) -> Result<()
         ]);
     }
     if args.json {
-        let key = if args.dry_run { "would_free_bytes" } else { "freed_bytes" };
+        let key = if args.dry_run {
+            "would_free_bytes"
+        } else {
+            "freed_bytes"
+        };
         return output::json(&json!({ "leftovers": found, key: freed }));
     }
     if rows.is_empty() {
         return output::text("nothing to remove\n");
     }
     output::columns(["PATH", "WHAT", "SIZE", "STATE"], &rows)?;
-    let verb = if args.dry_run { "would be freed" } else { "freed" };
+    let verb = if args.dry_run {
+        "would be freed"
+    } else {
+        "freed"
+    };
     output::text(format!("{} {verb}\n", output::megabytes(freed)))
 }

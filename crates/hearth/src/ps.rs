@@ -6,7 +6,9 @@ use crate::args::Ps;
 use crate::failure::Stop;
 use crate::remote;
 
-const HEADS: [&str; 7] = ["WEIGHTS", "TASK", "GRADE", "WINDOW", "NEED", "MEASURED", "STATE"];
+const HEADS: [&str; 7] = [
+    "WEIGHTS", "TASK", "GRADE", "WINDOW", "NEED", "MEASURED", "STATE",
+];
 
 pub(crate) fn ps(args: &Ps) -> Result<(), Stop> {
     let answer = remote::get(&args.remote, "/hearth/ps")?;
@@ -19,7 +21,12 @@ pub(crate) fn ps(args: &Ps) -> Result<(), Stop> {
     }
     let rows: Vec<[String; 7]> = models.iter().map(row).collect();
     let widths: Vec<usize> = (0..HEADS.len())
-        .map(|column| rows.iter().map(|row| row[column].len()).chain([HEADS[column].len()]).max())
+        .map(|column| {
+            rows.iter()
+                .map(|row| row[column].len())
+                .chain([HEADS[column].len()])
+                .max()
+        })
         .map(Option::unwrap_or_default)
         .collect();
     for cells in std::iter::once(HEADS.map(str::to_owned)).chain(rows) {
@@ -39,17 +46,29 @@ pub(crate) fn ps(args: &Ps) -> Result<(), Stop> {
 }
 
 fn row(model: &Value) -> [String; 7] {
-    let serves = model["serves"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let serves = model["serves"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     // Names can have different grades and windows with the same weights; most often they do not.
-    let mut grades: Vec<&str> = serves.iter().filter_map(|name| name["grade"].as_str()).collect();
+    let mut grades: Vec<&str> = serves
+        .iter()
+        .filter_map(|name| name["grade"].as_str())
+        .collect();
     grades.dedup();
     let windows = serves.iter().filter_map(|name| name["window"].as_u64());
-    let window = windows.max().map_or_else(|| "-".to_owned(), |window| window.to_string());
+    let window = windows
+        .max()
+        .map_or_else(|| "-".to_owned(), |window| window.to_string());
     let word = |key: &str| model[key].as_str().unwrap_or("-").to_owned();
     [
         word("weights"),
         word("task"),
-        if grades.is_empty() { "-".to_owned() } else { grades.join(", ") },
+        if grades.is_empty() {
+            "-".to_owned()
+        } else {
+            grades.join(", ")
+        },
         window,
         megabytes(&model["need"]["total_bytes"]),
         megabytes(&model["measured_bytes"]),
@@ -61,8 +80,16 @@ fn state(model: &Value) -> String {
     let busy = model["busy"].as_u64().unwrap_or(0);
     let idle = model["idle_seconds"].as_u64().unwrap_or(0);
     if busy > 0 {
-        let jobs = if busy == 1 { "1 job".to_owned() } else { format!("{busy} jobs") };
-        return if model["stopping"] == true { format!("{jobs}, then unloaded") } else { jobs };
+        let jobs = if busy == 1 {
+            "1 job".to_owned()
+        } else {
+            format!("{busy} jobs")
+        };
+        return if model["stopping"] == true {
+            format!("{jobs}, then unloaded")
+        } else {
+            jobs
+        };
     }
     match model["expires_in_seconds"].as_u64() {
         _ if model["pinned"] == true => format!("idle for {idle} s, pinned"),
@@ -73,5 +100,8 @@ fn state(model: &Value) -> String {
 
 /// Bytes as megabytes, rounded up; `-` where there are none.
 fn megabytes(bytes: &Value) -> String {
-    bytes.as_u64().map_or_else(|| "-".to_owned(), |bytes| format!("{} MB", bytes.div_ceil(1_000_000)))
+    bytes.as_u64().map_or_else(
+        || "-".to_owned(),
+        |bytes| format!("{} MB", bytes.div_ceil(1_000_000)),
+    )
 }

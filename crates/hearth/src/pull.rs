@@ -25,5 +25,9 @@ pub(crate) fn pull(args: &Pull, place: &Place, catalog: &Catalog) -> Result<(), 
             output::text(format!("{}: {}\n", set.name, files.folder().display()))?;
         }
     }
-    if args.json { output::json(&Value::Array(pulled)) } else { Ok(()) }
+    if args.json {
+        output::json(&Value::Array(pulled))
+    } else {
+        Ok(())
+    }
 }

@@ -57,7 +57,9 @@ fn answer(
     if response.status().is_success() {
         return Ok(value);
     }
-    let message = value["error"].as_str().or(value["errors"][0]["message"].as_str());
+    let message = value["error"]
+        .as_str()
+        .or(value["errors"][0]["message"].as_str());
     Err(Stop::failed(match message {
         Some(message) => format!("{address}: {message}"),
         None => format!("{address} answered {}", response.status()),

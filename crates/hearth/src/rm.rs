@@ -15,15 +15,24 @@ pub(crate) fn rm(args: &Rm, place: &Place, catalog: &Catalog) -> Result<(), Stop
     let (mut removed, mut freed) = (Vec::new(), 0);
     for set in sets {
         let bytes = store.bytes_on_disk(set);
-        store.remove(set).map_err(|error| Stop::failed(error.to_string()))?;
+        store
+            .remove(set)
+            .map_err(|error| Stop::failed(error.to_string()))?;
         let names = named::served_names(set, catalog);
         if !args.json {
             let plural = if names == 1 { "model" } else { "models" };
             let size = output::megabytes(bytes);
-            output::text(format!("{}: {size} freed; it could serve {names} {plural}\n", set.name))?;
+            output::text(format!(
+                "{}: {size} freed; it could serve {names} {plural}\n",
+                set.name
+            ))?;
         }
         removed.push(json!({ "weights": set.name, "bytes": bytes, "models": names }));
         freed += bytes;
     }
-    if args.json { output::json(&json!({ "removed": removed, "freed_bytes": freed })) } else { Ok(()) }
+    if args.json {
+        output::json(&json!({ "removed": removed, "freed_bytes": freed }))
+    } else {
+        Ok(())
+    }
 }

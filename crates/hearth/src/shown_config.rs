@@ -23,7 +23,13 @@ pub(crate) fn show(settings: &[Setting], as_json: bool) -> Result<(), Stop> {
     }
     let rows: Vec<[String; 3]> = settings
         .iter()
-        .map(|setting| [setting.key.to_owned(), value(&setting.value), origin(&setting.origin)])
+        .map(|setting| {
+            [
+                setting.key.to_owned(),
+                value(&setting.value),
+                origin(&setting.origin),
+            ]
+        })
         .collect();
     output::columns(["SETTING", "VALUE", "FROM"], &rows)
 }

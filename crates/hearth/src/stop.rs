@@ -9,7 +9,11 @@ use crate::remote;
 pub(crate) fn stop(args: &args::Stop) -> Result<(), Stop> {
     let name = &args.name;
     // Model names have a maker in front; names of weights have none.
-    let kind = if name.starts_with('@') { "model" } else { "weights" };
+    let kind = if name.starts_with('@') {
+        "model"
+    } else {
+        "weights"
+    };
     let answer = remote::post(&args.remote, "/hearth/stop", &json!({ kind: name }))?;
     let weights = answer["weights"].as_str().unwrap_or(name);
     match answer["stopped"].as_str() {

@@ -11,7 +11,10 @@ use crate::{loader, named, output};
 pub(crate) fn verify(args: &Verify, place: &Place, catalog: &Catalog) -> Result<(), Stop> {
     let store = loader::open_store(place);
     let sets: Vec<&WeightSet> = if args.names.is_empty() {
-        catalog.weight_sets().filter(|set| store.folder(set).exists()).collect()
+        catalog
+            .weight_sets()
+            .filter(|set| store.folder(set).exists())
+            .collect()
     } else {
         named::on_disk(&args.names, catalog, &store)?
     };

@@ -19,7 +19,9 @@ struct Ground {
 
 impl Ground {
     fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap() }
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+        }
     }
 
     /// With the real set of weights [`SET`] in the store; the files are shared with the other tests' store.
@@ -60,13 +62,18 @@ impl Ground {
     /// The JSON that a command prints when all is well.
     fn json(&self, arguments: &[&str]) -> Value {
         let output = self.run(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {}",
+            stderr(&output)
+        );
         parsed(&output)
     }
 }
 
 fn parsed(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", stdout(output)))
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", stdout(output)))
 }
 
 fn stdout(output: &Output) -> String {
@@ -78,7 +85,11 @@ fn stderr(output: &Output) -> String {
 }
 
 fn row<'a>(rows: &'a Value, key: &str, value: &str) -> &'a Value {
-    let found = rows.as_array().unwrap().iter().find(|row| row[key] == value);
+    let found = rows
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|row| row[key] == value);
     found.unwrap_or_else(|| panic!("no {key} {value} in {rows}"))
 }
 
@@ -92,25 +103,48 @@ fn config_tells_where_each_value_comes_from() {
     .unwrap();
     let arguments = ["config", "--json", "--listen", "127.0.0.1:3", "--no-auth"];
     let mut command = ground.command(&arguments);
-    command.env("HEARTH_LISTEN", "127.0.0.1:2").env("HEARTH_TOKEN", "of-the-environment");
-    command.env("HEARTH_ALLOW_HOST", "one.lan,two.lan").env("HEARTH_OFFLINE", "0");
+    command
+        .env("HEARTH_LISTEN", "127.0.0.1:2")
+        .env("HEARTH_TOKEN", "of-the-environment");
+    command
+        .env("HEARTH_ALLOW_HOST", "one.lan,two.lan")
+        .env("HEARTH_OFFLINE", "0");
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
     let rows = parsed(&output);
     for (key, value, origin, named) in [
         ("config", json!("hearth.toml"), "default", json!(null)),
-        ("home", json!(ground.path("home")), "environment", json!("HEARTH_HOME")),
-        ("offline", json!(false), "environment", json!("HEARTH_OFFLINE")),
+        (
+            "home",
+            json!(ground.path("home")),
+            "environment",
+            json!("HEARTH_HOME"),
+        ),
+        (
+            "offline",
+            json!(false),
+            "environment",
+            json!("HEARTH_OFFLINE"),
+        ),
         ("device", json!("cpu"), "file", json!("hearth.toml")),
         ("listen", json!("127.0.0.1:3"), "flag", json!("--listen")),
         ("token", json!("set"), "environment", json!("HEARTH_TOKEN")),
         ("no-auth", json!(true), "flag", json!("--no-auth")),
-        ("allow-host", json!(["one.lan", "two.lan"]), "environment", json!("HEARTH_ALLOW_HOST")),
+        (
+            "allow-host",
+            json!(["one.lan", "two.lan"]),
+            "environment",
+            json!("HEARTH_ALLOW_HOST"),
+        ),
         ("deprecated", json!("serve"), "default", json!(null)),
         ("preload", json!(["a", "b"]), "file", json!("hearth.toml")),
     ] {
         let row = row(&rows, "key", key);
-        assert_eq!((&row["value"], &row["origin"], &row["named"]), (&value, &json!(origin), &named), "{key}");
+        assert_eq!(
+            (&row["value"], &row["origin"], &row["named"]),
+            (&value, &json!(origin), &named),
+            "{key}"
+        );
     }
     for shown in [stdout(&output), stdout(&ground.run(&["config"]))] {
         assert!(!shown.contains("of-the"), "a token is never shown: {shown}");
@@ -123,15 +157,27 @@ fn config_shows_what_keeps_serve_from_starting() {
     let output = ground.run(&["config", "--listen", "0.0.0.0:7777"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(stdout(&output).contains("0.0.0.0:7777"));
-    assert!(stderr(&output).contains("no token is set"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("no token is set"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]
 fn a_wrong_value_is_told_with_what_said_it() {
     let ground = Ground::new();
-    let output = ground.command(&["list"]).env("HEARTH_DEVICE", "gpu").output().unwrap();
+    let output = ground
+        .command(&["list"])
+        .env("HEARTH_DEVICE", "gpu")
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("HEARTH_DEVICE: \"gpu\""), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("HEARTH_DEVICE: \"gpu\""),
+        "{}",
+        stderr(&output)
+    );
     for (text, key, line) in [
         ("device = \"cpu\"\nlisen = \"x\"\n", "lisen", "line 2"),
         ("\n\n[model.\"@cf/a/b\"]\n", "model", "line 3"),
@@ -141,7 +187,10 @@ fn a_wrong_value_is_told_with_what_said_it() {
         let output = ground.run(&["config"]);
         assert_eq!(output.status.code(), Some(2), "{text}");
         let told = stderr(&output);
-        assert!(told.contains("hearth.toml") && told.contains(key) && told.contains(line), "{told}");
+        assert!(
+            told.contains("hearth.toml") && told.contains(key) && told.contains(line),
+            "{told}"
+        );
     }
 }
 
@@ -154,7 +203,12 @@ fn every_shell_gets_completions_that_know_the_commands() {
         let output = ground.run(&["completions", shell]);
         assert!(output.status.success(), "{shell}: {}", stderr(&output));
         let script = stdout(&output);
-        assert!(["serve", "doctor", "offline"].iter().all(|word| script.contains(word)), "{shell}");
+        assert!(
+            ["serve", "doctor", "offline"]
+                .iter()
+                .all(|word| script.contains(word)),
+            "{shell}"
+        );
     }
 }
 
@@ -168,12 +222,27 @@ fn the_doctor_finds_an_empty_offline_machine_usable() {
     }
     let weights = row(&findings, "check", "weights");
     assert_eq!(weights["state"], "warn");
-    assert!(weights["advice"].as_str().unwrap().contains("bundle import"), "{weights}");
+    assert!(
+        weights["advice"]
+            .as_str()
+            .unwrap()
+            .contains("bundle import"),
+        "{weights}"
+    );
     let sources = row(&findings, "check", "sources");
-    assert!(sources["found"].as_str().unwrap().contains("--offline"), "{sources}");
-    assert!(!ground.path("home").exists(), "it looks and touches nothing");
+    assert!(
+        sources["found"].as_str().unwrap().contains("--offline"),
+        "{sources}"
+    );
+    assert!(
+        !ground.path("home").exists(),
+        "it looks and touches nothing"
+    );
     let text = stdout(&ground.run(&["doctor", "--offline", "--listen", "127.0.0.1:0"]));
-    assert!(text.lines().any(|line| line.starts_with("warn  weights ")), "{text}");
+    assert!(
+        text.lines().any(|line| line.starts_with("warn  weights ")),
+        "{text}"
+    );
 }
 
 #[test]
@@ -183,14 +252,31 @@ fn the_doctor_fails_on_what_does_not_work() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let file = ground.path("file");
-    let arguments = ["doctor", "--offline", "--json", "--home", file.to_str().unwrap(), "--listen", &address];
-    let output = ground.run(&[&arguments[..], &["--device", "cuda:99", "--deprecated", "maybe"]].concat());
+    let arguments = [
+        "doctor",
+        "--offline",
+        "--json",
+        "--home",
+        file.to_str().unwrap(),
+        "--listen",
+        &address,
+    ];
+    let output = ground.run(
+        &[
+            &arguments[..],
+            &["--device", "cuda:99", "--deprecated", "maybe"],
+        ]
+        .concat(),
+    );
     assert_eq!(output.status.code(), Some(1));
     let findings = parsed(&output);
     for check in ["configuration", "device", "port"] {
         let finding = row(&findings, "check", check);
         assert_eq!(finding["state"], "fail", "{findings}");
-        assert!(finding["advice"].is_string(), "it says what to do: {finding}");
+        assert!(
+            finding["advice"].is_string(),
+            "it says what to do: {finding}"
+        );
     }
     assert!(stderr(&output).contains("port"), "{}", stderr(&output));
 }
@@ -199,21 +285,34 @@ fn the_doctor_fails_on_what_does_not_work() {
 fn weights_go_round_verified_bundled_removed_and_imported() {
     let ground = Ground::with_weights();
     let verified = ground.json(&["verify", "--json"]);
-    assert_eq!(verified, json!([{ "weights": SET, "ok": true, "problem": null }]));
+    assert_eq!(
+        verified,
+        json!([{ "weights": SET, "ok": true, "problem": null }])
+    );
     let bundle = ground.path("bundle.tar");
     let file = bundle.to_str().unwrap();
     // A model's name means the sets that can serve it.
     let exported = ground.json(&["bundle", "export", file, MODEL, "--json"]);
     assert_eq!(exported["weights"], json!([SET]));
-    assert_eq!(exported["bytes"], json!(fs::metadata(&bundle).unwrap().len()));
+    assert_eq!(
+        exported["bytes"],
+        json!(fs::metadata(&bundle).unwrap().len())
+    );
 
     let removed = ground.json(&["rm", MODEL, "--json"]);
     assert_eq!(removed["removed"][0]["weights"], SET);
-    assert!(removed["freed_bytes"].as_u64().unwrap() > 90_000_000, "{removed}");
+    assert!(
+        removed["freed_bytes"].as_u64().unwrap() > 90_000_000,
+        "{removed}"
+    );
     assert!(!ground.store().join(SET).exists());
     let again = ground.run(&["rm", SET]);
     assert_eq!(again.status.code(), Some(1));
-    assert!(stderr(&again).contains("nothing of all-minilm-l6-v2 is on disk"), "{}", stderr(&again));
+    assert!(
+        stderr(&again).contains("nothing of all-minilm-l6-v2 is on disk"),
+        "{}",
+        stderr(&again)
+    );
 
     let imported = ground.json(&["bundle", "import", file, "--offline", "--json"]);
     assert_eq!(imported[0]["weights"], SET);
@@ -221,7 +320,11 @@ fn weights_go_round_verified_bundled_removed_and_imported() {
     let skipped = ground.json(&["bundle", "import", file, "--offline", "--json"]);
     assert_eq!(skipped[0]["state"], "was here already");
     let answer = ground.json(&["run", MODEL, "hello", "--offline", "--json"]);
-    assert_eq!(answer["shape"], json!([1, 384]), "what was imported answers");
+    assert_eq!(
+        answer["shape"],
+        json!([1, 384]),
+        "what was imported answers"
+    );
     let rows = ground.json(&["list", "--json", "--offline"]);
     assert_eq!(row(&rows, "name", MODEL)["state"], "on disk");
     assert_eq!(ground.json(&["prune", "--json"])["leftovers"], json!([]));
@@ -236,7 +339,11 @@ fn damage_is_found_and_named() {
     fs::write(&model, bytes).unwrap();
     let output = ground.run(&["verify", SET]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(stdout(&output).contains("model.safetensors"), "{}", stdout(&output));
+    assert!(
+        stdout(&output).contains("model.safetensors"),
+        "{}",
+        stdout(&output)
+    );
     let bundle = ground.path("bundle.tar");
     let output = ground.run(&["bundle", "export", bundle.to_str().unwrap(), SET]);
     assert_eq!(output.status.code(), Some(1));
@@ -260,11 +367,18 @@ fn prune_says_first_and_then_removes_what_nothing_needs() {
     }
     let planned = ground.json(&["prune", "--dry-run", "--json"]);
     assert_eq!(planned["would_free_bytes"], json!(6010));
-    assert!(files.iter().all(|(path, _)| ground.store().join(path).exists()));
+    assert!(
+        files
+            .iter()
+            .all(|(path, _)| ground.store().join(path).exists())
+    );
     let done = ground.json(&["prune", "--json"]);
     assert_eq!(done["freed_bytes"], json!(6010));
     assert_eq!(done["leftovers"].as_array().unwrap().len(), 3);
-    let left: Vec<bool> = files.iter().map(|(path, _)| ground.store().join(path).exists()).collect();
+    let left: Vec<bool> = files
+        .iter()
+        .map(|(path, _)| ground.store().join(path).exists())
+        .collect();
     assert_eq!(left, [false, false, false, false, true]);
     assert!(stdout(&ground.run(&["prune"])).contains("nothing to remove"));
 }
@@ -286,7 +400,11 @@ fn a_hostile_bundle_leaves_no_trace() {
         fs::write(&bundle, builder.into_inner().unwrap()).unwrap();
         let output = ground.run(&["bundle", "import", bundle.to_str().unwrap()]);
         assert_eq!(output.status.code(), Some(1));
-        assert!(stderr(&output).contains("nothing was written"), "{}", stderr(&output));
+        assert!(
+            stderr(&output).contains("nothing was written"),
+            "{}",
+            stderr(&output)
+        );
         assert!(!ground.path("home").exists() && !ground.path("escape").exists());
     }
 }
@@ -294,7 +412,12 @@ fn a_hostile_bundle_leaves_no_trace() {
 #[test]
 fn a_reader_that_leaves_early_is_no_failure() {
     let ground = Ground::new();
-    let mut child = ground.command(&["list"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = ground
+        .command(&["list"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
@@ -305,11 +428,20 @@ fn a_reader_that_leaves_early_is_no_failure() {
 fn ps_asks_the_server_of_the_same_environment() {
     let ground = Ground::new();
     let environment = |command: &mut Command, listen: &str| {
-        command.env("HEARTH_LISTEN", listen).env("HEARTH_TOKEN", "secret").env("HEARTH_OFFLINE", "1");
+        command
+            .env("HEARTH_LISTEN", listen)
+            .env("HEARTH_TOKEN", "secret")
+            .env("HEARTH_OFFLINE", "1");
     };
     let mut serve = ground.command(&["serve"]);
     environment(&mut serve, "0.0.0.0:0");
-    let mut server = Ended(serve.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
+    let mut server = Ended(
+        serve
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap(),
+    );
     let mut line = String::new();
     // Kept open: the server goes on writing there.
     let mut out = BufReader::new(server.0.stdout.take().unwrap());
@@ -320,8 +452,16 @@ fn ps_asks_the_server_of_the_same_environment() {
     let output = ps.output().unwrap();
     assert!(output.status.success(), "{listen}: {}", stderr(&output));
     assert_eq!(parsed(&output)["models"], json!([]));
-    let refused = ground.command(&["ps"]).env("HEARTH_LISTEN", listen).output().unwrap();
-    assert_eq!(refused.status.code(), Some(1), "without the token it is not healthy");
+    let refused = ground
+        .command(&["ps"])
+        .env("HEARTH_LISTEN", listen)
+        .output()
+        .unwrap();
+    assert_eq!(
+        refused.status.code(),
+        Some(1),
+        "without the token it is not healthy"
+    );
 }
 
 /// A child that ends with its test.
@@ -340,10 +480,18 @@ fn the_images_start_what_is_built() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     for name in ["cpu", "cuda"] {
         let file = fs::read_to_string(root.join(format!("docker/{name}.Dockerfile"))).unwrap();
-        for line in ["USER hearth", "HEALTHCHECK", "CMD [\"hearth\", \"ps\"]", "HEARTH_LISTEN=0.0.0.0:7777"] {
+        for line in [
+            "USER hearth",
+            "HEALTHCHECK",
+            "CMD [\"hearth\", \"ps\"]",
+            "HEARTH_LISTEN=0.0.0.0:7777",
+        ] {
             assert!(file.contains(line), "{name} lacks {line}");
         }
         let mut instructions = file.lines().filter(|line| !line.starts_with('#'));
-        assert!(!instructions.any(|line| line.contains("TOKEN")), "an image holds no token");
+        assert!(
+            !instructions.any(|line| line.contains("TOKEN")),
+            "an image holds no token"
+        );
     }
 }

@@ -2,17 +2,16 @@
 
 mod common;
 
-use common::{cosine, golden, reference, reference_tensor};
+use common::{cosine, device, golden, reference, reference_tensor};
 use engine::model::{BatchCompanion, BatchModel};
 use models::Files;
 use models::bert::{self, Bert, BertCompanion};
-use models::device::Device;
 use tasks::{EmbedRequest, Embedding, Failure, Overlong, Pooling};
 
 const HIDDEN: usize = 48;
 
 fn load() -> (std::sync::Arc<BertCompanion>, Bert) {
-    bert::load(&Files::new(golden("tiny-bert-embed")), &Device::Cpu).expect("a checkpoint")
+    bert::load(&Files::new(golden("tiny-bert-embed")), &device()).expect("a checkpoint")
 }
 
 fn request(text: &str, pooling: Pooling, width: usize) -> EmbedRequest {

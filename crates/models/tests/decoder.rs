@@ -3,18 +3,18 @@
 mod common;
 
 use common::{
-    Sequence, argmax, cosine, golden, greatest_difference, ids, reference, reference_tensor, step,
+    Sequence, argmax, cosine, device, golden, greatest_difference, ids, reference,
+    reference_tensor, step,
 };
 use engine::model::{SequenceId, StepModel};
 use models::Files;
 use models::decoder::Decoder;
-use models::device::Device;
 use tempfile::TempDir;
 
 const TINY: [&str; 3] = ["tiny-llama", "tiny-llama31-rope", "tiny-llama2-mha"];
 
 fn decoder(name: &str) -> Decoder {
-    Decoder::load(&Files::new(golden(name)), &Device::Cpu).expect("a decoder")
+    Decoder::load(&Files::new(golden(name)), &device()).expect("a decoder")
 }
 
 /// The same weights in llama.cpp's layout.
@@ -26,7 +26,7 @@ fn gguf_decoder(name: &str) -> (TempDir, Decoder) {
     )
     .expect("written");
     let decoder =
-        Decoder::load(&Files::new(folder.path().to_path_buf()), &Device::Cpu).expect("a decoder");
+        Decoder::load(&Files::new(folder.path().to_path_buf()), &device()).expect("a decoder");
     (folder, decoder)
 }
 

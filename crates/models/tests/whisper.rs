@@ -2,6 +2,8 @@
 //! promises to the engine: ragged batches, release, files that are not what they should be.
 #![allow(clippy::unwrap_used)] // a test that cannot run has failed
 
+mod common;
+
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
@@ -29,7 +31,7 @@ struct Tiny {
 impl Tiny {
     fn open(name: &str) -> Self {
         let folder = golden(name);
-        let (companion, model) = load(&Files::new(folder.clone()), &Device::Cpu).unwrap();
+        let (companion, model) = load(&Files::new(folder.clone()), &common::device()).unwrap();
         Self {
             companion,
             model,

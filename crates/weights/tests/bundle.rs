@@ -1,5 +1,6 @@
 //! What bundles promise: whole sets go over, and a hostile file leaves no trace.
 #![cfg(unix)]
+#![allow(clippy::unwrap_used)] // helpers of tests panic as tests do
 
 mod common;
 
@@ -10,7 +11,8 @@ use std::path::{Path, PathBuf};
 use catalog::Catalog;
 use common::sha256;
 use tar::{Builder, EntryType, Header};
-use weights::{BundleError, FetchError, LeftoverKind, Options, Silent, Store};
+use weights::LeftoverKind::{Unfinished, Unlisted};
+use weights::{BundleError, FetchError, Options, Silent, Store};
 
 const MODEL: &[u8] = b"one two";
 const TOKENIZER: &[u8] = b"[]";
@@ -141,7 +143,9 @@ fn sets_go_from_one_store_to_another_and_are_not_taken_twice() {
     assert_eq!(to.store().leftovers(&catalog).unwrap(), []);
 
     let again = from.file("again.tar");
-    from.store().export(&again, &[first, second], &Silent).unwrap();
+    from.store()
+        .export(&again, &[first, second], &Silent)
+        .unwrap();
     assert!(fs::read(&path).unwrap() == fs::read(&again).unwrap());
 }
 
@@ -214,19 +218,25 @@ fn tar_of(members: &[Member]) -> Vec<u8> {
     builder.into_inner().unwrap()
 }
 
-#[test]
-fn a_hostile_bundle_is_refused_before_anything_is_written() {
-    let plus = |extra: Member| {
-        let mut members = whole("first");
-        members.push(extra);
-        tar_of(&members)
-    };
-    let before = |extra: Member| {
-        let mut members = vec![extra];
-        members.extend(whole("first"));
-        tar_of(&members)
-    };
-    let mut cases: Vec<(String, Vec<u8>, &str)> = Vec::new();
+/// What it is, its bytes, and what the refusal has to say.
+type Case = (String, Vec<u8>, &'static str);
+
+/// A bundle that would be good without `extra` behind its other members.
+fn behind(extra: Member) -> Vec<u8> {
+    let mut members = whole("first");
+    members.push(extra);
+    tar_of(&members)
+}
+
+/// A bundle that would be good without `extra` before its other members.
+fn before(extra: Member) -> Vec<u8> {
+    let mut members = vec![extra];
+    members.extend(whole("first"));
+    tar_of(&members)
+}
+
+fn wrong_names() -> Vec<Case> {
+    let mut cases: Vec<Case> = Vec::new();
     for name in [
         "../escape",
         "/etc/escape",
@@ -250,12 +260,29 @@ fn a_hostile_bundle_is_refused_before_anything_is_written() {
         "first/\x1b[2Jmodel.bin",
         "",
     ] {
-        cases.push((name.to_owned(), plus(member(name, b"x")), "is no file of a set"));
-        cases.push((name.to_owned(), before(member(name, b"x")), "is no file of a set"));
+        for bytes in [behind(member(name, b"x")), before(member(name, b"x"))] {
+            cases.push((name.to_owned(), bytes, "is no file of a set"));
+        }
     }
     let mut not_text = member("first/", b"x");
     not_text.name.extend([0xff, 0xfe]);
-    cases.push(("not UTF-8".to_owned(), plus(not_text), "is no file of a set"));
+    cases.push((
+        "not UTF-8".to_owned(),
+        behind(not_text),
+        "is no file of a set",
+    ));
+    let mut many = whole("first");
+    many.extend((0..10_000).map(|n| member(&format!("first/{n}"), b"")));
+    cases.push((
+        "10 000 members".to_owned(),
+        tar_of(&many),
+        "is no file of a set",
+    ));
+    cases
+}
+
+fn wrong_kinds() -> Vec<Case> {
+    let mut cases: Vec<Case> = Vec::new();
     for (kind, target, told) in [
         (EntryType::Symlink, "/etc/passwd", "is a link"),
         (EntryType::Symlink, "../../..", "is a link"),
@@ -272,38 +299,60 @@ fn a_hostile_bundle_is_refused_before_anything_is_written() {
         (EntryType::XGlobalHeader, "", "is not a plain file"),
     ] {
         for name in ["first/model.bin", "first", "../escape"] {
-            let shown = format!("{kind:?} {name}");
-            cases.push((shown.clone(), tar_of(&[special(name, kind, target)]), told));
-            cases.push((shown, before(special(name, kind, target)), told));
+            let alone = tar_of(&[special(name, kind, target)]);
+            for bytes in [alone, before(special(name, kind, target))] {
+                cases.push((format!("{kind:?} {name}"), bytes, told));
+            }
         }
     }
-    let twice = plus(member("first/model.bin", MODEL));
-    cases.push(("twice".to_owned(), twice, "occurs twice"));
-    let lacking = tar_of(&whole("first")[..1]);
-    cases.push(("lacking".to_owned(), lacking, "lacks sub/tokenizer.json"));
+    cases
+}
+
+fn wrong_sizes_and_no_tar() -> Vec<Case> {
+    let case = |what: &str, bytes, told| (what.to_owned(), bytes, told);
     let large = vec![0; (DISK_BYTES + SLACK_BYTES + 1) as usize];
-    let large = tar_of(&[member("first/model.bin", &large), member("first/sub/tokenizer.json", b"")]);
-    cases.push(("large".to_owned(), large, "outgrows"));
+    let mut flipped = tar_of(&whole("first"));
+    flipped[0] ^= 1;
+    let mut cases = vec![
+        case(
+            "twice",
+            behind(member("first/model.bin", MODEL)),
+            "occurs twice",
+        ),
+        case(
+            "lacking",
+            tar_of(&whole("first")[..1]),
+            "lacks sub/tokenizer.json",
+        ),
+        case(
+            "large",
+            tar_of(&[
+                member("first/model.bin", &large),
+                member("first/sub/tokenizer.json", b""),
+            ]),
+            "outgrows",
+        ),
+        case("a header's sum", flipped, "is no bundle"),
+        case("nothing", Vec::new(), "it is empty"),
+        case("zeros", vec![0; 4096], "it is empty"),
+        case("a page", b"<html>log in</html>".repeat(100), "is no bundle"),
+    ];
     for size in [4096, 1 << 40, u64::MAX / 2, u64::MAX - 511, u64::MAX] {
         let mut members = whole("first");
         members[1].size = Some(size);
         cases.push((format!("size {size}"), tar_of(&members), ""));
     }
-    let mut many = whole("first");
-    many.extend((0..10_000).map(|n| member(&format!("first/{n}"), b"")));
-    cases.push(("10 000 members".to_owned(), tar_of(&many), "is no file of a set"));
     let good = tar_of(&whole("first"));
     for length in [1, 100, 511, 512, 513, 1024, 1535] {
         cases.push((format!("cut at {length}"), good[..length].to_vec(), ""));
     }
-    let mut flipped = good.clone();
-    flipped[0] ^= 1;
-    cases.push(("a header's sum".to_owned(), flipped, "is no bundle"));
-    cases.push(("nothing".to_owned(), Vec::new(), "it is empty"));
-    cases.push(("zeros".to_owned(), vec![0; 4096], "it is empty"));
-    cases.push(("a page".to_owned(), b"<html>log in</html>".repeat(100), "is no bundle"));
-    assert!(cases.len() >= 60);
+    cases
+}
 
+#[test]
+fn a_hostile_bundle_is_refused_before_anything_is_written() {
+    let cases = [wrong_names(), wrong_kinds(), wrong_sizes_and_no_tar()].concat();
+    assert!(cases.len() >= 60);
     for (what, bytes, told) in cases {
         let ground = Ground::new();
         let path = ground.file("bundle.tar");
@@ -327,8 +376,12 @@ fn wrong_bytes_never_get_a_name_and_no_set_of_that_bundle_does() {
     let ground = Ground::new();
     let path = ground.file("bundle.tar");
     fs::write(&path, tar_of(&members)).unwrap();
-    let error = ground.store().import(&path, &catalog(), &Silent).unwrap_err();
-    let wrong = matches!(&error, BundleError::Store(FetchError::FileHash { set, .. }) if set == "second");
+    let error = ground
+        .store()
+        .import(&path, &catalog(), &Silent)
+        .unwrap_err();
+    let wrong =
+        matches!(&error, BundleError::Store(FetchError::FileHash { set, .. }) if set == "second");
     assert!(wrong, "{error}");
     assert_eq!(ground.files(), [""; 0]);
     // And what is there already stays as it is.
@@ -342,7 +395,11 @@ fn wrong_bytes_never_get_a_name_and_no_set_of_that_bundle_does() {
 
 #[test]
 fn a_damaged_set_is_replaced() {
-    let (catalog, from, to) = (catalog(), Ground::with(&["first"]), Ground::with(&["first"]));
+    let (catalog, from, to) = (
+        catalog(),
+        Ground::with(&["first"]),
+        Ground::with(&["first"]),
+    );
     let first = catalog.weights("first").unwrap();
     let path = from.file("bundle.tar");
     from.store().export(&path, &[first], &Silent).unwrap();
@@ -380,7 +437,6 @@ fn leftovers_are_what_nothing_needs_and_only_that_is_cleared() {
             (leftover.kind, path.to_str().unwrap())
         })
         .collect();
-    use LeftoverKind::{Unfinished, Unlisted};
     assert_eq!(
         shown,
         [
@@ -391,7 +447,10 @@ fn leftovers_are_what_nothing_needs_and_only_that_is_cleared() {
             (Unfinished, ".fetch/gone/wheels"),
         ]
     );
-    assert_eq!((found[1].bytes, found[2].bytes, found[4].bytes), (20, 10, 30));
+    assert_eq!(
+        (found[1].bytes, found[2].bytes, found[4].bytes),
+        (20, 10, 30)
+    );
     let lock = fs::File::create(root.join(".fetch/first/lock")).unwrap();
     lock.lock().unwrap();
     let error = store.clear(&found[1]).unwrap_err();

@@ -9,8 +9,11 @@ use crate::output::megabytes;
 const MEMORY_COMFORTABLE_BYTES: u64 = 2_000_000_000;
 
 pub(super) fn version() -> Finding {
-    let (version, system, processor) =
-        (env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH);
+    let (version, system, processor) = (
+        env!("CARGO_PKG_VERSION"),
+        std::env::consts::OS,
+        std::env::consts::ARCH,
+    );
     Finding::ok("hearth", format!("{version} for {system} on {processor}"))
 }
 
@@ -19,7 +22,11 @@ pub(super) fn device(choice: DeviceChoice) -> Vec<Finding> {
     let (opened, note) = match device::open(choice) {
         Ok(opened) => opened,
         Err(error) => {
-            return vec![Finding::fail("device", error.to_string(), "choose --device auto or --device cpu")];
+            return vec![Finding::fail(
+                "device",
+                error.to_string(),
+                "choose --device auto or --device cpu",
+            )];
         }
     };
     let gives = |word: &str| format!("--device {choice} gives {word}");
@@ -50,9 +57,13 @@ pub(super) fn processor() -> Finding {
 }
 
 pub(super) fn threads() -> Finding {
-    let cores = sysinfo::System::physical_core_count().map_or("unknown".to_owned(), |n| n.to_string());
+    let cores =
+        sysinfo::System::physical_core_count().map_or("unknown".to_owned(), |n| n.to_string());
     match std::thread::available_parallelism() {
-        Ok(threads) => Finding::ok("threads", format!("{threads} to compute with; physical cores: {cores}")),
+        Ok(threads) => Finding::ok(
+            "threads",
+            format!("{threads} to compute with; physical cores: {cores}"),
+        ),
         Err(error) => Finding::warn(
             "threads",
             format!("their number is unknown ({error}); physical cores: {cores}"),
@@ -79,7 +90,10 @@ pub(super) fn memory() -> Finding {
         megabytes(system.available_memory())
     );
     if available < MEMORY_COMFORTABLE_BYTES {
-        let advice = format!("free some: {} let a small chat model work", megabytes(MEMORY_COMFORTABLE_BYTES));
+        let advice = format!(
+            "free some: {} let a small chat model work",
+            megabytes(MEMORY_COMFORTABLE_BYTES)
+        );
         return Finding::warn("memory", found, advice);
     }
     Finding::ok("memory", found)

@@ -20,7 +20,10 @@ const HUB: &str = "https://huggingface.co";
 /// pip, and the hub of weights. With `--offline` neither is looked at.
 pub(super) fn sources(store: &Store, offline: bool) -> Vec<Finding> {
     if offline {
-        return vec![Finding::ok("sources", "not looked at: --offline opens no socket outwards")];
+        return vec![Finding::ok(
+            "sources",
+            "not looked at: --offline opens no socket outwards",
+        )];
     }
     let pip = match store.pip() {
         Ok(command) => Finding::ok("pip", format!("{command} works")),
@@ -35,14 +38,24 @@ pub(super) fn sources(store: &Store, offline: bool) -> Vec<Finding> {
 
 fn hub() -> Finding {
     let endpoint = variable("HF_ENDPOINT").unwrap_or_else(|| HUB.to_owned());
-    let proxy = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"].into_iter().find_map(variable);
+    let proxy = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]
+        .into_iter()
+        .find_map(variable);
     let asked = proxy.as_ref().unwrap_or(&endpoint);
     let Some(address) = host_and_port(asked) else {
-        let name = if proxy.is_some() { "the proxy" } else { "HF_ENDPOINT" };
+        let name = if proxy.is_some() {
+            "the proxy"
+        } else {
+            "HF_ENDPOINT"
+        };
         return Finding::warn("hub", format!("{name} is no URL"), "correct the variable");
     };
     // Of a proxy only host and port are told: its URL may hold a password.
-    let through = if proxy.is_some() { format!("{endpoint}, through a proxy") } else { endpoint };
+    let through = if proxy.is_some() {
+        format!("{endpoint}, through a proxy")
+    } else {
+        endpoint
+    };
     let target = format!("{}:{}", address.0, address.1);
     match reach(address) {
         Ok(()) => Finding::ok("hub", format!("{through}: {target} can be reached")),
@@ -61,8 +74,16 @@ fn variable(name: &str) -> Option<String> {
 
 fn host_and_port(url: &str) -> Option<(String, u16)> {
     let uri: Uri = url.parse().ok()?;
-    let host = uri.host()?.trim_start_matches('[').trim_end_matches(']').to_owned();
-    let usual = if uri.scheme_str() == Some("http") { 80 } else { 443 };
+    let host = uri
+        .host()?
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .to_owned();
+    let usual = if uri.scheme_str() == Some("http") {
+        80
+    } else {
+        443
+    };
     Some((host, uri.port_u16().unwrap_or(usual)))
 }
 
@@ -70,17 +91,20 @@ fn reach(address: (String, u16)) -> Result<(), String> {
     let (told, result) = sync_channel(1);
     // The system's resolver takes no time limit; a thread that it holds up ends with the program.
     std::thread::spawn(move || {
-        let tried = address.to_socket_addrs().map_err(|error| format!("is not found: {error}")).and_then(
-            |mut addresses| {
+        let tried = address
+            .to_socket_addrs()
+            .map_err(|error| format!("is not found: {error}"))
+            .and_then(|mut addresses| {
                 let first = addresses.next().ok_or("has no address")?;
                 TcpStream::connect_timeout(&first, REACH_MAX)
                     .map(drop)
                     .map_err(|error| format!("cannot be reached: {error}"))
-            },
-        );
+            });
         let _ = told.send(tried); // nobody waits any more after the time limit
     });
-    result.recv_timeout(REACH_MAX).unwrap_or_else(|_| Err(format!("does not answer within {REACH_MAX:?}")))
+    result
+        .recv_timeout(REACH_MAX)
+        .unwrap_or_else(|_| Err(format!("does not answer within {REACH_MAX:?}")))
 }
 
 /// Whether `serve` could listen there.
@@ -95,10 +119,18 @@ pub(super) fn port(listen: SocketAddr) -> Finding {
             _ => Finding::fail(
                 "port",
                 format!("{listen} is taken by another program"),
-                format!("end it, or choose another port: --listen {}:{}", listen.ip(), listen.port().wrapping_add(1)),
+                format!(
+                    "end it, or choose another port: --listen {}:{}",
+                    listen.ip(),
+                    listen.port().wrapping_add(1)
+                ),
             ),
         },
-        Err(error) => Finding::fail("port", format!("{listen}: {error}"), "choose another address with --listen"),
+        Err(error) => Finding::fail(
+            "port",
+            format!("{listen}: {error}"),
+            "choose another address with --listen",
+        ),
     }
 }
 
@@ -110,7 +142,12 @@ fn greeting(listen: SocketAddr) -> Option<String> {
         .build()
         .into();
     let mut response = agent.get(format!("http://{listen}/")).call().ok()?;
-    let text = response.body_mut().with_config().limit(1024).read_to_string().ok()?;
+    let text = response
+        .body_mut()
+        .with_config()
+        .limit(1024)
+        .read_to_string()
+        .ok()?;
     text.lines().next().map(str::to_owned)
 }
 
@@ -123,13 +160,20 @@ mod tests {
         for (url, expected) in [
             ("https://example.org", Some(("example.org", 443))),
             ("http://example.org/path", Some(("example.org", 80))),
-            ("http://user:secret@proxy.lan:3128", Some(("proxy.lan", 3128))),
+            (
+                "http://user:secret@proxy.lan:3128",
+                Some(("proxy.lan", 3128)),
+            ),
             ("https://[::1]:8443/x", Some(("::1", 8443))),
             ("not a url", None),
             ("/path", None),
         ] {
             let found = host_and_port(url);
-            assert_eq!(found.as_ref().map(|(host, port)| (host.as_str(), *port)), expected, "{url}");
+            assert_eq!(
+                found.as_ref().map(|(host, port)| (host.as_str(), *port)),
+                expected,
+                "{url}"
+            );
         }
     }
 }

@@ -10,7 +10,11 @@ pub(super) fn folder(store: &Store) -> Finding {
     let root = store.root().display();
     match store.check_writable() {
         Ok(()) => Finding::ok("store", format!("{root} can be written")),
-        Err(error) => Finding::fail("store", error.to_string(), "choose another folder with --home"),
+        Err(error) => Finding::fail(
+            "store",
+            error.to_string(),
+            "choose another folder with --home",
+        ),
     }
 }
 
@@ -24,7 +28,11 @@ pub(super) fn room(store: &Store) -> Finding {
             "free some (`hearth prune`, `hearth rm`), or choose another folder with --home",
         ),
         Ok(free) => Finding::ok("disk", format!("{} free at the store", megabytes(free))),
-        Err(error) => Finding::fail("disk", error.to_string(), "choose another folder with --home"),
+        Err(error) => Finding::fail(
+            "disk",
+            error.to_string(),
+            "choose another folder with --home",
+        ),
     }
 }
 
@@ -39,11 +47,18 @@ pub(super) fn sets(store: &Store, catalog: &Catalog, offline: bool) -> Finding {
         }
     }
     let names = |sets: &[&WeightSet]| {
-        sets.iter().map(|set| set.name.as_str()).collect::<Vec<_>>().join(", ")
+        sets.iter()
+            .map(|set| set.name.as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
     };
     if !broken.is_empty() {
         let found = format!("not whole: {}; whole: {}", names(&broken), whole.len());
-        return Finding::warn("weights", found, "`hearth verify` tells more; `hearth rm` and `hearth pull` mend it");
+        return Finding::warn(
+            "weights",
+            found,
+            "`hearth verify` tells more; `hearth rm` and `hearth pull` mend it",
+        );
     }
     if whole.is_empty() {
         let advice = if offline {
@@ -54,6 +69,10 @@ pub(super) fn sets(store: &Store, catalog: &Catalog, offline: bool) -> Finding {
         return Finding::warn("weights", "none on disk", advice);
     }
     let bytes = whole.iter().map(|set| store.bytes_on_disk(set)).sum();
-    let found = format!("{} ({}); `hearth verify` hashes them", names(&whole), megabytes(bytes));
+    let found = format!(
+        "{} ({}); `hearth verify` hashes them",
+        names(&whole),
+        megabytes(bytes)
+    );
     Finding::ok("weights", found)
 }

@@ -6,7 +6,7 @@ pub(crate) mod gguf;
 use std::path::{Path, PathBuf};
 
 use engine::model::{BLOCK_TOKENS, SequenceId, Span, Step, StepModel};
-use models::device::Device;
+use models::device::{Device, DeviceChoice};
 use models::{Checkpoint, Files};
 use serde_json::Value;
 
@@ -15,6 +15,13 @@ pub(crate) fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../tests/golden")
         .join(name)
+}
+
+/// The GPU in a build for one, else the CPU.
+pub fn device() -> Device {
+    let (device, fallback) = models::device::open(DeviceChoice::Auto).expect("a device");
+    assert_eq!(fallback, None, "this build's device cannot be opened");
+    device
 }
 
 /// The reference's JSON of a golden folder.

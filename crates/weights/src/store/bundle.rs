@@ -57,7 +57,9 @@ pub enum BundleError {
         files: Vec<String>,
     },
     /// A set of the user's own files cannot be bundled.
-    #[error("weights {set} are files of your own; copy them and name their folder on the other machine")]
+    #[error(
+        "weights {set} are files of your own; copy them and name their folder on the other machine"
+    )]
     OwnFiles {
         /// The set.
         set: String,

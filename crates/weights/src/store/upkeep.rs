@@ -68,12 +68,15 @@ impl Store {
     /// [`FetchError::ReadOnly`] or [`FetchError::Write`].
     pub fn check_writable(&self) -> Result<(), FetchError> {
         let folder = self.nearest_folder();
-        tempfile::tempfile_in(folder).map(drop).map_err(writing(folder))
+        tempfile::tempfile_in(folder)
+            .map(drop)
+            .map_err(writing(folder))
     }
 
     /// The command that wheels are asked of, such as `python3 -m pip`; `Err` holds the commands tried.
     pub fn pip(&self) -> Result<String, String> {
-        let scratch = tempfile::tempdir().map_err(|error| format!("no temporary folder: {error}"))?;
+        let scratch =
+            tempfile::tempdir().map_err(|error| format!("no temporary folder: {error}"))?;
         Pip::find(self.options.python.as_deref(), scratch.path()).map(|pip| pip.words())
     }
 
@@ -96,7 +99,11 @@ impl Store {
             }
             for (name, entry, _) in entries(&folder.path())? {
                 if name != LOCK {
-                    found.push(leftover(LeftoverKind::Unfinished, set.clone(), entry.path()));
+                    found.push(leftover(
+                        LeftoverKind::Unfinished,
+                        set.clone(),
+                        entry.path(),
+                    ));
                 }
             }
         }
@@ -111,7 +118,9 @@ impl Store {
         let work = self.root.join(WORK_FOLDER).join(&leftover.set);
         std::fs::create_dir_all(&work).map_err(writing(&work))?;
         let Some(_lock) = SetLock::try_take(&work.join(LOCK))? else {
-            return Err(FetchError::Busy { set: leftover.set.clone() });
+            return Err(FetchError::Busy {
+                set: leftover.set.clone(),
+            });
         };
         let path = &leftover.path;
         match leftover.kind {
@@ -123,7 +132,11 @@ impl Store {
             }
             LeftoverKind::Unfinished => {
                 let is_folder = std::fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
-                let removed = if is_folder { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+                let removed = if is_folder {
+                    std::fs::remove_dir_all(path)
+                } else {
+                    std::fs::remove_file(path)
+                };
                 removed.map_err(writing(path))
             }
         }
@@ -131,12 +144,20 @@ impl Store {
 
     /// The store's folder, or the nearest one above it that is there.
     fn nearest_folder(&self) -> &Path {
-        self.root.ancestors().find(|folder| folder.is_dir()).unwrap_or(&self.root)
+        self.root
+            .ancestors()
+            .find(|folder| folder.is_dir())
+            .unwrap_or(&self.root)
     }
 }
 
 fn leftover(kind: LeftoverKind, set: String, path: PathBuf) -> Leftover {
-    Leftover { kind, set, bytes: bytes_under(&path), path }
+    Leftover {
+        kind,
+        set,
+        bytes: bytes_under(&path),
+        path,
+    }
 }
 
 /// The entries of a folder, in the order of their names; none where there is no folder. Links are not followed, and

@@ -55,7 +55,10 @@ pub(super) fn read<'c>(
                 missing.push(file.path.clone());
                 continue;
             };
-            meter.add(&file.path, usize::try_from(extent.bytes).unwrap_or(usize::MAX))?;
+            meter.add(
+                &file.path,
+                usize::try_from(extent.bytes).unwrap_or(usize::MAX),
+            )?;
             held.push((file, extent));
         }
         if !missing.is_empty() {
@@ -68,7 +71,10 @@ pub(super) fn read<'c>(
         sets.push(BundledSet { set, files: held });
     }
     if sets.is_empty() {
-        return Err(BundleError::NotABundle { path: path.to_owned(), detail: "it is empty".to_owned() });
+        return Err(BundleError::NotABundle {
+            path: path.to_owned(),
+            detail: "it is empty".to_owned(),
+        });
     }
     Ok(sets)
 }
@@ -80,13 +86,20 @@ pub(super) fn member_name(set: &WeightSet, file: &WeightFile) -> String {
 
 /// Every member's extent, each a plain file whose name the catalogue lists. As each name may occur once, there are
 /// at most as many as the catalogue has files.
-fn extents(path: &Path, file: &File, catalog: &Catalog) -> Result<BTreeMap<String, Extent>, BundleError> {
+fn extents(
+    path: &Path,
+    file: &File,
+    catalog: &Catalog,
+) -> Result<BTreeMap<String, Extent>, BundleError> {
     let listed: Vec<String> = catalog
         .weight_sets()
         .filter(|set| !matches!(set.source, Source::Local { .. }))
         .flat_map(|set| set.files.iter().map(|file| member_name(set, file)))
         .collect();
-    let not_a_bundle = |detail: String| BundleError::NotABundle { path: path.to_owned(), detail };
+    let not_a_bundle = |detail: String| BundleError::NotABundle {
+        path: path.to_owned(),
+        detail,
+    };
     let length = file.metadata().map_err(reading(path))?.len();
     let mut archive = Archive::new(file);
     let entries = archive
@@ -98,14 +111,25 @@ fn extents(path: &Path, file: &File, catalog: &Catalog) -> Result<BTreeMap<Strin
     for entry in entries {
         let entry = entry.map_err(|error| not_a_bundle(error.to_string()))?;
         let shown = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        let refuse = |what| BundleError::Member { path: path.to_owned(), member: shown.clone(), what };
+        let refuse = |what| BundleError::Member {
+            path: path.to_owned(),
+            member: shown.clone(),
+            what,
+        };
         match entry.header().entry_type() {
             EntryType::Regular => {}
             EntryType::Link | EntryType::Symlink => return Err(refuse("is a link")),
             _ => return Err(refuse("is not a plain file")),
         }
-        let extent = Extent { offset: entry.raw_file_position(), bytes: entry.size() };
-        if extent.offset.checked_add(extent.bytes).is_none_or(|end| end > length) {
+        let extent = Extent {
+            offset: entry.raw_file_position(),
+            bytes: entry.size(),
+        };
+        if extent
+            .offset
+            .checked_add(extent.bytes)
+            .is_none_or(|end| end > length)
+        {
             return Err(refuse("is cut off; the bundle was not copied whole"));
         }
         if !listed.contains(&shown) {

@@ -21,9 +21,16 @@ impl Store {
     ///
     /// # Errors
     /// [`FetchError::Damaged`] for a set that is not here whole; nothing is at `path` then.
-    pub fn export(&self, path: &Path, sets: &[&WeightSet], progress: &dyn Progress) -> Result<u64, BundleError> {
+    pub fn export(
+        &self,
+        path: &Path,
+        sets: &[&WeightSet],
+        progress: &dyn Progress,
+    ) -> Result<u64, BundleError> {
         if path.exists() {
-            return Err(BundleError::Exists { path: path.to_owned() });
+            return Err(BundleError::Exists {
+                path: path.to_owned(),
+            });
         }
         let folder = match path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -31,7 +38,9 @@ impl Store {
         };
         for set in sets {
             if matches!(set.source, Source::Local { .. }) {
-                return Err(BundleError::OwnFiles { set: set.name.clone() });
+                return Err(BundleError::OwnFiles {
+                    set: set.name.clone(),
+                });
             }
             self.verify(set)?;
         }
@@ -52,7 +61,9 @@ impl Store {
         let draft = bundle.into_inner().map_err(bundling(path))?;
         draft.as_file().sync_all().map_err(bundling(path))?;
         let bytes = draft.as_file().metadata().map_err(bundling(path))?.len();
-        draft.persist_noclobber(path).map_err(|error| bundling(path)(error.error))?;
+        draft
+            .persist_noclobber(path)
+            .map_err(|error| bundling(path)(error.error))?;
         Ok(bytes)
     }
 
@@ -69,11 +80,18 @@ impl Store {
             let opened = File::open(&source).map_err(reading(&source))?;
             let bytes = opened.metadata().map_err(reading(&source))?.len();
             let header = header(set, file, bytes).map_err(bundling(path))?;
-            let counted = Counted { file: opened.take(bytes), done, progress };
+            let counted = Counted {
+                file: opened.take(bytes),
+                done,
+                progress,
+            };
             bundle.append(&header, counted).map_err(bundling(path))?;
             done += bytes;
             if progress.cancelled() {
-                return Err(FetchError::Cancelled { set: set.name.clone() }.into());
+                return Err(FetchError::Cancelled {
+                    set: set.name.clone(),
+                }
+                .into());
             }
         }
         Ok(())

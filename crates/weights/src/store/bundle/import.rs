@@ -38,8 +38,10 @@ impl Store {
     ) -> Result<Vec<Imported>, BundleError> {
         let file = File::open(path).map_err(reading(path))?;
         let bundled = contents::read(path, &file, catalog)?;
-        let wanted: Vec<&BundledSet> =
-            bundled.iter().filter(|bundled| !self.is_complete(bundled.set)).collect();
+        let wanted: Vec<&BundledSet> = bundled
+            .iter()
+            .filter(|bundled| !self.is_complete(bundled.set))
+            .collect();
         if !wanted.is_empty() {
             self.check_room(&wanted)?;
         }
@@ -62,7 +64,11 @@ impl Store {
             .map(|bundled| {
                 let folder = self.folder(bundled.set);
                 let is_new = staged.iter().any(|staged| staged.folder == folder);
-                Imported { set: bundled.set.name.clone(), folder, is_new }
+                Imported {
+                    set: bundled.set.name.clone(),
+                    folder,
+                    is_new,
+                }
             })
             .collect())
     }
@@ -73,7 +79,11 @@ impl Store {
         let need = sum.saturating_add(SPARE_BYTES);
         let have = fs4::available_space(&self.root).map_err(reading(&self.root))?;
         if have < need {
-            return Err(FetchError::DiskSpace { at: self.root.clone(), need, have });
+            return Err(FetchError::DiskSpace {
+                at: self.root.clone(),
+                need,
+                have,
+            });
         }
         Ok(())
     }
@@ -90,8 +100,11 @@ impl Store {
         let work = self.work(set);
         std::fs::create_dir_all(&work).map_err(writing(&work))?;
         // Sets come in the catalogue's order in every process, so that two imports do not wait for each other.
-        let lock = SetLock::wait(&work.join("lock"), &set.name, progress)?
-            .ok_or_else(|| FetchError::Cancelled { set: set.name.clone() })?;
+        let lock = SetLock::wait(&work.join("lock"), &set.name, progress)?.ok_or_else(|| {
+            FetchError::Cancelled {
+                set: set.name.clone(),
+            }
+        })?;
         if self.is_complete(set) {
             return Ok(None);
         }
@@ -102,7 +115,8 @@ impl Store {
         let mut marker = Marker::default();
         let mut chunk = vec![0; CHUNK_BYTES];
         for (weight_file, extent) in &bundled.files {
-            file.seek(SeekFrom::Start(extent.offset)).map_err(reading(path))?;
+            file.seek(SeekFrom::Start(extent.offset))
+                .map_err(reading(path))?;
             let mut bytes = file.take(extent.bytes);
             let mut output = HashedFile::create(&made.join(&weight_file.path))?;
             loop {
@@ -122,10 +136,18 @@ impl Store {
             marker.insert(&weight_file.path, sum);
         }
         marker.write(&made)?;
-        Ok(Some(Staged { made, folder: self.folder(set), partial, _lock: lock }))
+        Ok(Some(Staged {
+            made,
+            folder: self.folder(set),
+            partial,
+            _lock: lock,
+        }))
     }
 }
 
 fn bytes_of(bundled: &BundledSet) -> u64 {
-    bundled.files.iter().fold(0, |sum, (_, extent)| sum.saturating_add(extent.bytes))
+    bundled
+        .files
+        .iter()
+        .fold(0, |sum, (_, extent)| sum.saturating_add(extent.bytes))
 }
