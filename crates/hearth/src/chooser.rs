@@ -9,7 +9,7 @@ use tasks::Grade;
 use weights::Store;
 
 use crate::config::Place;
-use crate::{loader, memory};
+use crate::{hub_env, loader, memory};
 
 /// What the user said about choosing.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -32,12 +32,18 @@ pub(crate) struct Chooser {
     pub(crate) store: Store,
     pub(crate) memory_bytes: u64,
     offline: bool,
+    /// Whether the hub may be asked at all, and whether it knows who asks.
+    hub_offline: bool,
+    hub_token: bool,
     wishes: Wishes,
 }
 
 impl Chooser {
     pub(crate) fn new(place: &Place) -> Self {
+        let hub = hub_env::hub_options();
         Self {
+            hub_offline: hub.offline,
+            hub_token: hub.token.is_some(),
             store: loader::open_store(place),
             memory_bytes: memory::budget_bytes(),
             offline: place.offline,
@@ -84,9 +90,12 @@ impl Chooser {
         catalog::choose(card, catalog, &facts)
     }
 
-    /// Whether a fetch would fail: it did lately, or the hub would refuse it.
+    /// Whether a fetch would fail: it did lately, or the hub may not be asked or would refuse it.
     fn is_out_of_reach(&self, set: &WeightSet) -> bool {
-        let gated = matches!(&set.source, Source::Hub { gated: true, .. });
-        (gated && !self.store.has_hub_token()) || self.store.failed_lately(set)
+        let refused = match &set.source {
+            Source::Hub { gated, .. } => self.hub_offline || (*gated && !self.hub_token),
+            _ => false,
+        };
+        refused || self.store.failed_lately(set)
     }
 }
