@@ -12,11 +12,13 @@ use weights::{Options, Store};
 use crate::chooser::Chooser;
 use crate::config::Place;
 use crate::failure::Stop;
+use crate::hub_env;
 
 /// The store of the configured place.
 pub(crate) fn open_store(place: &Place) -> Store {
     let options = Options {
         offline: place.offline,
+        hub: hub_env::hub_options(),
         ..Options::default()
     };
     Store::open(place.store.clone(), options)

@@ -9,6 +9,7 @@ mod completions;
 mod config;
 mod doctor;
 mod failure;
+mod hub_env;
 mod list;
 mod loader;
 mod memory;

@@ -10,6 +10,7 @@ fn hearth(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_hearth"))
         .args(arguments)
         .current_dir(std::env::temp_dir())
+        .env("HF_HUB_OFFLINE", "1")
         .env("HEARTH_HOME", weights_home())
         .output()
         .unwrap()

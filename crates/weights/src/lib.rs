@@ -4,8 +4,10 @@
 //! and verified, or not at all: it is made in a partial folder, each file is checked against its SHA-256, and
 //! the folder is renamed into place. One lock file a set lets processes and threads share a store.
 //!
-//! Wheels come through the machine's own `pip download`, so that its mirrors, proxies and settings apply. This
-//! is the only crate that causes traffic to the outside, and [`Options::offline`] forbids it.
+//! Wheels come through the machine's own `pip download`, so that its mirrors, proxies and settings apply. Files of
+//! the Hugging Face Hub go into the cache that Python's `huggingface_hub` shares, each blob verified before it has
+//! its name, a cut download resumed; [`HubOptions`] says how. This is the only crate that causes traffic to the
+//! outside, and [`Options::offline`] forbids it.
 //!
 //! Layout under the root:
 //! ```text
@@ -13,6 +15,8 @@
 //! .fetch/<set>/lock          held while the set is made or removed
 //! .fetch/<set>/wheels/       wheels fetched whole, kept until the set is complete
 //! .fetch/<set>/partial-*/    work in progress; what a killed run left is swept by the next one
+//! .fetch/<set>/.complete.json  of a set of the hub: what was verified in the cache
+//! .hub/                      the hub's cache, where no other is named
 //! ```
 #![warn(missing_docs)]
 
@@ -21,6 +25,7 @@ mod convert;
 mod digest;
 mod fetch_error;
 mod files;
+mod hub;
 mod local;
 mod marker;
 mod names;
@@ -33,5 +38,6 @@ mod wheels;
 pub use convert::ConvertError;
 pub use fetch_error::FetchError;
 pub use files::Files;
+pub use hub::{HubError, HubOptions, Secret};
 pub use progress::{Bars, Lines, Progress, Silent, for_terminal};
 pub use store::{BundleError, Imported, Leftover, LeftoverKind, Options, Store};

@@ -18,12 +18,12 @@ pub(crate) const NAME: &str = ".complete.json";
 const MARKER_MAX_BYTES: u64 = 4 * 1024 * 1024;
 
 /// What was verified.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Marker {
     files: BTreeMap<String, Entry>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Entry {
     sha256: String,
     bytes: u64,
@@ -33,6 +33,13 @@ impl Marker {
     pub(crate) fn insert(&mut self, name: &str, sum: Sum) {
         let Sum { sha256, bytes } = sum;
         self.files.insert(name.to_owned(), Entry { sha256, bytes });
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<Sum> {
+        self.files.get(name).map(|entry| Sum {
+            sha256: entry.sha256.clone(),
+            bytes: entry.bytes,
+        })
     }
 
     /// Writes the mark into `folder`, on the disk before it has its name.
@@ -48,7 +55,8 @@ impl Marker {
         std::fs::rename(&draft, &path).map_err(writing(&path))
     }
 
-    fn read(folder: &Path) -> Option<Self> {
+    /// The mark in `folder`, if there is one that can be read.
+    pub(crate) fn read(folder: &Path) -> Option<Self> {
         let file = File::open(folder.join(NAME)).ok()?;
         let mut text = Vec::new();
         file.take(MARKER_MAX_BYTES).read_to_end(&mut text).ok()?;

