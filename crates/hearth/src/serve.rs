@@ -28,6 +28,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 const ACCEPT_RETRY_PAUSE: Duration = Duration::from_millis(50);
 
 pub(crate) fn serve(server: Server, place: &Place, catalog: Arc<Catalog>) -> Result<(), Stop> {
+    crate::memory::keep_together();
     let runtime = crate::runtime()?;
     let result = runtime.block_on(listen(server, place, catalog));
     // A load or a download that nobody waits for any more does not hold the exit up.

@@ -1,0 +1,167 @@
+//! A server with little memory: models make room for each other, leave nothing behind, and say so.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used)] // helpers of tests panic as tests do
+
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use testkit::{Server, weights_home};
+
+const CHAT: &str = "@cf/meta/llama-3.2-1b-instruct";
+const EMBED: &str = "@cf/baai/bge-base-en-v1.5";
+/// What may be left after a model has gone, in bytes.
+const LEFT_MAX_BYTES: u64 = 32 << 20;
+
+fn serve(arguments: &[&str]) -> Server {
+    Server::start(env!("CARGO_BIN_EXE_hearth"), &weights_home(), arguments)
+}
+
+fn ask(server: &Server, model: &str) {
+    let input = json!({"prompt": "Hi", "text": "Hi", "max_tokens": 2});
+    let input = if model == CHAT {
+        json!({"prompt": input["prompt"], "max_tokens": 2})
+    } else {
+        json!({ "text": input["text"] })
+    };
+    let answer = server.run(model, &input);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
+fn ps(server: &Server) -> Value {
+    server.get("/hearth/ps").json()
+}
+
+fn loaded(server: &Server) -> Vec<String> {
+    let page = ps(server);
+    let models = page["models"].as_array().unwrap().iter();
+    models.map(|model| model["weights"].as_str().unwrap().to_owned()).collect()
+}
+
+fn command(server: &Server, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_hearth"))
+        .args(arguments)
+        .args(["--listen", server.base.trim_start_matches("http://")])
+        .current_dir(std::env::temp_dir())
+        .output()
+        .unwrap()
+}
+
+fn said(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// The client's answer can be a moment ahead of the device.
+#[track_caller]
+fn until(mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(Instant::now() < end, "it never came true");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn open_files(server: &Server) -> usize {
+    std::fs::read_dir(format!("/proc/{}/fd", server.id())).unwrap().count()
+}
+
+/// Memory that is the process's own: mapped files are the system's.
+fn own_bytes(server: &Server) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
+    let kilobytes: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    kilobytes * 1024
+}
+
+#[test]
+fn models_take_turns_in_little_memory_and_give_it_back() {
+    let needed = {
+        let server = serve(&[]);
+        ask(&server, CHAT);
+        ask(&server, EMBED);
+        let page = ps(&server);
+        assert_eq!(loaded(&server), ["all-minilm-l6-v2", "smollm2-135m-instruct"]);
+        let chat = &page["models"][1];
+        assert_eq!(chat["need"]["weights_bytes"], 538_060_032_u64);
+        let [weights, measured] = [&chat["need"]["weights_bytes"], &chat["measured_bytes"]]
+            .map(|bytes| bytes.as_f64().unwrap());
+        assert!(measured / weights > 0.5 && measured / weights < 1.5, "{chat}");
+        assert!(page["memory"]["budget_bytes"].as_u64().unwrap() > 1_000_000_000);
+        assert_eq!(page["memory"]["keep_alive_seconds"], 300);
+        chat["need"]["total_bytes"].as_u64().unwrap()
+    };
+    let server = serve(&["--memory", &needed.to_string()]);
+    let (bytes, files) = (own_bytes(&server), open_files(&server));
+    for _ in 0..4 {
+        for (model, weights) in [(CHAT, "smollm2-135m-instruct"), (EMBED, "all-minilm-l6-v2")] {
+            ask(&server, model);
+            assert_eq!(loaded(&server), [weights], "one at a time");
+        }
+    }
+    assert!(server.log().contains("evicts smollm2-135m-instruct (idle 0 s)"), "{}", server.log());
+    until(|| ps(&server)["models"][0]["busy"] == 0);
+    assert_eq!(
+        said(&command(&server, &["stop", EMBED])),
+        "all-minilm-l6-v2 was unloaded\n"
+    );
+    assert!(loaded(&server).is_empty());
+    let left = own_bytes(&server).saturating_sub(bytes);
+    println!("{left} bytes are left after eight loads, {bytes} at the start");
+    assert!(left < LEFT_MAX_BYTES, "{left} bytes are left after eight loads");
+    // Connections that were kept open for another request end by themselves.
+    until(|| open_files(&server) <= files);
+}
+
+#[test]
+fn what_does_not_fit_is_refused_with_numbers() {
+    let server = serve(&["--memory", "600MB"]);
+    let answer = server.run(CHAT, &json!({"prompt": "Hi"}));
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    let message = answer.json()["errors"][0]["message"].as_str().unwrap().to_owned();
+    for part in ["weights 539 MB", "KV cache", "600 MB", "--memory"] {
+        assert!(message.contains(part), "{part} in {message}");
+    }
+    ask(&server, EMBED);
+}
+
+#[test]
+fn idle_models_go_after_their_time_and_pinned_ones_stay() {
+    let server = serve(&["--keep-alive", "1s", "--pin", EMBED]);
+    ask(&server, EMBED);
+    ask(&server, CHAT);
+    let table = said(&command(&server, &["ps"]));
+    let row = table.lines().find(|line| line.starts_with("all-minilm-l6-v2")).unwrap();
+    assert!(row.contains("Text Embeddings") && row.contains("twin"), "{table}");
+    assert!(row.contains("512") && row.ends_with("pinned"), "{table}");
+    assert!(table.contains("are set aside"), "{table}");
+    until(|| loaded(&server).len() == 1);
+    assert_eq!(loaded(&server), ["all-minilm-l6-v2"]);
+    assert_eq!(
+        said(&command(&server, &["stop", "smollm2-135m-instruct"])),
+        "smollm2-135m-instruct is not loaded\n"
+    );
+    let unknown = command(&server, &["stop", "nobody"]);
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("no weights are named nobody"));
+}
+
+#[test]
+fn wrong_amounts_and_unknown_pins_are_refused_at_the_start() {
+    for (arguments, part) in [
+        (["--memory", "much"], "8GB"),
+        (["--keep-alive", "long"], "5m"),
+        (["--pin", "@cf/no/such"], "hearth list"),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_hearth"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--home"])
+            .arg(weights_home())
+            .args(arguments)
+            .current_dir(std::env::temp_dir())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(stderr.contains(part) && stderr.contains(arguments[0]), "{stderr}");
+    }
+}
