@@ -52,7 +52,10 @@ impl Loader for Golden {
 
 fn resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .unwrap();
     let kilobytes: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
     kilobytes * 1024
 }
@@ -69,7 +72,10 @@ async fn embed(engine: &Engine) {
         window: 64,
         overlong: Overlong::Truncate,
     };
-    let mut replies = engine.submit::<Embed>("tiny-bert-embed", request).await.unwrap();
+    let mut replies = engine
+        .submit::<Embed>("tiny-bert-embed", request)
+        .await
+        .unwrap();
     assert_eq!(replies.next().await.unwrap().unwrap().vector.len(), 32);
     assert!(replies.next().await.is_none());
 }
@@ -122,7 +128,14 @@ async fn a_thousand_loads_of_three_real_models_leave_no_memory_and_no_file_behin
     }
     assert_eq!(engine.memory().needed_bytes, 0);
     let left = resident_bytes().saturating_sub(start.0);
-    println!("{needs:?} bytes needed, {} bytes at the start, {left} left", start.0);
-    assert!(left < LEFT_MAX_BYTES, "{left} bytes are left of {}", start.0);
+    println!(
+        "{needs:?} bytes needed, {} bytes at the start, {left} left",
+        start.0
+    );
+    assert!(
+        left < LEFT_MAX_BYTES,
+        "{left} bytes are left of {}",
+        start.0
+    );
     assert_eq!(open_files(), start.1, "files are still open");
 }

@@ -129,11 +129,7 @@ fn resident(loaded: Loaded, serves: Vec<Serves<'_>>) -> Resident<'_> {
 /// `POST /hearth/stop` with `{"weights": name}` or `{"model": name}`: unloads a model, at once if it
 /// is idle, else as soon as it is. The body has to be called JSON: that, a page of another site
 /// cannot send without asking first.
-pub(crate) async fn stop(
-    State(app): State<Arc<App>>,
-    headers: HeaderMap,
-    body: Body,
-) -> Response {
+pub(crate) async fn stop(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Response {
     #[derive(Deserialize)]
     #[serde(rename_all = "lowercase")]
     enum Asked {
@@ -162,14 +158,18 @@ pub(crate) async fn stop(
     let weights = match serde_json::from_slice(&bytes) {
         Ok(Asked::Weights(name)) if app.catalog.weights(&name).is_some() => name,
         Ok(Asked::Weights(name)) => {
-            return refused(StatusCode::NOT_FOUND, &format!("no weights are named {name}"));
+            return refused(
+                StatusCode::NOT_FOUND,
+                &format!("no weights are named {name}"),
+            );
         }
         Ok(Asked::Model(name)) => match app.engine.served(&name) {
             Ok(served) => served.weights,
             Err(failure) => return refused(StatusCode::NOT_FOUND, &failure.to_string()),
         },
         Err(error) => {
-            let text = format!(r#"the body is not {{"weights": name}} or {{"model": name}}: {error}"#);
+            let text =
+                format!(r#"the body is not {{"weights": name}} or {{"model": name}}: {error}"#);
             return refused(StatusCode::BAD_REQUEST, &text);
         }
     };

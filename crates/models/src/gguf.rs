@@ -179,6 +179,26 @@ impl Gguf {
             .sum()
     }
 
+    /// Bytes of all tensors as a CPU keeps them: quantised matrices packed, everything else in float32.
+    pub(crate) fn packed_bytes(&self) -> u64 {
+        // Tiles of the kernels are 16 outputs by 32 inputs.
+        let padded = |shape: &[usize]| match *shape {
+            [outputs, inputs] => outputs.next_multiple_of(16) * inputs.next_multiple_of(32),
+            _ => shape.iter().product(),
+        };
+        let bytes = |place: &Place| {
+            let halves_of_bits = match (place.dtype, place.shape.len()) {
+                (GgmlDType::Q4_0, 2) => 9,
+                (GgmlDType::Q4_1 | GgmlDType::Q4K, 2) => 10,
+                (GgmlDType::Q5_0 | GgmlDType::Q5_1 | GgmlDType::Q5K, 2) => 12,
+                (GgmlDType::Q8_0 | GgmlDType::Q2K | GgmlDType::Q3K | GgmlDType::Q6K, 2) => 17,
+                _ => 64,
+            };
+            padded(&place.shape) as u64 * halves_of_bits / 16
+        };
+        self.tensors.values().map(bytes).sum()
+    }
+
     /// The blocks of a quantised matrix `[out, in]` as they lie in the file; `None` for floats and
     /// for formats that the kernels do not read. Absent or of another shape: [`LoadError::Corrupt`].
     pub(crate) fn blocks(

@@ -17,7 +17,12 @@ async fn ps(app: &Router) -> Value {
 async fn idle(app: &Router) -> Value {
     loop {
         let page = ps(app).await;
-        if page["models"].as_array().unwrap().iter().all(|model| model["busy"] == 0) {
+        if page["models"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|model| model["busy"] == 0)
+        {
             return page;
         }
         tokio::time::sleep(std::time::Duration::from_millis(1)).await;
@@ -42,7 +47,10 @@ async fn a_loaded_model_is_listed_with_its_names_its_need_and_its_time() {
         ("@cf/test/chat", r#"{"prompt":"a"}"#),
         ("@cf/test/bge", r#"{"text":"a"}"#),
     ] {
-        assert_eq!(send(&app, request("POST", &path(model), body)).await.status, 200);
+        assert_eq!(
+            send(&app, request("POST", &path(model), body)).await.status,
+            200
+        );
     }
     let page = idle(&app).await;
     let models = page["models"].as_array().unwrap();
@@ -69,21 +77,33 @@ async fn a_loaded_model_is_listed_with_its_names_its_need_and_its_time() {
 async fn a_model_is_stopped_by_its_name_or_by_that_of_its_weights() {
     let app = app(settings());
     let load = || request("POST", &path("@cf/test/chat"), r#"{"prompt":"a"}"#);
-    for name in [json!({"model": "@cf/test/chat-old"}), json!({"weights": "parrot"})] {
+    for name in [
+        json!({"model": "@cf/test/chat-old"}),
+        json!({"weights": "parrot"}),
+    ] {
         assert_eq!(send(&app, load()).await.status, 200);
         idle(&app).await;
         let answer = stop(&app, name.clone()).await;
-        assert_eq!(answer.body, r#"{"weights":"parrot","stopped":"unloaded","busy":0}"#);
+        assert_eq!(
+            answer.body,
+            r#"{"weights":"parrot","stopped":"unloaded","busy":0}"#
+        );
         assert_eq!(ps(&app).await["models"], json!([]));
         let answer = stop(&app, name).await;
-        assert_eq!(answer.body, r#"{"weights":"parrot","stopped":"not loaded","busy":0}"#);
+        assert_eq!(
+            answer.body,
+            r#"{"weights":"parrot","stopped":"not loaded","busy":0}"#
+        );
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_busy_model_is_stopped_when_it_is_idle_and_loses_no_answer() {
     let app = app(settings());
-    let running = send(&app, request("POST", &path("@cf/test/chat"), r#"{"prompt":"slow"}"#));
+    let running = send(
+        &app,
+        request("POST", &path("@cf/test/chat"), r#"{"prompt":"slow"}"#),
+    );
     let stopped = async {
         loop {
             let page = ps(&app).await;
@@ -93,7 +113,10 @@ async fn a_busy_model_is_stopped_when_it_is_idle_and_loses_no_answer() {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
         let answer = stop(&app, json!({"weights": "parrot"})).await;
-        assert_eq!(answer.body, r#"{"weights":"parrot","stopped":"when idle","busy":1}"#);
+        assert_eq!(
+            answer.body,
+            r#"{"weights":"parrot","stopped":"when idle","busy":1}"#
+        );
         assert_eq!(ps(&app).await["models"][0]["stopping"], true);
     };
     let (answer, ()) = tokio::join!(running, stopped);
@@ -130,12 +153,16 @@ async fn stopping_wants_a_known_name_json_and_the_token() {
     assert_eq!(stop(&app, long).await.status, 400);
     // What a form of another site can send without asking.
     let mut foreign = stopping(&json!({"weights": "parrot"}));
-    foreign.headers_mut().insert("content-type", "text/plain".parse().unwrap());
+    foreign
+        .headers_mut()
+        .insert("content-type", "text/plain".parse().unwrap());
     assert_eq!(send(&app, foreign).await.status, 415);
     let mut anonymous = stopping(&json!({"weights": "parrot"}));
     anonymous.headers_mut().remove("authorization");
     assert_eq!(send(&app, anonymous).await.status, 400);
     let mut rebound = stopping(&json!({"weights": "parrot"}));
-    rebound.headers_mut().insert("host", "evil.example".parse().unwrap());
+    rebound
+        .headers_mut()
+        .insert("host", "evil.example".parse().unwrap());
     assert_eq!(send(&app, rebound).await.status, 403);
 }
