@@ -46,6 +46,7 @@ struct Serves<'a> {
 
 /// What was set aside, in bytes.
 #[derive(Serialize)]
+#[allow(clippy::struct_field_names)] // the unit is part of each name
 struct Need {
     weights_bytes: u64,
     cache_bytes: u64,

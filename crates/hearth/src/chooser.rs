@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 
 use catalog::{Catalog, Choice, Facts, ModelCard, Refusal, Source, WeightSet};
-use serde::Serialize;
 use tasks::Grade;
 use weights::Store;
 
@@ -12,19 +11,14 @@ use crate::config::Place;
 use crate::{hub_env, loader, memory};
 
 /// What the user said about choosing.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Wishes {
     /// Only this grade.
-    #[serde(serialize_with = "word")]
     pub(crate) grade: Option<Grade>,
     /// Only these weights, by model name.
     pub(crate) weights: BTreeMap<String, String>,
     /// The largest download that a request starts by itself, in bytes; `None`: none.
     pub(crate) auto_fetch_bytes: Option<u64>,
-}
-
-fn word<S: serde::Serializer>(grade: &Option<Grade>, serializer: S) -> Result<S::Ok, S::Error> {
-    grade.map(Grade::word).serialize(serializer)
 }
 
 /// The facts, and the store they are about.

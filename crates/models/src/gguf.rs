@@ -223,23 +223,6 @@ impl Gguf {
         Ok(Some((format, &self.map[place.bytes.clone()])))
     }
 
-    /// Bytes that all tensors take when quantised matrices are packed and the others are float32.
-    pub(crate) fn packed_bytes(&self) -> u64 {
-        let tensors = self.tensors.values().map(|place| {
-            let elements = place.shape.iter().product::<usize>() as u64;
-            // Bits a weight in the kernels' tiles.
-            let bits = match place.dtype {
-                GgmlDType::F32 | GgmlDType::F16 | GgmlDType::BF16 => 32.0,
-                GgmlDType::Q4_0 => 4.5,
-                GgmlDType::Q4_1 | GgmlDType::Q4K => 5.0,
-                GgmlDType::Q5_0 | GgmlDType::Q5_1 | GgmlDType::Q5K => 6.0,
-                _ => 8.5,
-            };
-            (elements as f64 * bits / 8.0) as u64
-        });
-        tensors.sum()
-    }
-
     /// Reads a tensor of an exact shape (outermost dimension first) and dequantises it to float32
     /// on the CPU. Absent or of another shape: [`LoadError::Corrupt`].
     pub(crate) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, LoadError> {

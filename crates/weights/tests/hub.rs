@@ -55,17 +55,17 @@ fn the_cache_has_the_layout_of_huggingface_hub() {
 /// Lays a cache out as Python does.
 fn lay_out(bench: &HubBench, names: &[&str]) {
     let repository = bench.repository();
-    fs::create_dir_all(repository.join("refs")).unwrap();
-    fs::create_dir_all(repository.join("blobs")).unwrap();
-    fs::write(repository.join("refs/main"), COMMIT).unwrap();
+    fs::create_dir_all(repository.join("refs")).expect("written");
+    fs::create_dir_all(repository.join("blobs")).expect("written");
+    fs::write(repository.join("refs/main"), COMMIT).expect("written");
     for name in names {
         let bytes = bench.server.bytes(name);
         let etag = etag(name, &bytes);
-        fs::write(repository.join("blobs").join(&etag), bytes).unwrap();
+        fs::write(repository.join("blobs").join(&etag), bytes).expect("written");
         let pointer = repository.join("snapshots").join(COMMIT).join(name);
-        fs::create_dir_all(pointer.parent().unwrap()).unwrap();
+        fs::create_dir_all(pointer.parent().expect("a folder")).expect("written");
         let up = "../".repeat(name.split('/').count() + 1);
-        std::os::unix::fs::symlink(format!("{up}blobs/{etag}"), pointer).unwrap();
+        std::os::unix::fs::symlink(format!("{up}blobs/{etag}"), pointer).expect("written");
     }
 }
 

@@ -98,7 +98,10 @@ fn error_of(faults: &[Fault]) -> FetchError {
     let mut bench = HubBench::new(50_000);
     bench.options.hub.stall = Duration::from_millis(200);
     bench.server.plan(faults.iter().copied());
-    let error = bench.store().fetch(&set("main"), &Silent).unwrap_err();
+    let error = bench
+        .store()
+        .fetch(&set("main"), &Silent)
+        .expect_err("the faults are too many");
     bench.assert_sound(&format!("{faults:?}"));
     error
 }

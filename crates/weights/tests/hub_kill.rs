@@ -31,8 +31,8 @@ fn child_fetches_from_the_server_that_its_folder_names() {
 }
 
 fn child(bench: &HubBench) -> Child {
-    fs::write(bench.home().join(ENDPOINT), bench.server.endpoint()).unwrap();
-    Command::new(std::env::current_exe().unwrap())
+    fs::write(bench.home().join(ENDPOINT), bench.server.endpoint()).expect("the system lets us");
+    Command::new(std::env::current_exe().expect("the system lets us"))
         .args([
             "--exact",
             "child_fetches_from_the_server_that_its_folder_names",
@@ -41,12 +41,12 @@ fn child(bench: &HubBench) -> Child {
         .stdout(Stdio::null())
         .stderr(Stdio::inherit())
         .spawn()
-        .unwrap()
+        .expect("the system lets us")
 }
 
 fn kill(mut child: Child) -> bool {
-    child.kill().unwrap();
-    child.wait().unwrap().success()
+    child.kill().expect("the system lets us");
+    child.wait().expect("the system lets us").success()
 }
 
 fn partial_bytes(bench: &HubBench) -> u64 {

@@ -17,7 +17,9 @@ pub(super) fn of_tokens(rate: Option<Rate>, read: u64, written: u64) -> Option<f
 /// Neurons of a stretch of audio.
 pub(super) fn of_audio(rate: Option<Rate>, seconds: f32) -> Option<f64> {
     match rate {
-        Some(Rate::AudioMinute { minute, .. }) => Some(f64::from(seconds) / SECONDS_PER_RATE * minute),
+        Some(Rate::AudioMinute { minute, .. }) => {
+            Some(f64::from(seconds) / SECONDS_PER_RATE * minute)
+        }
         _ => None,
     }
 }

@@ -18,7 +18,7 @@ pub(crate) fn golden(name: &str) -> PathBuf {
 }
 
 /// The GPU in a build for one, else the CPU.
-pub fn device() -> Device {
+pub(crate) fn device() -> Device {
     let (device, fallback) = models::device::open(DeviceChoice::Auto).expect("a device");
     assert_eq!(fallback, None, "this build's device cannot be opened");
     device

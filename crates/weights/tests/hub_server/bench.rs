@@ -192,7 +192,7 @@ impl Rng {
             7 => Fault::NoEtag,
             8 => Fault::EvilEtag,
             9 => Fault::NoCommit,
-            10 => Fault::WrongSize(if at % 2 == 0 { 7 } else { -7 }),
+            10 => Fault::WrongSize(if at.is_multiple_of(2) { 7 } else { -7 }),
             11 => Fault::NewVersion,
             12 | 13 => Fault::Cut(at),
             14 => Fault::Stall(at),
