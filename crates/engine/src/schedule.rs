@@ -2,7 +2,8 @@
 //!
 //! One step mixes the newest token of every running sequence with chunks of the prompts of those
 //! that are still in prefill, under a token budget, so that a long prompt never stalls running
-//! streams. Sequences start in order of arrival, each with blocks reserved for its prompt and all
+//! streams. Chunks are always cut at the same positions of a prompt, so that what runs beside it does
+//! not change the shapes, and with them the rounding, of its arithmetic. Sequences start in order of arrival, each with blocks reserved for its prompt and all
 //! that it may generate: a started sequence always ends.
 
 use std::collections::VecDeque;
@@ -46,6 +47,10 @@ impl Running {
 
     fn pending(&self) -> usize {
         self.tokens.len() - self.computed
+    }
+
+    fn next_chunk(&self, chunk: usize) -> usize {
+        self.pending().min(chunk)
     }
 }
 
@@ -106,42 +111,46 @@ impl Schedule {
     pub fn plan(&mut self) -> Plan {
         let mut plan = Plan::default();
         let mut budget = self.limits.step_tokens;
-        for running in self.running.iter_mut().filter(|r| !r.in_prefill()) {
-            if budget == 0 {
-                break;
-            }
+        let chunk = self.chunk();
+        let prefills = !self.waiting.is_empty() || self.running.iter().any(Running::in_prefill);
+        // Decode rows leave room for one chunk, where there is one to run.
+        let decode_rows = if prefills { budget - chunk } else { budget }.max(1);
+        let decoding = self.running.iter_mut().filter(|r| !r.in_prefill());
+        for running in decoding.take(decode_rows) {
             budget -= plan_rows(running, 1, &mut plan.step);
         }
-        // Who had no turn this time comes first the next time.
-        let decoding = plan.step.spans.len();
+        let decoded = plan.step.spans.len();
         for running in self.running.iter_mut().filter(|r| r.in_prefill()) {
-            if budget == 0 {
-                break;
+            if running.next_chunk(chunk) <= budget {
+                budget -= plan_rows(running, chunk, &mut plan.step);
             }
-            budget -= plan_rows(running, budget, &mut plan.step);
         }
-        while budget > 0 {
-            let Some(mut started) = self.start_next() else {
-                break;
-            };
+        while let Some(mut started) = self.start_next(budget) {
             plan.starts.push(started.id);
-            budget -= plan_rows(&mut started, budget, &mut plan.step);
+            budget -= plan_rows(&mut started, chunk, &mut plan.step);
             self.running.push(started);
         }
-        if decoding > 0 && budget == 0 {
-            let turn = decoding % self.running.len();
+        // Who had no turn this time comes first the next time.
+        if decoded == decode_rows {
+            let turn = decoded % self.running.len();
             self.running.rotate_left(turn);
         }
         plan
     }
 
-    fn start_next(&mut self) -> Option<Running> {
-        if self.running.len() >= self.limits.cache.sequences {
+    /// Rows of a chunk of prefill. A prompt is always cut at the same positions, whatever runs beside
+    /// it, so that its products have the same shapes and its answer the same bits.
+    fn chunk(&self) -> usize {
+        (self.limits.step_tokens / 2).max(1)
+    }
+
+    fn start_next(&mut self, budget: usize) -> Option<Running> {
+        let next = self.waiting.front()?;
+        let full = self.running.len() >= self.limits.cache.sequences;
+        if full || next.prompt.len().min(self.chunk()) > budget {
             return None;
         }
-        let blocks = self
-            .pool
-            .take(BlockPool::needed(self.waiting.front()?.most_tokens))?;
+        let blocks = self.pool.take(BlockPool::needed(next.most_tokens))?;
         let waiting = self.waiting.pop_front()?;
         Some(Running {
             id: waiting.id,

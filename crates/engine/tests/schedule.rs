@@ -28,11 +28,41 @@ fn decode_rows_come_before_prefill_and_a_long_prompt_is_cut_into_chunks() {
     assert_eq!(spans(&schedule.plan()), [(1, 0, 3, true)]);
     schedule.push(SequenceId(1), 9);
     schedule.add(SequenceId(2), (0..20).collect(), 4).unwrap();
-    assert_eq!(spans(&schedule.plan()), [(1, 3, 1, true), (2, 0, 7, false)]);
-    schedule.push(SequenceId(1), 9);
-    assert_eq!(spans(&schedule.plan()), [(1, 4, 1, true), (2, 7, 7, false)]);
-    schedule.push(SequenceId(1), 9);
-    assert_eq!(spans(&schedule.plan()), [(1, 5, 1, true), (2, 14, 6, true)]);
+    for (decoded, start) in [(3, 0), (4, 4), (5, 8), (6, 12)] {
+        let expected = [(1, decoded, 1, true), (2, start, 4, false)];
+        assert_eq!(spans(&schedule.plan()), expected);
+        schedule.push(SequenceId(1), 9);
+    }
+    assert_eq!(spans(&schedule.plan()), [(1, 7, 1, true), (2, 16, 4, true)]);
+}
+
+#[test]
+fn a_prompt_is_cut_at_the_same_positions_whatever_runs_beside_it() {
+    let cuts = |beside: usize| {
+        let mut schedule = Schedule::new(limits(64, 16, 32));
+        for id in 0..beside {
+            let id = SequenceId(100 + id as u64);
+            schedule
+                .add(id, vec![1; 3 + id.0 as usize % 5], 70)
+                .unwrap();
+        }
+        schedule.add(SequenceId(1), (0..75).collect(), 70).unwrap();
+        let mut cuts = Vec::new();
+        for _ in 0..60 {
+            let plan = schedule.plan();
+            for span in &plan.step.spans {
+                if span.sequence == SequenceId(1) && span.start < 75 {
+                    cuts.push((span.start, span.rows.len()));
+                }
+                if span.wants_logits {
+                    schedule.push(span.sequence, 7);
+                }
+            }
+        }
+        cuts
+    };
+    assert_eq!(cuts(0), [(0, 16), (16, 16), (32, 16), (48, 16), (64, 11)]);
+    assert_eq!(cuts(12), cuts(0));
 }
 
 #[test]
