@@ -180,7 +180,11 @@ fn a_wrong_value_is_told_with_what_said_it() {
     );
     for (text, key, line) in [
         ("device = \"cpu\"\nlisen = \"x\"\n", "lisen", "line 2"),
-        ("\n\n[model.\"@cf/a/b\"]\n", "model", "line 3"),
+        (
+            "\n\n[model.\"@cf/a/b\"]\n",
+            "task: is missing",
+            "hearth.toml:3",
+        ),
         ("offline = \"yes\"\n", "offline", "line 1"),
     ] {
         fs::write(ground.path("hearth.toml"), text).unwrap();
@@ -192,6 +196,34 @@ fn a_wrong_value_is_told_with_what_said_it() {
             "{told}"
         );
     }
+}
+
+#[test]
+fn the_file_adds_models_weights_and_aliases() {
+    let ground = Ground::new();
+    let text = r#"
+        listen = "127.0.0.1:7000"
+        [weights.my-llama]
+        architecture = "llama"
+        path = "my-llama"
+        [model."@cf/meta/llama-3.1-8b-instruct"]
+        variants = [{ weights = "my-llama", grade = "quantised" }]
+        [alias]
+        "mine" = "@cf/meta/llama-3.1-8b-instruct"
+    "#;
+    fs::write(ground.path("hearth.toml"), text).unwrap();
+    let folder = ground.path("my-llama");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("model.gguf"), "weights").unwrap();
+    let output = ground.run(&["list", "--json"]);
+    let rows: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let named = |name: &str| rows.iter().find(|row| row["name"] == name).unwrap();
+    let row = named("@cf/meta/llama-3.1-8b-instruct");
+    assert_eq!(
+        (&row["weights"], &row["grade"]),
+        (&json!("my-llama"), &json!("quantised"))
+    );
+    assert_eq!(rows.len(), 114);
 }
 
 #[test]
