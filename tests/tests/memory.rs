@@ -68,7 +68,7 @@ async fn embed(engine: &Engine) {
     let request = EmbedRequest {
         text: "Nearer things look larger.".into(),
         pooling: Pooling::Mean,
-        width: 32,
+        width: 48,
         window: 64,
         overlong: Overlong::Truncate,
     };
@@ -76,7 +76,7 @@ async fn embed(engine: &Engine) {
         .submit::<Embed>("tiny-bert-embed", request)
         .await
         .unwrap();
-    assert_eq!(replies.next().await.unwrap().unwrap().vector.len(), 32);
+    assert_eq!(replies.next().await.unwrap().unwrap().vector.len(), 48);
     assert!(replies.next().await.is_none());
 }
 

@@ -44,9 +44,9 @@ struct Serves<'a> {
     window: Option<u32>,
 }
 
-/// What was set aside, in bytes.
+/// What was set aside.
 #[derive(Serialize)]
-#[allow(clippy::struct_field_names)] // the unit is part of each name
+#[allow(clippy::struct_field_names)] // the unit belongs into the keys of the page
 struct Need {
     weights_bytes: u64,
     cache_bytes: u64,
