@@ -5,9 +5,11 @@
 #![warn(missing_docs)]
 
 mod about;
+mod account;
 mod binding;
 mod errors;
 mod layers;
+mod openai;
 mod residents;
 mod run;
 mod settings;
@@ -20,12 +22,13 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use catalog::Catalog;
 use engine::Engine;
-pub use settings::{BODY_LIMIT_BYTES, DeprecatedPolicy, REQUEST_TIMEOUT, Settings};
+pub use settings::{BODY_LIMIT_BYTES, DeprecatedPolicy, Plan, REQUEST_TIMEOUT, Settings};
 use tokio::sync::Semaphore;
 
+use crate::account::Account;
 use crate::errors::Denial;
 
 /// Embedding jobs that all requests together may have in the engine; further ones wait here, where
@@ -37,6 +40,8 @@ struct App {
     engine: Engine,
     catalog: Arc<Catalog>,
     settings: Settings,
+    /// Shared with streams, which outlive their handlers.
+    account: Arc<Account>,
     embedding_places: Semaphore,
 }
 
@@ -45,6 +50,7 @@ pub fn app(engine: Engine, catalog: Arc<Catalog>, settings: Settings) -> Router 
     let app = Arc::new(App {
         engine,
         catalog,
+        account: Arc::new(Account::new(&settings)),
         settings,
         embedding_places: Semaphore::new(EMBEDDING_MAX_JOBS),
     });
@@ -56,6 +62,18 @@ pub fn app(engine: Engine, catalog: Arc<Catalog>, settings: Settings) -> Router 
         .route(
             "/client/v4/accounts/{account}/ai/run",
             post(run::rest::unified),
+        )
+        .route(
+            "/client/v4/accounts/{account}/ai/v1/chat/completions",
+            post(openai::chat::complete),
+        )
+        .route(
+            "/client/v4/accounts/{account}/ai/v1/responses",
+            post(openai::responses::respond),
+        )
+        .route(
+            "/client/v4/accounts/{account}/ai/v1/models",
+            any(wrong_method),
         )
         .route("/run", post(binding::run))
         .route("/ai-gateway/run", post(binding::gateway_run))
