@@ -118,6 +118,9 @@ pub struct ChatOptions {
     pub effort: Option<String>,
     /// The name or id of a LoRA adapter.
     pub lora: Option<String>,
+    /// The model is one that judges a conversation instead of continuing it (Llama Guard): its answer is `safe`, or
+    /// `unsafe` and a line of categories. Real weights do so by their template; those who answer without must be told.
+    pub judges: bool,
 }
 
 /// A request for text.

@@ -193,6 +193,13 @@ fn failure_row(failure: &Failure) -> Row {
             UPSTREAM,
             "This model doesn't support JSON Schema.",
         ),
+        // The service's own words and spelling; it publishes no status.
+        Failure::JsonModeUnmet(_) => row(
+            5024,
+            StatusCode::BAD_REQUEST,
+            UPSTREAM,
+            "JSON Model couldn't be met".into(),
+        ),
         Failure::Busy => row(
             3040,
             StatusCode::TOO_MANY_REQUESTS,

@@ -95,6 +95,7 @@ fn serves(request: &ChatRequest) -> Result<(), Failure> {
         thinking: _, // these checkpoints do not think
         effort: _,
         lora,
+        judges: _, // their template makes them
     } = &request.options;
     let turns = match &request.prompt {
         Prompt::Raw(_) => &[][..],
