@@ -146,7 +146,9 @@ async fn print_stream(body: &mut Body) -> Result<(), Stop> {
             };
             // The last frame, [DONE], is no JSON.
             let value: Value = serde_json::from_slice(json).unwrap_or_default();
-            let text = value["response"].as_str().unwrap_or_default();
+            let delta = &value["choices"][0]["delta"]["content"];
+            let text = value["response"].as_str().or(delta.as_str());
+            let text = text.unwrap_or_default();
             let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
             written.map_err(|error| Stop::failed(format!("standard output: {error}")))?;
         }

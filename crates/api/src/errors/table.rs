@@ -11,8 +11,6 @@ pub(crate) enum Refusal {
     Failure(Failure),
     /// JSON mode together with `stream`.
     StreamedJson,
-    /// The model's answer is not the JSON that was asked for.
-    JsonUnmet,
     /// A field of base64 that is no string; the type that it has.
     Base64Type(&'static str),
     /// A LoRA adapter that is not known here, or not whole.
@@ -76,12 +74,6 @@ pub(super) fn row_of(refusal: &Refusal) -> Row {
             StatusCode::BAD_REQUEST,
             UPSTREAM,
             "JSON Schema mode is not supported with stream mode",
-        ),
-        Refusal::JsonUnmet => row(
-            5024,
-            StatusCode::BAD_REQUEST,
-            UPSTREAM,
-            "JSON Model couldn't be met", // the service's own spelling
         ),
         Refusal::Base64Type(kind) => row(
             5004,
@@ -198,7 +190,7 @@ fn failure_row(failure: &Failure) -> Row {
             5024,
             StatusCode::BAD_REQUEST,
             UPSTREAM,
-            "JSON Model couldn't be met".into(),
+            "JSON Model couldn't be met",
         ),
         Failure::Busy => row(
             3040,

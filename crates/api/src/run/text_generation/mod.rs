@@ -189,10 +189,11 @@ async fn generate(call: Call<'_>, asked: Asked, form: Form) -> Result<Answer, Re
         .into_iter()
         .map(|job| Outcome::collect(job, card, one_call));
     let outcomes = try_join_all(outcomes).await?;
-    if must_be_json {
+    if wants_json && must_be_json {
         for outcome in &outcomes {
             if outcome.calls.is_empty() && !json_mode::is_met(&outcome.text, schema.as_ref()) {
-                return Err(Refusal::JsonUnmet);
+                let text = "the model's answer is something else";
+                return Err(Failure::JsonModeUnmet(text.into()).into());
             }
         }
     }

@@ -9,7 +9,7 @@ use super::numbers::{max_tokens, seed, within};
 use super::{effort, format, legacy, messages, tools, unserved};
 use crate::errors::Refusal;
 use crate::run::fields::{flag, given, list, text};
-use crate::run::text_generation::{Asked, CHAT_CLASSES, GPT_OSS, LEGACY_PREFIX};
+use crate::run::text_generation::{Asked, CHAT_CLASSES, GPT_OSS, GUARD, LEGACY_PREFIX};
 
 /// Texts to stop at, as the service's schema has it (`maxItems`).
 const STOP_MAX_TEXTS: usize = 4;
@@ -49,7 +49,7 @@ pub(in crate::run::text_generation) fn chat(
         thinking: thinking.is_on,
         effort: thinking.effort,
         lora,
-        ..ChatOptions::default()
+        judges: card.schema_class == GUARD,
     };
     let asked_tokens = max_tokens(input, &["max_completion_tokens", "max_tokens"])?;
     Ok(Asked {

@@ -29,6 +29,7 @@ pub(in crate::run::text_generation) fn guard(
         window: card.context_window.unwrap_or(u32::MAX),
         options: ChatOptions {
             lora: lora(input, card)?,
+            judges: true,
             ..ChatOptions::default()
         },
     };
