@@ -25,6 +25,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use catalog::Catalog;
 use engine::Engine;
+#[doc(hidden)] // for the test beside the original validator
+pub use run::classes::{published_inputs, validate_input};
 pub use settings::{BODY_LIMIT_BYTES, DeprecatedPolicy, Plan, REQUEST_TIMEOUT, Settings};
 use tokio::sync::Semaphore;
 

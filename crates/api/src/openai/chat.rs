@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
-use tasks::Failure;
 
 use super::model;
 use crate::App;
 use crate::errors::{Refusal, RequestId};
-use crate::run::{Call, Input, Options, classes, parse_json, read_body, respond, text_generation};
+use crate::run::{Call, Input, Options, parse_json, read_body, respond, text_generation};
 use crate::surface::Surface;
 
 /// Answers a chat in OpenAI's form, bare; its errors are those of the run routes.
@@ -24,8 +23,6 @@ pub(crate) async fn complete(State(app): State<Arc<App>>, request: Request) -> R
         let mut options = Options::from_query(parts.uri.query().unwrap_or_default());
         options.take_from(&mut body);
         let class = text_generation::chat_class(call)?;
-        let class = classes::of(class)
-            .ok_or_else(|| Failure::Internal(format!("the class {class} is not served")))?;
         let input = Input::checked(body, class).await?;
         app.account.check_licence(call.card, &input.fields)?;
         let answer = text_generation::complete(call, &input.fields).await?;

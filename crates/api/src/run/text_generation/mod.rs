@@ -14,6 +14,7 @@ use serde_json::Value;
 use tasks::{Chat, ChatRequest, Failure, Format};
 
 use super::answer::{Answer, Content};
+use super::classes::{self, Class};
 use super::fields::refuse;
 use super::job::{Job, ended_early};
 use super::{Call, events, neurons};
@@ -76,13 +77,15 @@ pub(super) async fn answer(call: Call<'_>, input: &Value) -> Result<Answer, Refu
 ///
 /// # Errors
 /// [`Failure::Unsupported`] for models that do not chat.
-pub(crate) fn chat_class(call: Call<'_>) -> Result<&'static str, Failure> {
+pub(crate) fn chat_class(call: Call<'_>) -> Result<&'static Class, Failure> {
     let own = call.card.schema_class.as_str();
-    if let Some(class) = CHAT_CLASSES.into_iter().find(|class| *class == own) {
-        return Ok(class);
+    if CHAT_CLASSES.contains(&own) {
+        return call.class();
     }
+    let common = CHAT_CLASSES[0];
     if own == GPT_OSS || own == GUARD || own.starts_with(LEGACY_PREFIX) {
-        return Ok(CHAT_CLASSES[0]);
+        return classes::of(common)
+            .ok_or_else(|| Failure::Internal(format!("there is no class {common}")));
     }
     Err(Failure::Unsupported(format!(
         "Chat completions are not supported for model \"{}\"",
