@@ -6,13 +6,15 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use bytes::Bytes;
+use catalog::Rate;
 use futures_util::future::select_all;
 use futures_util::stream::unfold;
 use rand::Rng;
 use serde::Serialize;
-use tasks::Failure;
+use tasks::{Failure, Usage};
 
 use super::job::Job;
+use super::{Call, neurons};
 use crate::account::Account;
 use crate::errors::RequestId;
 
@@ -55,8 +57,8 @@ pub(super) trait Scribe: Send + 'static {
     -> Result<bool, Failure>;
 
     /// Writes what follows when every choice has ended, without the frame that every stream ends
-    /// with. Gives what the answer cost in neurons.
-    fn close(&mut self, out: &mut Lines) -> Result<Option<f64>, Failure>;
+    /// with. Gives what was counted.
+    fn close(&mut self, out: &mut Lines) -> Result<Usage, Failure>;
 }
 
 /// A stream in progress.
@@ -67,6 +69,7 @@ struct Frames<S: Scribe> {
     ready: VecDeque<(usize, S::Event)>,
     scribe: S,
     account: Arc<Account>,
+    rate: Option<Rate>,
     is_over: bool,
     id: RequestId,
 }
@@ -78,16 +81,16 @@ pub(super) fn body<S: Scribe>(
     jobs: Vec<Job<S::Event>>,
     first: S::Event,
     scribe: S,
-    id: RequestId,
-    account: Arc<Account>,
+    call: Call<'_>,
 ) -> Body {
     let frames = Frames {
         jobs: jobs.into_iter().enumerate().collect(),
         ready: VecDeque::from([(0, first)]),
         scribe,
-        account,
+        account: call.app.account.clone(),
+        rate: call.card.neurons,
         is_over: false,
-        id,
+        id: call.id,
     };
     Body::from_stream(unfold(frames, async |mut frames| {
         if frames.is_over {
@@ -104,6 +107,13 @@ pub(super) fn body<S: Scribe>(
 }
 
 impl<S: Scribe> Frames<S> {
+    fn count(&self, usage: Usage) {
+        let (read, written) = (usage.prompt_tokens.into(), usage.completion_tokens.into());
+        if let Some(neurons) = neurons::of_tokens(self.rate, read, written) {
+            self.account.spend(neurons);
+        }
+    }
+
     /// The next frames; at least one.
     async fn next(&mut self) -> Result<String, Failure> {
         let mut lines = Lines::default();
@@ -117,9 +127,8 @@ impl<S: Scribe> Frames<S> {
             }
             if self.jobs.is_empty() {
                 self.is_over = true;
-                if let Some(neurons) = self.scribe.close(&mut lines)? {
-                    self.account.spend(neurons);
-                }
+                let usage = self.scribe.close(&mut lines)?;
+                self.count(usage);
                 lines.0.push_str(DONE);
             }
         }

@@ -140,7 +140,7 @@ fn nothing(call: Call<'_>) -> Result<Answer, Refusal> {
 }
 
 async fn generate(call: Call<'_>, asked: Asked, form: Form) -> Result<Answer, Refusal> {
-    let Call { app, card, id, .. } = call;
+    let Call { app, card, .. } = call;
     app.account.begin(card)?;
     let Asked {
         request,
@@ -182,7 +182,7 @@ async fn generate(call: Call<'_>, asked: Asked, form: Form) -> Result<Answer, Re
         let first = job.next().await?.ok_or_else(|| ended_early(card))?;
         let scribe = form.scribe(dress, jobs.len());
         return Ok(Answer {
-            content: Content::Events(events::body(jobs, first, scribe, id, app.account.clone())),
+            content: Content::Events(events::body(jobs, first, scribe, call)),
             served,
             neurons: None,
             truncated: 0,

@@ -5,7 +5,6 @@ use tasks::{ChatEvent, Failure, Usage};
 
 use super::{Dress, call_words, finish_word, hex, since_1970};
 use crate::run::events::{Lines, Scribe, padding};
-use crate::run::neurons;
 use crate::run::text_generation::outcome::Outcome;
 use crate::run::text_generation::usage::{FullUsage, sum};
 
@@ -191,7 +190,7 @@ impl Scribe for Stream {
         Ok(false)
     }
 
-    fn close(&mut self, out: &mut Lines) -> Result<Option<f64>, Failure> {
+    fn close(&mut self, out: &mut Lines) -> Result<Usage, Failure> {
         let usage = sum(self.usages.iter().copied());
         let rate = self.dress.rate;
         if self.is_native {
@@ -201,11 +200,7 @@ impl Scribe for Stream {
         } else if self.dress.includes_usage {
             out.push(&self.chunk(&[], FullUsage::of(usage, rate)))?;
         }
-        Ok(neurons::of_tokens(
-            rate,
-            usage.prompt_tokens.into(),
-            usage.completion_tokens.into(),
-        ))
+        Ok(usage)
     }
 }
 

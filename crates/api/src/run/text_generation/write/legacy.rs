@@ -5,7 +5,6 @@ use tasks::{ChatEvent, Failure, ToolCall, Usage};
 
 use super::{Calls, Dress, arguments, call_id};
 use crate::run::events::{Lines, Scribe, padding};
-use crate::run::neurons;
 use crate::run::text_generation::outcome::Outcome;
 use crate::run::text_generation::usage::UsageWords;
 
@@ -137,13 +136,8 @@ impl Scribe for Stream {
         Ok(false)
     }
 
-    fn close(&mut self, out: &mut Lines) -> Result<Option<f64>, Failure> {
+    fn close(&mut self, out: &mut Lines) -> Result<Usage, Failure> {
         out.push(&json!({"response": "", "usage": UsageWords::from(self.usage)}))?;
-        let (read, written) = (self.usage.prompt_tokens, self.usage.completion_tokens);
-        Ok(neurons::of_tokens(
-            self.dress.rate,
-            read.into(),
-            written.into(),
-        ))
+        Ok(self.usage)
     }
 }

@@ -104,7 +104,7 @@ impl Scribe for Box<dyn Scribe<Event = ChatEvent>> {
         (**self).tell(choice, event, out)
     }
 
-    fn close(&mut self, out: &mut Lines) -> Result<Option<f64>, Failure> {
+    fn close(&mut self, out: &mut Lines) -> Result<Usage, Failure> {
         (**self).close(out)
     }
 }

@@ -6,7 +6,6 @@ use tasks::{ChatEvent, Failure, Usage};
 
 use super::{Dress, call_words, finish_word, since_1970};
 use crate::run::events::{Lines, Scribe};
-use crate::run::neurons;
 use crate::run::text_generation::outcome::Outcome;
 use crate::run::text_generation::usage::{UsageWords, sum};
 
@@ -192,7 +191,7 @@ impl Scribe for Stream {
         Ok(false)
     }
 
-    fn close(&mut self, out: &mut Lines) -> Result<Option<f64>, Failure> {
+    fn close(&mut self, out: &mut Lines) -> Result<Usage, Failure> {
         let usage = sum(self.usages.iter().copied());
         let words = json!(UsageWords::from(usage));
         if self.is_native {
@@ -202,10 +201,6 @@ impl Scribe for Stream {
             chunk["usage"] = words;
             out.push(&chunk)?;
         }
-        Ok(neurons::of_tokens(
-            self.dress.rate,
-            usage.prompt_tokens.into(),
-            usage.completion_tokens.into(),
-        ))
+        Ok(usage)
     }
 }
