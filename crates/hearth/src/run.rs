@@ -16,20 +16,24 @@ use crate::config::{DEFAULT_LISTEN, Place};
 use crate::failure::Stop;
 use crate::loader::WeightLoader;
 
+/// Classes of models that the service never streams on the run route.
+const NEVER_STREAMED: [&str; 2] = ["gpt-oss", "llama-guard"];
+
 /// Numbers of a vector that are shown to a person.
 const VECTOR_SHOWN: usize = 6;
 
 pub(crate) fn run(args: &Run, place: &Place, catalog: Arc<Catalog>) -> Result<(), Stop> {
-    let task = catalog
-        .card(&args.model)
-        .map(|card| card.task)
-        .ok_or_else(|| {
-            Stop::usage(format!(
-                "no model is named {}; `hearth list` shows all",
-                args.model
-            ))
-        })?;
-    let body = body(args, task)?;
+    let card = catalog.card(&args.model).ok_or_else(|| {
+        Stop::usage(format!(
+            "no model is named {}; `hearth list` shows all",
+            args.model
+        ))
+    })?;
+    let task = card.task;
+    let streams = task == TaskKind::TextGeneration
+        && !args.json
+        && !NEVER_STREAMED.contains(&card.schema_class.as_str());
+    let body = body(args, task, streams)?;
     let runtime = crate::runtime()?;
     let result = runtime.block_on(async {
         let loader = WeightLoader::new(place, catalog.clone())?;
@@ -49,7 +53,11 @@ pub(crate) fn run(args: &Run, place: &Place, catalog: Arc<Catalog>) -> Result<()
             Ok(response) => response,
             Err(never) => match never {},
         };
-        let printed = print(response, task, args.json).await;
+        let printed = if streams && response.status() == StatusCode::OK {
+            print_stream(&mut response.into_body()).await
+        } else {
+            print(response, task, args.json).await
+        };
         drop(engine);
         printed
     });
@@ -58,7 +66,7 @@ pub(crate) fn run(args: &Run, place: &Place, catalog: Arc<Catalog>) -> Result<()
 }
 
 /// The request's body: JSON for text, the file's bytes for audio.
-fn body(args: &Run, task: TaskKind) -> Result<Body, Stop> {
+fn body(args: &Run, task: TaskKind, streams: bool) -> Result<Body, Stop> {
     let input = match (&args.file, args.prompt.as_deref()) {
         (Some(path), _) => std::fs::read(path)
             .map_err(|error| Stop::usage(format!("{}: {error}", path.display())))?,
@@ -83,7 +91,7 @@ fn body(args: &Run, task: TaskKind) -> Result<Body, Stop> {
     let value = match task {
         TaskKind::TextGeneration => json!({
             "messages": [{"role": "user", "content": text}],
-            "stream": !args.json,
+            "stream": streams,
         }),
         _ => json!({ "text": text }),
     };
@@ -92,11 +100,8 @@ fn body(args: &Run, task: TaskKind) -> Result<Body, Stop> {
 
 async fn print(response: Response<Body>, task: TaskKind, as_json: bool) -> Result<(), Stop> {
     let ok = response.status() == StatusCode::OK;
-    let mut body = response.into_body();
-    if ok && task == TaskKind::TextGeneration && !as_json {
-        return print_stream(&mut body).await;
-    }
-    let bytes = body
+    let bytes = response
+        .into_body()
         .collect()
         .await
         .map_err(|error| Stop::failed(error.to_string()))?
@@ -110,11 +115,21 @@ async fn print(response: Response<Body>, task: TaskKind, as_json: bool) -> Resul
     let result = &answer["result"];
     match task {
         _ if as_json => println!("{result}"),
+        TaskKind::TextGeneration => println!("{}", text(result)),
         TaskKind::SpeechRecognition => println!("{}", result["text"].as_str().unwrap_or_default()),
         TaskKind::TextEmbeddings => print_vectors(result),
         _ => println!("{result}"),
     }
     Ok(())
+}
+
+/// The text of an answer in either form; other answers as they are.
+fn text(result: &Value) -> String {
+    let content = &result["choices"][0]["message"]["content"];
+    match result["response"].as_str().or(content.as_str()) {
+        Some(text) => text.to_owned(),
+        None => result.to_string(),
+    }
 }
 
 fn print_vectors(result: &Value) {

@@ -1,6 +1,8 @@
 //! Errors: what went wrong ([`table`]), and how each surface tells it.
 
 mod denial;
+#[cfg(test)]
+mod rows;
 mod table;
 
 use axum::body::Body;

@@ -97,6 +97,7 @@ async fn legacy_inputs() {
 }
 
 #[tokio::test]
+#[allow(clippy::too_many_lines)] // it is a table
 async fn chat_inputs() {
     let f = json!({"type": "function", "function": {"name": "f", "parameters": {}}});
     let g = json!({"type": "function", "function": {"name": "g", "description": "d"}});

@@ -33,6 +33,7 @@ const LEGACY_PREFIX: &str = "tg-";
 
 /// A request as it was asked.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools)] // each is a field of the wire
 struct Asked {
     request: ChatRequest,
     streams: bool,
@@ -56,7 +57,7 @@ pub(super) async fn answer(call: Call<'_>, input: &Value) -> Result<Answer, Refu
         }
         GPT_OSS if input.get("input").is_some() => {
             let (asked, words) = read::responses(input, card)?;
-            (asked, Form::Response(words))
+            (asked, Form::Response(Box::new(words)))
         }
         GUARD => read::guard(input, card)?,
         class if class == GPT_OSS || class.starts_with(LEGACY_PREFIX) => read::legacy(input, card)?,
@@ -126,7 +127,7 @@ pub(crate) async fn respond(call: Call<'_>, input: &Value) -> Result<Answer, Ref
         let text = "Streaming is not supported on this route";
         return Err(Failure::Unsupported(text.into()).into());
     }
-    generate(call, asked, Form::Response(words)).await
+    generate(call, asked, Form::Response(Box::new(words))).await
 }
 
 /// What the service answers where gpt-oss is asked to stream on a run route.

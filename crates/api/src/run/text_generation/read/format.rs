@@ -17,7 +17,7 @@ use crate::run::text_generation::LEGACY_PREFIX;
 /// What the legacy models have no JSON mode for, and that they stream no JSON.
 pub(super) fn format(input: &Value, card: &ModelCard, streams: bool) -> Result<Format, Refusal> {
     let format = match given(input, "response_format") {
-        None => return guided(input, card),
+        None => return Ok(guided(input, card)),
         Some(format) => asked(format)?,
     };
     if format != Format::Text && card.schema_class.starts_with(LEGACY_PREFIX) {
@@ -56,11 +56,11 @@ pub(super) fn schema(given: &Value) -> Format {
 }
 
 /// `guided_json`, which the models with images have beside `response_format`.
-fn guided(input: &Value, card: &ModelCard) -> Result<Format, Refusal> {
+fn guided(input: &Value, card: &ModelCard) -> Format {
     match given(input, "guided_json") {
         Some(schema) if card.schema_class.starts_with("tg-mistral3") => {
-            Ok(Format::JsonSchema(Json(schema.to_string())))
+            Format::JsonSchema(Json(schema.to_string()))
         }
-        _ => Ok(Format::Text), // a name without meaning to other models
+        _ => Format::Text, // a name without meaning to other models
     }
 }

@@ -8,8 +8,11 @@ use crate::run::fields::unserved;
 /// Answers that one request may ask for (`n`); each is a job of its own.
 pub(super) const CHOICES_MAX: u64 = 8;
 
+/// Whether an input asks for something.
+type IsAsked = fn(&Value) -> bool;
+
 /// Names, as they are told to callers, and whether an input asks for them.
-const ROWS: [(&str, fn(&Value) -> bool); 8] = [
+const ROWS: [(&str, IsAsked); 8] = [
     ("audio", |input| input["audio"].is_object()),
     ("modalities with audio", |input| {
         let kinds = input["modalities"].as_array();

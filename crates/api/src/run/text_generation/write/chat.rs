@@ -82,7 +82,7 @@ impl Stream {
         }
     }
 
-    fn chunk(&self, choices: &[Value], usage: FullUsage) -> Value {
+    fn chunk(&self, choices: &[Value], usage: &FullUsage) -> Value {
         json!({
             "choices": choices,
             "created": self.created,
@@ -109,7 +109,7 @@ impl Stream {
             "logprobs": null,
             "matched_stop": null,
         });
-        out.push(&self.chunk(&[choice], FullUsage::of_chunk(added, self.dress.rate)))
+        out.push(&self.chunk(&[choice], &FullUsage::of_chunk(added, self.dress.rate)))
     }
 
     /// The first chunk of a choice. The first of all counts the prompt, where the model has told it.
@@ -195,10 +195,10 @@ impl Scribe for Stream {
         let rate = self.dress.rate;
         if self.is_native {
             // Chunks tell what they add, and this one adds nothing; the tail tells the sum.
-            out.push(&self.chunk(&[], FullUsage::of_chunk(Usage::default(), rate)))?;
+            out.push(&self.chunk(&[], &FullUsage::of_chunk(Usage::default(), rate)))?;
             out.push(&json!({"response": "", "usage": FullUsage::of(usage, rate)}))?;
         } else if self.dress.includes_usage {
-            out.push(&self.chunk(&[], FullUsage::of(usage, rate)))?;
+            out.push(&self.chunk(&[], &FullUsage::of(usage, rate)))?;
         }
         Ok(usage)
     }

@@ -31,7 +31,7 @@ pub(super) enum Form {
     /// `chat.completion` of the chat classes: keys in the order of the alphabet.
     Chat { is_native: bool },
     /// `response` of OpenAI's Responses.
-    Response(ResponseWords),
+    Response(Box<ResponseWords>),
 }
 
 /// How a legacy answer tells of tools.
@@ -48,6 +48,7 @@ pub(super) enum Calls {
 
 /// What a form needs to know beside the events.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools)] // each says one thing of the request
 pub(super) struct Dress {
     /// The model's public name.
     pub(super) model: String,

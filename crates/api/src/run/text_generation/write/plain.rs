@@ -138,7 +138,7 @@ impl Stream {
     fn push(
         &self,
         index: usize,
-        delta: Value,
+        delta: &Value,
         finish: Option<&str>,
         out: &mut Lines,
     ) -> Result<(), Failure> {
@@ -161,10 +161,10 @@ impl Scribe for Stream {
     fn tell(&mut self, index: usize, event: ChatEvent, out: &mut Lines) -> Result<bool, Failure> {
         match event {
             ChatEvent::Read { .. } => {}
-            ChatEvent::Text(text) => self.push(index, json!({"content": text}), None, out)?,
+            ChatEvent::Text(text) => self.push(index, &json!({"content": text}), None, out)?,
             ChatEvent::Reasoning(text) => {
                 if self.kind == Kind::Chat {
-                    self.push(index, json!({"reasoning_content": text}), None, out)?;
+                    self.push(index, &json!({"reasoning_content": text}), None, out)?;
                 }
             }
             ChatEvent::ToolCall(call) => {
@@ -179,11 +179,11 @@ impl Scribe for Stream {
                 {
                     words.extend(call);
                 }
-                self.push(index, json!({"tool_calls": [words]}), None, out)?;
+                self.push(index, &json!({"tool_calls": [words]}), None, out)?;
             }
             ChatEvent::Done { finish, usage } => {
                 let word = finish_word(finish, self.called[index] > 0);
-                self.push(index, json!({}), Some(word), out)?;
+                self.push(index, &json!({}), Some(word), out)?;
                 self.usages.push(usage);
                 return Ok(true);
             }
