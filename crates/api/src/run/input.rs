@@ -1,11 +1,14 @@
 //! From a body's bytes to a validated input.
 
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
 use bytes::Bytes;
 use serde_json::{Map, Value};
 use tasks::Failure;
 
+use super::Call;
 use super::classes::Class;
+use super::slot::Slot;
 use crate::validate::validate;
 
 /// Bodies up to this size are parsed where they are; larger ones on a thread that may block.
@@ -17,9 +20,10 @@ const CHECK_INLINE_MAX_ITEMS: usize = 4096;
 /// A model's one binary input, as it came.
 #[derive(Debug, Clone)]
 pub(crate) struct Binary {
+    /// The input that it is.
+    pub(crate) name: &'static str,
     pub(crate) bytes: Bytes,
     /// What the caller calls it; a form of curl's says little.
-    #[allow(dead_code)] // read by the classes that take raw samples
     pub(crate) content_type: String,
 }
 
@@ -74,48 +78,79 @@ impl Options {
 }
 
 impl Input {
-    /// Reads the body of the REST surface, which is the input itself.
+    /// Reads the body of the REST surface, which is the input itself: JSON, or raw bytes with flags
+    /// in the query.
     ///
     /// # Errors
     /// [`Failure::Missing`] for an empty body or one that is no JSON, [`Failure::Schema`].
     pub(crate) async fn open(
+        call: Call<'_>,
+        parts: &Parts,
         body: Bytes,
-        headers: &HeaderMap,
-        class: &'static Class,
         options: &mut Options,
     ) -> Result<Self, Failure> {
-        if class.takes_bytes && is_binary(&body) {
-            let nothing = Value::Object(Map::new());
-            return Self::with_binary(body, headers, nothing, class).await;
+        let class = call.class()?;
+        let content_type = content_type(&parts.headers);
+        match Slot::of(&call.card.schema_class) {
+            Some(slot) if slot.is_raw(&body, &content_type) => {
+                let query = parts.uri.query().unwrap_or_default();
+                let fields = if slot.has_flags() {
+                    flags(query, class)?
+                } else {
+                    Map::new()
+                };
+                Self::beside(slot, body, content_type, Value::Object(fields), class).await
+            }
+            _ => {
+                let mut input = parse_json(body).await?;
+                options.take_from(&mut input);
+                Self::checked(input, class).await
+            }
         }
-        let mut input = parse_json(body).await?;
-        options.take_from(&mut input);
-        Self::checked(input, class).await
     }
 
-    /// Takes raw bytes as the binary input of a class that has one, beside other fields.
+    /// Takes raw bytes as the one binary input of the class, beside the fields that a Worker sent
+    /// with them.
     ///
     /// # Errors
-    /// [`Failure::Missing`] for an empty body.
-    #[allow(clippy::unused_async)] // classes with fields beside their bytes validate them here
+    /// [`Failure::Missing`] for an empty body, [`Failure::BadInput`] for a class without a binary
+    /// input, [`Failure::Schema`].
     pub(crate) async fn with_binary(
+        call: Call<'_>,
+        parts: &Parts,
         body: Bytes,
-        headers: &HeaderMap,
         fields: Value,
-        _class: &'static Class,
+    ) -> Result<Self, Failure> {
+        let class = call.class()?;
+        let slot = Slot::of(&call.card.schema_class)
+            .ok_or_else(|| Failure::BadInput("the model takes no stream".into()))?;
+        Self::beside(slot, body, content_type(&parts.headers), fields, class).await
+    }
+
+    /// Validates the fields with a stand-in where the bytes belong.
+    async fn beside(
+        slot: Slot,
+        body: Bytes,
+        content_type: String,
+        mut fields: Value,
+        class: &'static Class,
     ) -> Result<Self, Failure> {
         if body.is_empty() {
             return Err(Failure::Missing("body".into()));
         }
-        let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-        let content_type = String::from_utf8_lossy(kind.unwrap_or_default()).into_owned();
-        Ok(Self {
-            fields,
-            binary: Some(Binary {
-                bytes: body,
-                content_type,
-            }),
-        })
+        if let Some(fields) = fields.as_object_mut() {
+            fields.insert(slot.name.into(), slot.stand_in(&content_type));
+        }
+        let mut input = Self::checked(fields, class).await?;
+        if let Some(fields) = input.fields.as_object_mut() {
+            fields.shift_remove(slot.name);
+        }
+        input.binary = Some(Binary {
+            name: slot.name,
+            bytes: body,
+            content_type,
+        });
+        Ok(input)
     }
 
     /// Validates an input that was parsed already, and fills its defaults in.
@@ -176,9 +211,34 @@ pub(crate) async fn parse_json(body: Bytes) -> Result<Value, Failure> {
         .map_err(|error| Failure::Internal(format!("parsing a body: {error}")))?
 }
 
-/// Documented samples send audio as a form, so the content type says little; JSON inputs of models
-/// that take bytes are objects.
-fn is_binary(body: &[u8]) -> bool {
-    let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
-    !matches!(first, None | Some(b'{' | b'['))
+/// What the caller calls its body.
+fn content_type(headers: &HeaderMap) -> String {
+    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    String::from_utf8_lossy(kind.unwrap_or_default()).into_owned()
+}
+
+/// The query's parameters that name inputs of the class, as the types that its schema wants.
+/// Others are options.
+///
+/// # Errors
+/// [`Failure::BadInput`] for an input that is given twice.
+fn flags(query: &str, class: &Class) -> Result<Map<String, Value>, Failure> {
+    let mut fields = Map::new();
+    for (name, text) in form_urlencoded::parse(query.as_bytes()) {
+        let Some(kind) = class.input.kind_of(&name) else {
+            continue;
+        };
+        let value = match (kind, text.as_ref()) {
+            ("boolean", "true") => Value::Bool(true),
+            ("boolean", "false") => Value::Bool(false),
+            ("number" | "integer", text) => {
+                serde_json::from_str(text).unwrap_or_else(|_| text.into())
+            }
+            (_, text) => text.into(),
+        };
+        if fields.insert(name.to_string(), value).is_some() {
+            return Err(Failure::BadInput(format!("{name} is given twice")));
+        }
+    }
+    Ok(fields)
 }

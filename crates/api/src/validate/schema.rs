@@ -91,6 +91,20 @@ impl Schema {
             .any(|branch| branch["type"] == "string" && branch["format"] == "binary")
     }
 
+    /// The type that an input of this name is declared to have, in whatever branch.
+    pub(crate) fn kind_of(&self, name: &str) -> Option<&str> {
+        let own = self.properties.iter().flatten();
+        let found = own
+            .filter(|(known, _)| known == name)
+            .map(|(_, schema)| match &schema.kind {
+                Kind::Named(kind) => kind,
+                Kind::Free | Kind::Undefined => "",
+            })
+            .next();
+        let branches = || self.one_of.iter().flatten();
+        found.or_else(|| branches().find_map(|branch| branch.kind_of(name)))
+    }
+
     fn from_keywords(keywords: &Map<String, Value>) -> Self {
         let within = |key: &str| keywords.get(key).map(|value| Box::new(Self::read(value)));
         let branches = |key: &str| {
