@@ -24,6 +24,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use catalog::Catalog;
 use engine::Engine;
+#[doc(hidden)] // for the test beside the original validator
+pub use run::classes::{published_inputs, validate_input};
 pub use settings::{BODY_LIMIT_BYTES, DeprecatedPolicy, REQUEST_TIMEOUT, Settings};
 use tokio::sync::Semaphore;
 

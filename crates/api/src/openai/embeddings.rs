@@ -19,7 +19,7 @@ use crate::validate::{Schema, validate};
 
 /// What a body has to look like, in the words of the validator of the other routes.
 static BODY: LazyLock<Schema> = LazyLock::new(|| {
-    Schema::read(&json!({
+    let schema = Schema::read(&json!({
         "type": "object",
         "properties": {
             "input": {"oneOf": [
@@ -30,7 +30,8 @@ static BODY: LazyLock<Schema> = LazyLock::new(|| {
             "dimensions": {"type": "integer", "minimum": 1}
         },
         "required": ["input"]
-    }))
+    }));
+    schema.unwrap_or_else(|error| panic!("the schema of the fields: {error}"))
 });
 
 /// Answers a request.

@@ -37,7 +37,7 @@ const NUMBERS: [&str; 5] = ["steps", "guidance", "width", "height", "seed"];
 
 /// The parts that are text, as the validator of JSON inputs would have them.
 static FIELDS: LazyLock<Schema> = LazyLock::new(|| {
-    Schema::read(&json!({
+    let schema = Schema::read(&json!({
         "type": "object",
         "properties": {
             "prompt": {"type": "string", "minLength": 1},
@@ -48,7 +48,8 @@ static FIELDS: LazyLock<Schema> = LazyLock::new(|| {
             "seed": {"type": "integer"}
         },
         "required": ["prompt"]
-    }))
+    }));
+    schema.unwrap_or_else(|error| panic!("the schema of the fields: {error}"))
 });
 
 /// Reads the form. Parts of other names are passed over, as unknown inputs of other classes are.

@@ -8,8 +8,7 @@ use tasks::Failure;
 
 use super::Call;
 use super::classes::Class;
-use super::slot::Slot;
-use crate::validate::validate;
+use crate::validate::{Schema, validate};
 
 /// Bodies up to this size are parsed where they are; larger ones on a thread that may block.
 const PARSE_INLINE_MAX_BYTES: usize = 64 * 1024;
@@ -91,22 +90,17 @@ impl Input {
     ) -> Result<Self, Failure> {
         let class = call.class()?;
         let content_type = content_type(&parts.headers);
-        match Slot::of(&call.card.schema_class) {
-            Some(slot) if slot.is_raw(&body, &content_type) => {
-                let query = parts.uri.query().unwrap_or_default();
-                let fields = if slot.has_flags() {
-                    flags(query, class)?
-                } else {
-                    Map::new()
-                };
-                Self::beside(slot, body, content_type, Value::Object(fields), class).await
-            }
-            _ => {
-                let mut input = parse_json(body).await?;
-                options.take_from(&mut input);
-                Self::checked(input, class).await
-            }
+        if !is_raw(class, &body, &content_type) {
+            let mut input = parse_json(body).await?;
+            options.take_from(&mut input);
+            return Self::checked(input, class).await;
         }
+        let fields = if class.takes_multipart {
+            Map::new()
+        } else {
+            flags(parts.uri.query().unwrap_or_default(), class)?
+        };
+        Self::with_binary(call, parts, body, Value::Object(fields)).await
     }
 
     /// Takes raw bytes as the one binary input of the class, beside the fields that a Worker sent
@@ -114,7 +108,7 @@ impl Input {
     ///
     /// # Errors
     /// [`Failure::Missing`] for an empty body, [`Failure::BadInput`] for a class without a binary
-    /// input, [`Failure::Schema`].
+    /// input, [`Failure::Schema`] for the other fields.
     pub(crate) async fn with_binary(
         call: Call<'_>,
         parts: &Parts,
@@ -122,33 +116,17 @@ impl Input {
         fields: Value,
     ) -> Result<Self, Failure> {
         let class = call.class()?;
-        let slot = Slot::of(&call.card.schema_class)
-            .ok_or_else(|| Failure::BadInput("the model takes no stream".into()))?;
-        Self::beside(slot, body, content_type(&parts.headers), fields, class).await
-    }
-
-    /// Validates the fields with a stand-in where the bytes belong.
-    async fn beside(
-        slot: Slot,
-        body: Bytes,
-        content_type: String,
-        mut fields: Value,
-        class: &'static Class,
-    ) -> Result<Self, Failure> {
+        let (Some(name), Some(beside)) = (class.binary, &class.beside) else {
+            return Err(Failure::BadInput("this model takes no binary input".into()));
+        };
         if body.is_empty() {
             return Err(Failure::Missing("body".into()));
         }
-        if let Some(fields) = fields.as_object_mut() {
-            fields.insert(slot.name.into(), slot.stand_in(&content_type));
-        }
-        let mut input = Self::checked(fields, class).await?;
-        if let Some(fields) = input.fields.as_object_mut() {
-            fields.shift_remove(slot.name);
-        }
+        let mut input = Self::held_against(beside, fields).await?;
         input.binary = Some(Binary {
-            name: slot.name,
+            name,
             bytes: body,
-            content_type,
+            content_type: content_type(&parts.headers),
         });
         Ok(input)
     }
@@ -158,10 +136,14 @@ impl Input {
     /// # Errors
     /// [`Failure::Schema`].
     pub(crate) async fn checked(input: Value, class: &'static Class) -> Result<Self, Failure> {
+        Self::held_against(&class.input, input).await
+    }
+
+    async fn held_against(schema: &'static Schema, input: Value) -> Result<Self, Failure> {
         let is_large = items(&input) > CHECK_INLINE_MAX_ITEMS;
         let check = move || {
             let mut fields = input;
-            validate(&class.input, &mut fields).map_err(Failure::Schema)?;
+            validate(schema, &mut fields).map_err(Failure::Schema)?;
             Ok(Self {
                 fields,
                 binary: None,
@@ -217,6 +199,23 @@ fn content_type(headers: &HeaderMap) -> String {
     String::from_utf8_lossy(kind.unwrap_or_default()).into_owned()
 }
 
+/// Whether a REST body is the raw bytes of the class's binary input, and not JSON. Documented samples
+/// send audio as a form of curl's, so that beside the kinds of content that are never JSON the first
+/// byte decides.
+fn is_raw(class: &Class, body: &[u8], content_type: &str) -> bool {
+    let kind = content_type.trim_start().to_ascii_lowercase();
+    if class.takes_multipart {
+        return kind.starts_with("multipart/") || body.starts_with(b"--");
+    }
+    let is_never_json = ["audio/", "image/", "video/", "application/octet-stream"]
+        .iter()
+        .any(|never| kind.starts_with(never));
+    let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
+    class.takes_bytes
+        && !body.is_empty()
+        && (is_never_json || !matches!(first, None | Some(b'{' | b'[')))
+}
+
 /// The query's parameters that name inputs of the class, as the types that its schema wants.
 /// Others are options.
 ///
@@ -225,7 +224,7 @@ fn content_type(headers: &HeaderMap) -> String {
 fn flags(query: &str, class: &Class) -> Result<Map<String, Value>, Failure> {
     let mut fields = Map::new();
     for (name, text) in form_urlencoded::parse(query.as_bytes()) {
-        let Some(kind) = class.input.kind_of(&name) else {
+        let Some(kind) = kind_of(&class.input_json, &name) else {
             continue;
         };
         let value = match (kind, text.as_ref()) {
@@ -241,4 +240,12 @@ fn flags(query: &str, class: &Class) -> Result<Map<String, Value>, Failure> {
         }
     }
     Ok(fields)
+}
+
+/// The type that an input of this name is declared to have, in whatever branch.
+fn kind_of<'s>(schema: &'s Value, name: &str) -> Option<&'s str> {
+    let branches = schema["oneOf"].as_array().map_or(&[][..], Vec::as_slice);
+    let mut forms = std::iter::once(schema).chain(branches);
+    let property = forms.find_map(|form| form["properties"].get(name))?;
+    Some(property["type"].as_str().unwrap_or_default())
 }

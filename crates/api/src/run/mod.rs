@@ -4,6 +4,7 @@ mod answer;
 
 pub(crate) mod classes;
 mod decision;
+pub(crate) mod dialects;
 pub(crate) mod embedding;
 mod events;
 mod fields;
@@ -21,7 +22,6 @@ mod picture;
 mod raw;
 mod reranking;
 pub(crate) mod rest;
-mod slot;
 mod sound;
 mod speech_options;
 mod speech_recognition;
@@ -99,7 +99,7 @@ impl<'a> Call<'a> {
 
     /// The class of the model's inputs.
     pub(crate) fn class(&self) -> Result<&'static classes::Class, Failure> {
-        classes::of(&self.card.schema_class).ok_or_else(|| {
+        dialects::of(self.card).ok_or_else(|| {
             Failure::Unsupported(format!(
                 "{} takes inputs of the class {}, which this version of hearth does not serve",
                 self.card.name, self.card.schema_class

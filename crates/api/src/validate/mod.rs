@@ -5,6 +5,7 @@
 #[cfg(test)]
 mod examples;
 mod javascript;
+mod pattern;
 mod schema;
 mod value;
 mod walk;

@@ -343,11 +343,7 @@ impl<'v> Walk<'v> {
         }
         if let Some(pattern) = &schema.pattern {
             let text = javascript::text(value);
-            if !pattern
-                .regex
-                .as_ref()
-                .is_some_and(|regex| regex.is_match(&text))
-            {
+            if !pattern.is_in(&text) {
                 return fail(format!("'{place}' failed test {} patttern", pattern.source));
             }
         }
