@@ -33,9 +33,10 @@ use tokio::sync::Semaphore;
 use crate::account::Account;
 use crate::errors::Denial;
 
-/// Embedding jobs that all requests together may have in the engine; further ones wait here, where
-/// a burst of long lists does not fill the engine's own queue and turn others away.
-const EMBEDDING_MAX_JOBS: usize = 192;
+/// Jobs that all requests for lists (texts to embed, contexts to rank, ...) together may have in the
+/// engine; further ones wait here, where a burst of long lists does not fill the engine's own queue
+/// and turn others away.
+const LISTS_MAX_JOBS: usize = 192;
 
 /// What every handler reads.
 struct App {
@@ -44,7 +45,7 @@ struct App {
     settings: Settings,
     /// Shared with streams, which outlive their handlers.
     account: Arc<Account>,
-    embedding_places: Semaphore,
+    list_places: Semaphore,
 }
 
 /// The whole HTTP surface.
@@ -54,7 +55,7 @@ pub fn app(engine: Engine, catalog: Arc<Catalog>, settings: Settings) -> Router 
         catalog,
         account: Arc::new(Account::new(&settings)),
         settings,
-        embedding_places: Semaphore::new(EMBEDDING_MAX_JOBS),
+        list_places: Semaphore::new(LISTS_MAX_JOBS),
     });
     Router::new()
         .route(
@@ -76,6 +77,10 @@ pub fn app(engine: Engine, catalog: Arc<Catalog>, settings: Settings) -> Router 
         .route(
             "/client/v4/accounts/{account}/ai/v1/models",
             any(wrong_method),
+        )
+        .route(
+            "/client/v4/accounts/{account}/ai/v1/embeddings",
+            post(openai::embeddings::embeddings),
         )
         .route("/run", post(binding::run))
         .route("/ai-gateway/run", post(binding::gateway_run))

@@ -11,8 +11,8 @@ pub(crate) enum Refusal {
     Failure(Failure),
     /// JSON mode together with `stream`.
     StreamedJson,
-    /// A field of base64 that is no string; the type that it has.
-    Base64Type(&'static str),
+    /// A value of this JavaScript type where base64 is wanted.
+    NotBase64(&'static str),
     /// A LoRA adapter that is not known here, or not whole.
     NoFinetune,
     /// The model's licence was not agreed to yet.
@@ -75,29 +75,29 @@ pub(super) fn row_of(refusal: &Refusal) -> Row {
             UPSTREAM,
             "JSON Schema mode is not supported with stream mode",
         ),
-        Refusal::Base64Type(kind) => row(
+        Refusal::NotBase64(kind) => row(
             5004,
             StatusCode::BAD_REQUEST,
-            UPSTREAM,
+            "Invalid data type",
             format!("Invalid data type for base64 input: `{kind}`"),
         ),
         Refusal::NoFinetune => row(
             3039,
             StatusCode::BAD_REQUEST,
-            UPSTREAM,
+            "Finetune missing required files",
             "Finetune is missing required files (model.safetensors and config.json)",
         ),
         Refusal::NotAgreed => row(
             5016,
             StatusCode::FORBIDDEN,
-            UPSTREAM,
+            "Model agreement",
             "Prior to using this model, you must submit the prompt 'agree'. By submitting 'agree', \
              you agree to the model's licence and acceptable use policy.",
         ),
         Refusal::Private => row(
             5018,
             StatusCode::FORBIDDEN,
-            UPSTREAM,
+            "Account not allowed for private model",
             "This account is not allowed to access this model",
         ),
         Refusal::PaidOnly(model) => row(
