@@ -339,7 +339,9 @@ impl HubSet<'_> {
             },
             Trouble::Hub(source) => FetchError::Hub {
                 set,
-                file: format!("{}@{}/{file}", self.name, self.revision),
+                file: format!("{}@{}/{file}", self.name, self.revision)
+                    .trim_end_matches('/')
+                    .to_owned(),
                 source,
             },
         }

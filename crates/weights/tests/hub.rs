@@ -52,6 +52,15 @@ fn the_cache_has_the_layout_of_huggingface_hub() {
     );
 }
 
+#[test]
+fn a_mirror_that_keeps_the_bytes_at_its_own_address_does_as_well() {
+    let bench = HubBench::new(10_000);
+    bench.server.keep_the_bytes();
+    bench.store().fetch(&set("main"), &Silent).unwrap();
+    bench.assert_whole("a mirror");
+    assert!(bench.server.seen().iter().all(|seen| !seen.storage));
+}
+
 /// Lays a cache out as Python does.
 fn lay_out(bench: &HubBench, names: &[&str]) {
     let repository = bench.repository();

@@ -90,6 +90,8 @@ struct State {
     faults: Mutex<VecDeque<Fault>>,
     fired: Mutex<Vec<Fault>>,
     seen: Mutex<Vec<Seen>>,
+    /// The storage is at the hub's own address, as some mirrors have it.
+    own_storage: Mutex<bool>,
     /// A pause after each 64 KiB of a body.
     pace: Mutex<Duration>,
     storage: SocketAddr,
@@ -115,6 +117,7 @@ impl HubServer {
             faults: Mutex::default(),
             fired: Mutex::default(),
             seen: Mutex::default(),
+            own_storage: Mutex::default(),
             pace: Mutex::default(),
             storage,
         });
@@ -141,6 +144,11 @@ impl HubServer {
 
     pub(crate) fn pace(&self, pause: Duration) {
         *held(&self.state.pace) = pause;
+    }
+
+    /// Keeps the bytes at the hub's own address from now on.
+    pub(crate) fn keep_the_bytes(&self) {
+        *held(&self.state.own_storage) = true;
     }
 
     pub(crate) fn fired(&self) -> Vec<Fault> {
@@ -222,6 +230,7 @@ impl State {
         range: Option<usize>,
     ) -> Option<()> {
         let path = target.split('?').next()?;
+        let storage = storage || path.starts_with("/store/");
         if path == "/login" {
             return page(stream);
         }
@@ -298,10 +307,14 @@ impl State {
                 let _ = write!(reply, "{name}: \"{etag}\"\r\n");
             }
             if large {
+                let origin = if *held(&self.own_storage) {
+                    String::new()
+                } else {
+                    format!("http://{}", self.storage)
+                };
                 let _ = write!(
                     reply,
-                    "X-Linked-Size: {told}\r\nContent-Length: 0\r\nLocation: http://{}/store/{name}?sig=secret\r\n",
-                    self.storage
+                    "X-Linked-Size: {told}\r\nContent-Length: 0\r\nLocation: {origin}/store/{name}?sig=secret\r\n",
                 );
                 return say(stream, &format!("HTTP/1.1 302 go\r\n{reply}"));
             }
