@@ -227,6 +227,63 @@ fn the_file_adds_models_weights_and_aliases() {
 }
 
 #[test]
+fn weights_of_ones_own_are_a_folder_or_a_file_among_others() {
+    let ground = Ground::new();
+    let real = weights("smollm2-135m-instruct").join("model.gguf");
+    let folder = ground.path("folder");
+    let shelf = ground.path("shelf");
+    for (place, name) in [(&folder, "model.gguf"), (&shelf, "mine.gguf")] {
+        fs::create_dir_all(place).unwrap();
+        fs::hard_link(&real, place.join(name))
+            .or_else(|_| fs::copy(&real, place.join(name)).map(drop))
+            .unwrap();
+    }
+    // What else is on the shelf is none of its business.
+    for other in ["model.gguf", "other.gguf", "tokenizer.json"] {
+        fs::write(shelf.join(other), "something else").unwrap();
+    }
+    for path in ["folder", "shelf/mine.gguf"] {
+        let text = format!(
+            "[weights.mine]\narchitecture = \"llama\"\npath = \"{path}\"\n\
+             [model.\"@cf/meta/llama-3.2-1b-instruct\"]\nvariants = [{{ weights = \"mine\", grade = \"twin\" }}]\n"
+        );
+        fs::write(ground.path("hearth.toml"), text).unwrap();
+        let model = "@cf/meta/llama-3.2-1b-instruct";
+        let answer = ground.json(&["run", model, "Say hello.", "--offline", "--json"]);
+        assert!(
+            !answer["response"].as_str().unwrap().is_empty(),
+            "{path}: {answer}"
+        );
+    }
+}
+
+#[test]
+fn memory_decides_for_run_and_list_as_for_serve() {
+    let ground = Ground::with_weights();
+    let state = |memory: &str| {
+        let rows = ground.json(&["list", "--json", "--offline", "--memory", memory]);
+        row(&rows, "name", MODEL)["state"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    assert_eq!(state("1GB"), "on disk");
+    assert!(state("50MB").contains("memory"), "{}", state("50MB"));
+    let run = |memory: &str| ground.run(&["run", MODEL, "hello", "--offline", "--memory", memory]);
+    assert!(run("1GB").status.success());
+    let refused = run("100MB");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(stderr(&refused).contains("100 MB"), "{}", stderr(&refused));
+    let wrong = ground.run(&["list", "--memory", "much"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(
+        stderr(&wrong).contains("--memory: \"much\""),
+        "{}",
+        stderr(&wrong)
+    );
+}
+
+#[test]
 fn every_shell_gets_completions_that_know_the_commands() {
     let ground = Ground::new();
     // A broken configuration is no reason for a shell without completions.
