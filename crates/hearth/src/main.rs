@@ -33,6 +33,7 @@ use std::sync::Arc;
 
 use clap::{CommandFactory, FromArgMatches};
 
+use crate::args::upkeep::DoctorAbout;
 use crate::args::{Cli, Command};
 use crate::config::{ConfigFile, Place, Server};
 use crate::failure::Stop;
@@ -84,6 +85,9 @@ fn start(cli: Cli, mut settings: Settings<'_>) -> Result<(), Stop> {
             server.map(drop)
         }
         Command::Doctor(args) => {
+            if let Some(DoctorAbout::Models(models)) = &args.about {
+                return doctor::models(models, args.json || models.json, &place, &catalog);
+            }
             let listen = config::listen(&args.serve, &file);
             let server = Server::new(args.serve, file, &mut settings);
             let patient = doctor::Patient {

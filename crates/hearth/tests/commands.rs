@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)] // helpers of tests panic as tests do
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -368,6 +368,87 @@ fn the_doctor_fails_on_what_does_not_work() {
         );
     }
     assert!(stderr(&output).contains("port"), "{}", stderr(&output));
+}
+
+/// A hub of one repository, `acme/tiny`, with one file.
+fn hub() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut line = String::new();
+            let _ = BufReader::new(&stream).read_line(&mut line);
+            let body = if line.starts_with("GET /api/models/acme/tiny/revision/main?blobs=true ") {
+                let sha = "0123456789abcdef0123456789abcdef01234567";
+                let body = json!({"id": "acme/tiny", "sha": sha, "gated": false,
+                    "siblings": [{"rfilename": "tiny.gguf", "size": 1_000_000}]});
+                format!(
+                    "200 ok\r\nContent-Length: {}\r\n\r\n{body}",
+                    body.to_string().len()
+                )
+            } else {
+                "404 no\r\nX-Error-Code: RepoNotFound\r\nContent-Length: 0\r\n\r\n".to_owned()
+            };
+            let _ = stream.write_all(format!("HTTP/1.1 {body}").as_bytes());
+        }
+    });
+    endpoint
+}
+
+#[test]
+fn the_doctor_holds_the_list_of_weights_against_the_hub() {
+    let ground = Ground::new();
+    let entry = |name: &str, repository: &str, bytes: u32| {
+        format!(
+            "[weights.{name}]\narchitecture = \"llama\"\nlicence = \"MIT\"\nrepository = \"{repository}\"\n\
+             unchecked = true\nfiles = [\"tiny.gguf\"]\ndisk_bytes = {bytes}\n"
+        )
+    };
+    let file = [
+        entry("right", "acme/tiny", 1_010_000),
+        entry("large", "acme/tiny", 2_000_000),
+        entry("gone", "acme/gone", 1),
+    ];
+    fs::write(ground.path("hearth.toml"), file.concat()).unwrap();
+    let endpoint = hub();
+    let doctor = |arguments: &[&str]| {
+        let arguments = [&["doctor", "models"], arguments].concat();
+        ground
+            .command(&arguments)
+            .env("HF_ENDPOINT", &endpoint)
+            .output()
+            .unwrap()
+    };
+    let well = doctor(&["right"]);
+    assert!(well.status.success(), "{}", stderr(&well));
+    let text = stdout(&well);
+    assert!(
+        text.contains("0123456789abcdef0123456789abcdef01234567")
+            && text.contains("remove `unchecked`"),
+        "{text}"
+    );
+    let output = doctor(&["right", "large", "gone", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).ends_with("not as the hub has it: large, gone\n"),
+        "{}",
+        stderr(&output)
+    );
+    let rows = parsed(&output);
+    assert_eq!(row(&rows, "weights", "right")["problems"], json!([]));
+    let write = |name: &str| row(&rows, "weights", name)["problems"][0]["write"].clone();
+    assert_eq!(write("large"), "disk_bytes = 1000000");
+    assert_eq!(write("gone"), "correct `repository`");
+
+    let offline = doctor(&["--offline"]);
+    assert_eq!(offline.status.code(), Some(1));
+    assert!(
+        stderr(&offline).contains("--offline"),
+        "{}",
+        stderr(&offline)
+    );
+    let other = doctor(&[SET]);
+    assert_eq!(other.status.code(), Some(2), "{}", stderr(&other));
 }
 
 #[test]

@@ -25,6 +25,9 @@ const REDIRECTS_MAX: usize = 5;
 /// What a thread waits longer than its reader, so that the reader tells of a stall first.
 const THREAD_GRACE: Duration = Duration::from_secs(1);
 
+/// How the standard library tells that a name has no address.
+const LOOKUP_FAILED: &str = "failed to lookup address information";
+
 /// The way to one endpoint.
 pub(crate) struct Client<'a> {
     agent: Agent,
@@ -301,6 +304,10 @@ fn explain(error: ureq::Error, stall: Duration) -> HubError {
                     | TimedOut
             ) =>
         {
+            HubError::Unreachable { detail }
+        }
+        // A name that is not known has no kind of its own in the standard library, only its words.
+        Error::Io(error) if error.to_string().starts_with(LOOKUP_FAILED) => {
             HubError::Unreachable { detail }
         }
         // rustls wraps its own errors in those of a stream.
