@@ -655,6 +655,9 @@ fn the_images_start_what_is_built() {
             "HEALTHCHECK",
             "CMD [\"hearth\", \"ps\"]",
             "HEARTH_LISTEN=0.0.0.0:7777",
+            // Of both kinds of weights none is lost with the container.
+            "HEARTH_HOME=/weights HF_HOME=/weights/",
+            "VOLUME /weights",
         ] {
             assert!(file.contains(line), "{name} lacks {line}");
         }
