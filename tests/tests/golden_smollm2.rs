@@ -49,10 +49,7 @@ fn prompt(case: &Value) -> Prompt {
         Some(turns) => Prompt::Messages(
             turns
                 .iter()
-                .map(|turn| Message {
-                    role: text(&turn["role"]),
-                    content: text(&turn["content"]),
-                })
+                .map(|turn| Message::text(text(&turn["role"]), text(&turn["content"])))
                 .collect(),
         ),
     }

@@ -8,7 +8,7 @@ use engine::model::{Admission, SequenceId, Span, Step, StepCompanion, StepModel}
 use models::Files;
 use models::whisper::{Features, load};
 use serde_json::Value;
-use tasks::{Finish, Transcribe, TranscribeEvent, TranscribeRequest, Usage};
+use tasks::{Finish, Transcribe, TranscribeEvent, TranscribeOptions, TranscribeRequest, Usage};
 
 /// Word errors for each word of the reference, over all clips of a model.
 const WORD_ERROR_MAX: f64 = 0.05;
@@ -116,13 +116,21 @@ fn check(name: &str) {
     {
         let file = clip["file"].as_str().unwrap();
         let audio = std::fs::read(testkit::golden("whisper").join(file)).unwrap();
-        let admission = companion.admit(TranscribeRequest { audio }).unwrap();
+        let admission = companion
+            .admit(TranscribeRequest {
+                audio,
+                options: TranscribeOptions::default(),
+            })
+            .unwrap();
         first_frames_match(
             admission.prelude.as_ref().unwrap().downcast_ref().unwrap(),
             clip,
         );
         let mut events = transcribe(&mut model, SequenceId(index as u64), admission);
-        let Some(TranscribeEvent::Done { duration, language }) = events.pop() else {
+        let Some(TranscribeEvent::Done {
+            duration, language, ..
+        }) = events.pop()
+        else {
             panic!("{events:?}")
         };
         assert_eq!(language, clip["language"].as_str().unwrap(), "{file}");
@@ -132,7 +140,10 @@ fn check(name: &str) {
         );
         let (mut heard, mut latest) = (String::new(), 0.0);
         for event in &events {
-            let TranscribeEvent::Segment { start, end, text } = event else {
+            let TranscribeEvent::Segment {
+                start, end, text, ..
+            } = event
+            else {
                 panic!("{events:?}")
             };
             assert!(

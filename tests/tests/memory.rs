@@ -8,8 +8,8 @@ use engine::{Engine, Lane, Loader, Need, Policy};
 use models::device::Device;
 use models::{Files, Room};
 use tasks::{
-    Chat, ChatRequest, Embed, EmbedRequest, Failure, Grade, Overlong, Pooling, Prompt, Sampling,
-    Served,
+    Chat, ChatOptions, ChatRequest, Embed, EmbedRequest, Failure, Grade, Overlong, Pooling, Prompt,
+    Sampling, Served,
 };
 use testkit::golden;
 
@@ -93,9 +93,10 @@ async fn embed(engine: &Engine) {
 async fn chat(engine: &Engine) {
     let request = ChatRequest {
         prompt: Prompt::Raw("Once".into()),
-        max_tokens: 4,
+        max_tokens: Some(4),
         sampling: Sampling::greedy(),
         window: 64,
+        options: ChatOptions::default(),
     };
     let mut replies = engine.submit::<Chat>("tiny-llama", request).await.unwrap();
     while let Some(event) = replies.next().await {

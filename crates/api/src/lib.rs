@@ -5,11 +5,13 @@
 #![warn(missing_docs)]
 
 mod about;
+mod binding;
 mod errors;
 mod layers;
 mod residents;
 mod run;
 mod settings;
+mod surface;
 mod validate;
 
 use std::sync::Arc;
@@ -49,8 +51,14 @@ pub fn app(engine: Engine, catalog: Arc<Catalog>, settings: Settings) -> Router 
     Router::new()
         .route(
             "/client/v4/accounts/{account}/ai/run/{*model}",
-            post(run::run),
+            post(run::rest::run),
         )
+        .route(
+            "/client/v4/accounts/{account}/ai/run",
+            post(run::rest::unified),
+        )
+        .route("/run", post(binding::run))
+        .route("/ai-gateway/run", post(binding::gateway_run))
         .route("/", get(about::version))
         .route("/hearth/ps", get(residents::list))
         .route("/hearth/stop", post(residents::stop))

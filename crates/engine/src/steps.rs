@@ -172,6 +172,7 @@ impl<T: Task, M: StepModel> StepLane<T, M> {
             let usage = Usage {
                 prompt_tokens: live.prompt_tokens,
                 completion_tokens: live.generated.len() as u32,
+                cached_tokens: 0,
             };
             live.writer.finish(finish, usage, &mut events);
         }

@@ -8,7 +8,9 @@ use common::{golden, ids, reference};
 use engine::model::StepCompanion;
 use models::device::Device;
 use models::{ChatCompanion, Files, decoder};
-use tasks::{ChatEvent, ChatRequest, Failure, Finish, Message, Prompt, Sampling, Usage};
+use tasks::{
+    ChatEvent, ChatOptions, ChatRequest, Failure, Finish, Message, Prompt, Sampling, Usage,
+};
 
 fn companion(name: &str) -> Arc<ChatCompanion> {
     decoder::load(&Files::new(golden(name)), &Device::Cpu)
@@ -19,9 +21,10 @@ fn companion(name: &str) -> Arc<ChatCompanion> {
 fn request(prompt: Prompt, max_tokens: u32, window: u32) -> ChatRequest {
     ChatRequest {
         prompt,
-        max_tokens,
+        max_tokens: Some(max_tokens),
         sampling: Sampling::greedy(),
         window,
+        options: ChatOptions::default(),
     }
 }
 
@@ -29,10 +32,7 @@ fn messages(value: &serde_json::Value) -> Vec<Message> {
     let text = |value: &serde_json::Value| value.as_str().expect("a text").to_owned();
     let turns = value.as_array().expect("messages").iter();
     turns
-        .map(|turn| Message {
-            role: text(&turn["role"]),
-            content: text(&turn["content"]),
-        })
+        .map(|turn| Message::text(text(&turn["role"]), text(&turn["content"])))
         .collect()
 }
 
@@ -120,6 +120,7 @@ fn write(companion: &ChatCompanion, tokens: &[u32]) -> Vec<Vec<ChatEvent>> {
         Usage {
             prompt_tokens: 2,
             completion_tokens: tokens.len() as u32,
+            cached_tokens: 0,
         },
         &mut out,
     );
@@ -162,6 +163,7 @@ fn text_comes_in_whole_characters() {
             let usage = Usage {
                 prompt_tokens: 2,
                 completion_tokens: tokens.len() as u32,
+                cached_tokens: 0,
             };
             let done = ChatEvent::Done {
                 finish: Finish::Length,
@@ -216,10 +218,7 @@ fn a_template_that_refuses_is_bad_input() {
     }
     let load = || decoder::load(&Files::new(folder.path().to_path_buf()), &Device::Cpu);
     let ask = |companion: &ChatCompanion| {
-        let message = Message {
-            role: "tool".to_owned(),
-            content: "x".to_owned(),
-        };
+        let message = Message::text("tool", "x");
         companion
             .admit(request(Prompt::Messages(vec![message]), 1, 256))
             .err()

@@ -12,7 +12,7 @@ use models::whisper::{Features, WhisperCompanion, WhisperModel, load};
 use models::{Files, LoadError};
 use safetensors::SafeTensors;
 use serde_json::Value;
-use tasks::{Failure, TranscribeRequest};
+use tasks::{Failure, TranscribeOptions, TranscribeRequest};
 
 const GOLDEN: [&str; 2] = ["tiny-whisper", "tiny-whisper-v3"];
 const VOCABULARY: usize = 1_918;
@@ -264,7 +264,13 @@ fn the_cache_is_as_large_as_its_transcripts_may_grow() {
     let shape = tiny.model.cache();
     assert_eq!((shape.sequences, shape.blocks), (16, 16 * 2));
     let audio = std::fs::read(golden("whisper/austen-0930.wav")).unwrap();
-    let admission = tiny.companion.admit(TranscribeRequest { audio }).unwrap();
+    let admission = tiny
+        .companion
+        .admit(TranscribeRequest {
+            audio,
+            options: TranscribeOptions::default(),
+        })
+        .unwrap();
     assert_eq!(admission.tokens, [401]);
     assert_eq!(admission.max_new_tokens, 63);
 }

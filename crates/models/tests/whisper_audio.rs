@@ -8,7 +8,9 @@ use candle_core::Device;
 use engine::model::{Admission, StepCompanion};
 use models::Files;
 use models::whisper::{Features, WhisperCompanion, load};
-use tasks::{Failure, Finish, Transcribe, TranscribeEvent, TranscribeRequest, Usage};
+use tasks::{
+    Failure, Finish, Transcribe, TranscribeEvent, TranscribeOptions, TranscribeRequest, Usage,
+};
 
 fn golden(name: &str) -> PathBuf {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden")).join(name)
@@ -21,7 +23,10 @@ static COMPANION: LazyLock<Arc<WhisperCompanion>> = LazyLock::new(|| {
 });
 
 fn admit(audio: Vec<u8>) -> Result<Admission<Transcribe>, Failure> {
-    COMPANION.admit(TranscribeRequest { audio })
+    COMPANION.admit(TranscribeRequest {
+        audio,
+        options: TranscribeOptions::default(),
+    })
 }
 
 fn clip(name: &str) -> Vec<u8> {

@@ -1,6 +1,6 @@
 //! Text generation.
 
-use crate::Task;
+use crate::{Json, Task, Tool, ToolCall, ToolChoice};
 
 /// Text generation: a prompt in, text piece by piece out.
 pub struct Chat;
@@ -23,10 +23,32 @@ pub enum Prompt {
 /// One turn of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// `system`, `user`, `assistant`, or whatever the template understands.
+    /// `system`, `user`, `assistant`, `tool`, or whatever the template understands.
     pub role: String,
     /// The text of the turn.
     pub content: String,
+    /// Encoded images (PNG, JPEG, ...) that belong to the turn, as whole files.
+    pub images: Vec<Vec<u8>>,
+    /// Tools that the assistant called in this turn.
+    pub tool_calls: Vec<ToolCall>,
+    /// Which call a turn of the role `tool` answers.
+    pub tool_call_id: Option<String>,
+    /// Who speaks, or which tool.
+    pub name: Option<String>,
+}
+
+impl Message {
+    /// A turn of text only.
+    pub fn text(role: impl Into<String>, content: impl Into<String>) -> Self {
+        Self {
+            role: role.into(),
+            content: content.into(),
+            images: Vec::new(),
+            tool_calls: Vec::new(),
+            tool_call_id: None,
+            name: None,
+        }
+    }
 }
 
 /// How the next token is chosen. Ranges were checked at the door.
@@ -64,26 +86,64 @@ impl Sampling {
     }
 }
 
+/// The form that an answer must have.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Format {
+    /// Any text.
+    #[default]
+    Text,
+    /// Some JSON object.
+    JsonObject,
+    /// JSON that satisfies this JSON Schema.
+    JsonSchema(Json),
+}
+
+/// What a request may ask for beyond text. A model that cannot do what is asked refuses it with
+/// [`crate::Failure::Unsupported`]; none ignores it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ChatOptions {
+    /// The form of the answer.
+    pub format: Format,
+    /// Tools that may be called.
+    pub tools: Vec<Tool>,
+    /// Whether they have to be.
+    pub tool_choice: ToolChoice,
+    /// Generation ends before the first of these texts.
+    pub stop: Vec<String>,
+    /// Added to the logits of tokens, by token id.
+    pub logit_bias: Vec<(u32, f32)>,
+    /// Whether the model thinks before it answers, where it can; `None`: its own habit.
+    pub thinking: Option<bool>,
+    /// The word of `reasoning_effort`, as the model's card knows it.
+    pub effort: Option<String>,
+    /// The name or id of a LoRA adapter.
+    pub lora: Option<String>,
+}
+
 /// A request for text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ChatRequest {
     /// What to continue.
     pub prompt: Prompt,
-    /// The most tokens to generate.
-    pub max_tokens: u32,
+    /// The most tokens to generate; `None`: as many as the window has room for.
+    pub max_tokens: Option<u32>,
     /// How to choose them.
     pub sampling: Sampling,
     /// The card's context window in tokens; the effective one is the smaller of it and the weights'.
     pub window: u32,
+    /// What is asked for beyond text.
+    pub options: ChatOptions,
 }
 
 /// Why generation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Finish {
-    /// The model ended its turn.
+    /// The model ended its turn, or a stop text came.
     Stop,
     /// `max_tokens` were generated.
     Length,
+    /// The model called tools.
+    ToolCalls,
 }
 
 /// Tokens counted.
@@ -93,6 +153,8 @@ pub struct Usage {
     pub prompt_tokens: u32,
     /// Tokens generated, the end token not counted.
     pub completion_tokens: u32,
+    /// Tokens of the prompt that were in the cache already.
+    pub cached_tokens: u32,
 }
 
 /// A piece of the answer.
@@ -100,6 +162,10 @@ pub struct Usage {
 pub enum ChatEvent {
     /// More text: whole UTF-8 characters only.
     Text(String),
+    /// More of the thinking that precedes the answer.
+    Reasoning(String),
+    /// A tool is to be called.
+    ToolCall(ToolCall),
     /// The last event.
     Done {
         /// Why generation ended.

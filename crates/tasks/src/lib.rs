@@ -5,16 +5,45 @@
 #![warn(missing_docs)]
 
 mod chat;
+mod classify;
+mod decide;
 mod embed;
 mod failure;
+mod json;
+mod look;
+mod paint;
+mod rerank;
 mod served;
+mod speak;
+mod summarize;
+mod tool;
 mod transcribe;
+mod translate;
+mod turn;
 
-pub use chat::{Chat, ChatEvent, ChatRequest, Finish, Message, Prompt, Sampling, Usage};
+pub use chat::{
+    Chat, ChatEvent, ChatOptions, ChatRequest, Finish, Format, Message, Prompt, Sampling, Usage,
+};
+pub use classify::{Classes, Classify, ClassifyRequest, Scored};
+pub use decide::{Decide, DecideRequest, Decision, QuestionKind};
 pub use embed::{Embed, EmbedRequest, Embedding, Overlong, Pooling};
 pub use failure::Failure;
+pub use json::Json;
+pub use look::{
+    ClassifyImage, Describe, DescribeEvent, DescribeRequest, Detect, ImageFile, Labels, Object,
+    Objects, Question,
+};
+pub use paint::{Paint, PaintEvent, PaintRequest, Picture};
+pub use rerank::{Relevance, Rerank, RerankRequest};
 pub use served::{Grade, Served};
-pub use transcribe::{Transcribe, TranscribeEvent, TranscribeRequest};
+pub use speak::{Speak, SpeakEvent, SpeakRequest};
+pub use summarize::{Summarize, SummarizeRequest, Summary};
+pub use tool::{Tool, ToolCall, ToolChoice};
+pub use transcribe::{
+    Decoding, Transcribe, TranscribeEvent, TranscribeOptions, TranscribeRequest, Word,
+};
+pub use translate::{Translate, TranslateRequest, Translation};
+pub use turn::{SampleFormat, Turn, TurnEnd, TurnRequest};
 
 /// A task: what is asked, what is answered, piece by piece.
 pub trait Task: 'static {

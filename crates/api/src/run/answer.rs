@@ -1,4 +1,4 @@
-//! A successful inference, and its dress on the REST surface.
+//! A successful inference, and its dress on each surface.
 
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -8,10 +8,11 @@ use serde::Serialize;
 use tasks::{Failure, Served};
 
 use crate::errors::{RequestId, add_request_id, json_bytes};
+use crate::surface::Surface;
 
 /// What a task answers.
-pub(super) struct Answer {
-    pub(super) content: Content,
+pub(crate) struct Answer {
+    pub(crate) content: Content,
     pub(super) served: Served,
     /// Unknown where the card has no rate, or the answer is still being made.
     pub(super) neurons: Option<f64>,
@@ -20,11 +21,17 @@ pub(super) struct Answer {
 }
 
 /// The body of an answer.
-pub(super) enum Content {
+pub(crate) enum Content {
     /// A model's output as JSON, bare.
     Json(Vec<u8>),
     /// Server-sent events, the same bytes on every surface.
     Events(Body),
+    /// A picture or sound as it is, the same bytes on every surface.
+    #[allow(dead_code)] // made by the tasks that paint and speak
+    File {
+        content_type: &'static str,
+        body: Body,
+    },
 }
 
 impl Content {
@@ -39,15 +46,25 @@ impl Content {
 }
 
 impl Answer {
-    pub(super) fn into_response(self, card: &ModelCard, id: RequestId) -> Response {
+    pub(crate) fn into_response(
+        self,
+        card: &ModelCard,
+        surface: Surface,
+        id: RequestId,
+    ) -> Response {
+        let of_type = |content_type, body| {
+            let mut response = Response::new(body);
+            let value = HeaderValue::from_static(content_type);
+            response.headers_mut().insert(header::CONTENT_TYPE, value);
+            response
+        };
         let mut response = match self.content {
-            Content::Json(json) => json_bytes(StatusCode::OK, envelope(&json)),
-            Content::Events(body) => {
-                let mut response = Response::new(body);
-                let value = HeaderValue::from_static("text/event-stream");
-                response.headers_mut().insert(header::CONTENT_TYPE, value);
-                response
+            Content::Json(json) if surface == Surface::Rest => {
+                json_bytes(StatusCode::OK, envelope(&json))
             }
+            Content::Json(json) => json_bytes(StatusCode::OK, json),
+            Content::Events(body) => of_type("text/event-stream", body),
+            Content::File { content_type, body } => of_type(content_type, body),
         };
         add_request_id(&mut response, id);
         let mut add = |name: &'static str, value: String| {

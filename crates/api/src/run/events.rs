@@ -58,6 +58,7 @@ impl Frames {
                 self.is_over = true;
                 usage_frame(&usage.into()).map(|frame| frame + DONE)
             }
+            Some(ChatEvent::Reasoning(_) | ChatEvent::ToolCall(_)) => Ok(String::new()),
             None => Err(Failure::Internal(
                 "the stream ended without its last event".into(),
             )),

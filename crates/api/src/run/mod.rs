@@ -1,4 +1,4 @@
-//! `POST /client/v4/accounts/{account}/ai/run/{model}`: one inference, whatever the task.
+//! One inference, whatever the task and wherever it came in: the model, its input, its answer.
 
 mod answer;
 pub(crate) mod classes;
@@ -7,94 +7,133 @@ mod fields;
 mod input;
 mod job;
 mod neurons;
+pub(crate) mod rest;
 mod speech_recognition;
 mod text_embeddings;
 mod text_generation;
 
-use std::sync::Arc;
-
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Request, State};
-use axum::response::{IntoResponse, Response};
+pub(crate) use answer::{Answer, Content};
+use axum::extract::Request;
+use axum::http::request::Parts;
+use axum::response::Response;
+use bytes::Bytes;
 use catalog::{ModelCard, TaskKind};
+pub(crate) use input::{Input, Options, parse_json};
+use serde_json::Value;
 use tasks::Failure;
 
-use self::answer::Answer;
-use self::input::{Input, Options};
-use crate::errors::{Denial, Refusal, RequestId, inference};
+use crate::errors::{Refusal, RequestId, inference};
 use crate::layers::body;
+use crate::surface::Surface;
 use crate::{App, DeprecatedPolicy};
 
-/// The route's handler.
-pub(crate) async fn run(
-    State(app): State<Arc<App>>,
-    path: Result<Path<(String, String)>, PathRejection>,
-    request: Request,
-) -> Response {
-    let Ok(Path((_account, model))) = path else {
-        return Denial::NoRoute(request.uri().path().into()).into_response(); // not UTF-8 when decoded
-    };
-    let id = RequestId::new();
-    let answered = async {
-        let card = find(&app, &model)?;
-        let answer = infer(&app, card, request, id).await?;
-        Ok::<_, Refusal>(answer.into_response(card, id))
-    };
-    match answered.await {
-        Ok(response) => response,
-        Err(refusal) => inference(&refusal, &model, id),
+/// One inference: whose model, and where it came in.
+#[derive(Clone, Copy)]
+pub(crate) struct Call<'a> {
+    pub(crate) app: &'a App,
+    pub(crate) card: &'a ModelCard,
+    #[allow(dead_code)] // read where a task answers differently on the OpenAI surface
+    pub(crate) surface: Surface,
+    pub(crate) id: RequestId,
+}
+
+impl<'a> Call<'a> {
+    /// A call of a name that may be asked.
+    ///
+    /// # Errors
+    /// [`Failure::NoSuchModel`], [`Failure::Deprecated`].
+    pub(crate) fn of(
+        app: &'a App,
+        model: &str,
+        surface: Surface,
+        id: RequestId,
+    ) -> Result<Self, Failure> {
+        let card = app.catalog.card(model);
+        let card = card.ok_or_else(|| Failure::NoSuchModel(model.into()))?;
+        match (&card.deprecated_on, app.settings.deprecated) {
+            (Some(on), DeprecatedPolicy::Refuse) => Err(Failure::Deprecated {
+                model: card.name.clone(),
+                on: on.clone(),
+            }),
+            _ => Ok(Self {
+                app,
+                card,
+                surface,
+                id,
+            }),
+        }
+    }
+
+    /// The class of the model's inputs.
+    pub(crate) fn class(&self) -> Result<&'static classes::Class, Failure> {
+        classes::of(&self.card.schema_class).ok_or_else(|| {
+            Failure::Unsupported(format!(
+                "{} takes inputs of the class {}, which this version of hearth does not serve",
+                self.card.name, self.card.schema_class
+            ))
+        })
     }
 }
 
-/// The card of a name that may be asked.
-fn find<'a>(app: &'a App, model: &str) -> Result<&'a ModelCard, Failure> {
-    let card = app.catalog.card(model);
-    let card = card.ok_or_else(|| Failure::NoSuchModel(model.into()))?;
-    match (&card.deprecated_on, app.settings.deprecated) {
-        (Some(on), DeprecatedPolicy::Refuse) => Err(Failure::Deprecated {
-            model: card.name.clone(),
-            on: on.clone(),
-        }),
-        _ => Ok(card),
-    }
-}
-
-/// Reads the input, checks it in the service's order, and hands it to its task.
-async fn infer(
-    app: &Arc<App>,
-    card: &ModelCard,
-    request: Request,
+/// The response to a call: its answer, or the refusal in the surface's dress.
+pub(crate) fn respond(
+    answered: Result<(Answer, &ModelCard), Refusal>,
+    model: &str,
+    surface: Surface,
     id: RequestId,
-) -> Result<Answer, Refusal> {
-    let class = classes::of(&card.schema_class).ok_or_else(|| {
-        Failure::Unsupported(format!(
-            "{} takes inputs of the class {}, which this version of hearth does not serve",
-            card.name, card.schema_class
-        ))
-    })?;
+) -> Response {
+    match answered {
+        Ok((answer, card)) => answer.into_response(card, surface, id),
+        Err(refusal) => inference(&refusal, model, id, surface),
+    }
+}
+
+/// Reads a request's whole body.
+pub(crate) async fn read_body(app: &App, request: Request) -> Result<(Parts, Bytes), Failure> {
     let (parts, body) = request.into_parts();
     let body = body::read(&parts.headers, body, app.settings.body_limit_bytes).await?;
-    let mut options = Options::from_query(parts.uri.query().unwrap_or_default());
-    let input = input::open(body, class, &mut options).await?;
+    Ok((parts, body))
+}
+
+/// Answers a validated input.
+pub(crate) async fn answer(
+    call: Call<'_>,
+    input: Input,
+    options: &Options,
+) -> Result<Answer, Refusal> {
     if options.queues {
         let text = "queueRequest (asynchronous batches) is not served by this version of hearth";
         return Err(Failure::Unsupported(text.into()).into());
     }
-    match (card.task, input) {
-        (TaskKind::TextGeneration, Input::Json(input)) => {
-            text_generation::answer(app, card, &input, id).await
-        }
-        (TaskKind::TextEmbeddings, Input::Json(input)) => {
-            text_embeddings::answer(app, card, &input).await
-        }
-        (TaskKind::SpeechRecognition, input) => speech_recognition::answer(app, card, input).await,
-        (task, _) => {
+    match call.card.task {
+        TaskKind::TextGeneration => text_generation::answer(call, &input.fields).await,
+        TaskKind::TextEmbeddings => text_embeddings::answer(call, &input.fields).await,
+        TaskKind::SpeechRecognition => speech_recognition::answer(call, input).await,
+        task => {
             let text = format!(
                 "{} ({}) is not served by this version of hearth",
-                card.name,
+                call.card.name,
                 task.name()
             );
             Err(Failure::Unsupported(text).into())
+        }
+    }
+}
+
+/// Validates one input and answers it with the bare result, as an item of a batch.
+///
+/// # Errors
+/// Whatever the run route would refuse; [`Failure::BadInput`] for an input whose answer is no JSON
+/// (a stream, a picture).
+#[allow(dead_code)] // asked by the batch runner
+pub(crate) async fn answer_json(call: Call<'_>, input: Value) -> Result<Value, Refusal> {
+    let input = Input::checked(input, call.class()?).await?;
+    let answer = answer(call, input, &Options::default()).await?;
+    match answer.content {
+        Content::Json(json) => serde_json::from_slice(&json)
+            .map_err(|error| Failure::Internal(format!("reading an answer: {error}")).into()),
+        Content::Events(_) | Content::File { .. } => {
+            Err(Failure::BadInput("the answer of a batch's item has to be JSON".into()).into())
         }
     }
 }

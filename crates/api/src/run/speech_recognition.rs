@@ -1,15 +1,13 @@
 //! Automatic speech recognition of the class `asr-whisper`.
 
-use catalog::ModelCard;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use tasks::{Failure, Transcribe, TranscribeEvent, TranscribeRequest};
+use tasks::{Failure, Transcribe, TranscribeEvent, TranscribeOptions, TranscribeRequest};
 
 use super::answer::{Answer, Content};
 use super::input::Input;
 use super::job::{Job, ended_early};
-use super::neurons;
-use crate::App;
+use super::{Call, neurons};
 use crate::errors::Refusal;
 
 /// A stretch of speech.
@@ -21,12 +19,15 @@ struct Segment {
 }
 
 /// Answers a validated input.
-pub(super) async fn answer(app: &App, card: &ModelCard, input: Input) -> Result<Answer, Refusal> {
+pub(super) async fn answer(call: Call<'_>, input: Input) -> Result<Answer, Refusal> {
+    let Call { app, card, .. } = call;
     let mut job = Job::submit::<Transcribe>(app, card, read(input)?).await?;
     let mut segments = Vec::new();
     let seconds = loop {
         match job.next().await?.ok_or_else(|| ended_early(card))? {
-            TranscribeEvent::Segment { start, end, text } => {
+            TranscribeEvent::Segment {
+                start, end, text, ..
+            } => {
                 segments.push(Segment { start, end, text });
             }
             TranscribeEvent::Done { duration, .. } => break duration,
@@ -41,15 +42,18 @@ pub(super) async fn answer(app: &App, card: &ModelCard, input: Input) -> Result<
 }
 
 fn read(input: Input) -> Result<TranscribeRequest, Failure> {
-    let audio = match input {
-        Input::Bytes(bytes) => bytes.into(),
-        Input::Json(input) => match &input["audio"] {
+    let audio = match input.binary {
+        Some(binary) => binary.bytes.into(),
+        None => match &input.fields["audio"] {
             Value::Array(numbers) => numbers.iter().map(byte).collect::<Result<_, _>>()?,
             Value::Object(numbers) => indexed(numbers)?,
             _ => return Err(Failure::BadInput("audio is no list of bytes".into())),
         },
     };
-    Ok(TranscribeRequest { audio })
+    Ok(TranscribeRequest {
+        audio,
+        options: TranscribeOptions::default(),
+    })
 }
 
 /// The bytes of a typed array as `JSON.stringify` writes it: `{"0":82,"1":73,...}`.

@@ -9,7 +9,7 @@ use tasks::{Embed, EmbedRequest, Embedding, Failure, Overlong, Pooling, Served};
 use super::answer::{Answer, Content};
 use super::fields::{flag, list, refuse, text};
 use super::job::{Job, ended_early};
-use super::neurons;
+use super::{Call, neurons};
 use crate::App;
 use crate::errors::Refusal;
 
@@ -44,7 +44,8 @@ enum Form {
 }
 
 /// Answers a validated input.
-pub(super) async fn answer(app: &App, card: &ModelCard, input: &Value) -> Result<Answer, Refusal> {
+pub(super) async fn answer(call: Call<'_>, input: &Value) -> Result<Answer, Refusal> {
+    let Call { app, card, .. } = call;
     let Asked {
         texts,
         pooling,
@@ -106,7 +107,7 @@ async fn embed(
     request: EmbedRequest,
 ) -> Result<(Embedding, Served), Refusal> {
     let told = |failure| match failure {
-        Failure::ContextExceeded { tokens, window } => Refusal::EmbeddingLimit(format!(
+        Failure::ContextExceeded { tokens, window } => Refusal::Upstream(format!(
             "Max context reached {tokens} tokens but model supports only {window}"
         )),
         failure => failure.into(),
@@ -141,7 +142,7 @@ fn read(input: &Value, card: &ModelCard) -> Result<Asked, Refusal> {
     };
     let asked = texts.len() - usize::from(form == Form::Ranking);
     if asked > REQUEST_MAX_TEXTS {
-        return Err(Refusal::EmbeddingLimit(format!(
+        return Err(Refusal::Upstream(format!(
             "{asked} texts in one request: at most {REQUEST_MAX_TEXTS} are taken"
         )));
     }

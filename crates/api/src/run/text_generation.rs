@@ -3,14 +3,13 @@
 use catalog::ModelCard;
 use serde::Serialize;
 use serde_json::Value;
-use tasks::{Chat, ChatEvent, ChatRequest, Failure, Message, Prompt, Sampling, Usage};
+use tasks::{Chat, ChatEvent, ChatOptions, ChatRequest, Failure, Message, Prompt, Sampling, Usage};
 
 use super::answer::{Answer, Content};
 use super::fields::{flag, given, list, number, refuse, text, unserved};
 use super::job::{Job, ended_early};
-use super::{events, neurons};
-use crate::App;
-use crate::errors::{Refusal, RequestId};
+use super::{Call, events, neurons};
+use crate::errors::Refusal;
 
 /// Where neither the request, its schema nor the card names a number of tokens.
 const DEFAULT_MAX_TOKENS: f64 = 256.0;
@@ -44,12 +43,15 @@ impl From<Usage> for UsageWords {
 }
 
 /// Answers a validated input.
-pub(super) async fn answer(
-    app: &App,
-    card: &ModelCard,
-    input: &Value,
-    id: RequestId,
-) -> Result<Answer, Refusal> {
+pub(super) async fn answer(call: Call<'_>, input: &Value) -> Result<Answer, Refusal> {
+    let Call { app, card, id, .. } = call;
+    if !card.schema_class.starts_with("tg-g2") {
+        let text = format!(
+            "inputs of the class {} are not served by this version of hearth",
+            card.schema_class
+        );
+        return Err(Failure::Unsupported(text).into());
+    }
     let Asked { request, streams } = read(input, card)?;
     let mut job = Job::submit::<Chat>(app, card, request).await?;
     let served = job.served().clone();
@@ -67,6 +69,7 @@ pub(super) async fn answer(
         match event {
             ChatEvent::Text(piece) => response.push_str(&piece),
             ChatEvent::Done { usage, .. } => break usage,
+            ChatEvent::Reasoning(_) | ChatEvent::ToolCall(_) => {}
         }
         event = job.next().await?.ok_or_else(|| ended_early(card))?;
     };
@@ -109,7 +112,7 @@ fn read(input: &Value, card: &ModelCard) -> Result<Asked, Refusal> {
     let single = |name| number(input, name).map(|number| number as f32);
     let request = ChatRequest {
         prompt: prompt(input)?,
-        max_tokens: max_tokens as u32, // saturates; the window is smaller
+        max_tokens: Some(max_tokens as u32), // saturates; the window is smaller
         sampling: Sampling {
             temperature: number(input, "temperature").unwrap_or(DEFAULT_TEMPERATURE) as f32,
             top_p: single("top_p"),
@@ -120,6 +123,7 @@ fn read(input: &Value, card: &ModelCard) -> Result<Asked, Refusal> {
             presence_penalty: single("presence_penalty"),
         },
         window: card.context_window.unwrap_or(u32::MAX),
+        options: ChatOptions::default(),
     };
     Ok(Asked { request, streams })
 }
@@ -131,10 +135,7 @@ fn prompt(input: &Value) -> Result<Prompt, Failure> {
         return Ok(if is_raw {
             Prompt::Raw(prompt)
         } else {
-            Prompt::Messages(vec![Message {
-                role: "user".into(),
-                content: prompt,
-            }])
+            Prompt::Messages(vec![Message::text("user", prompt)])
         });
     };
     let turns = list(turns, "messages")?;
@@ -159,10 +160,7 @@ fn message(turn: &Value) -> Result<Message, Failure> {
         return Err(unserved("messages[].tool_calls"));
     }
     match (turn["role"].as_str(), turn["content"].as_str()) {
-        (Some(role), Some(content)) => Ok(Message {
-            role: role.into(),
-            content: content.into(),
-        }),
+        (Some(role), Some(content)) => Ok(Message::text(role, content)),
         _ => Err(Failure::BadInput(
             "a message lacks its role or its text".into(),
         )),

@@ -126,6 +126,7 @@ impl SoloModel<Chat> for Parrot {
             usage: Usage {
                 prompt_tokens: 20,
                 completion_tokens: 3,
+                cached_tokens: 0,
             },
         });
         Ok(())
@@ -145,7 +146,9 @@ fn told(request: &ChatRequest) -> String {
     let sampling = &request.sampling;
     let plain = format!(
         "{prompt} | max {} temp {} window {}",
-        request.max_tokens, sampling.temperature, request.window
+        request.max_tokens.unwrap_or(0),
+        sampling.temperature,
+        request.window
     );
     let optional = [
         sampling.top_p.map(|value| format!("top_p {value}")),
@@ -231,11 +234,15 @@ impl SoloModel<Transcribe> for Ear {
                 start,
                 end,
                 text: text.into(),
+                words: Vec::new(),
+                decoding: None,
             });
         }
         out.send(TranscribeEvent::Done {
             duration: 120.0,
+            duration_after_vad: 120.0,
             language: "en".into(),
+            language_probability: 1.0,
         });
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use engine::model::{Admission, StepCompanion, Writer};
-use tasks::{Chat, ChatEvent, ChatRequest, Failure, Finish, Prompt, Usage};
+use tasks::{Chat, ChatEvent, ChatOptions, ChatRequest, Failure, Finish, Format, Prompt, Usage};
 
 use super::Text;
 use super::detokeniser::Detokeniser;
@@ -41,12 +41,14 @@ impl ChatCompanion {
 
 impl StepCompanion<Chat> for ChatCompanion {
     fn admit(&self, request: ChatRequest) -> Result<Admission<Chat>, Failure> {
+        serves(&request)?;
         let tokens = self.tokens(&request.prompt)?;
         if tokens.is_empty() {
             return Err(Failure::BadInput("the prompt is empty".to_owned()));
         }
-        let max_new_tokens = (request.max_tokens as usize).max(1);
         let window = self.window.min(request.window as usize);
+        let room = window.saturating_sub(tokens.len());
+        let max_new_tokens = request.max_tokens.map_or(room, |most| most as usize).max(1);
         let asked = tokens.len() + max_new_tokens;
         if asked > window {
             return Err(Failure::ContextExceeded {
@@ -65,6 +67,39 @@ impl StepCompanion<Chat> for ChatCompanion {
                 ends: Arc::clone(&self.ends),
             }),
         })
+    }
+}
+
+/// Refuses what this model cannot do yet, rather than leaving it out.
+fn serves(request: &ChatRequest) -> Result<(), Failure> {
+    let ChatOptions {
+        format,
+        tools,
+        tool_choice: _, // says nothing without tools
+        stop,
+        logit_bias,
+        thinking: _, // these checkpoints do not think
+        effort: _,
+        lora,
+    } = &request.options;
+    let turns = match &request.prompt {
+        Prompt::Raw(_) => &[][..],
+        Prompt::Messages(turns) => turns,
+    };
+    let asked = [
+        (*format != Format::Text, "response_format"),
+        (!tools.is_empty(), "tools"),
+        (!stop.is_empty(), "stop"),
+        (!logit_bias.is_empty(), "logit_bias"),
+        (lora.is_some(), "lora"),
+        (turns.iter().any(|t| !t.images.is_empty()), "images"),
+        (turns.iter().any(|t| !t.tool_calls.is_empty()), "tool_calls"),
+    ];
+    match asked.iter().find(|(is_asked, _)| *is_asked) {
+        Some((_, name)) => Err(Failure::Unsupported(format!(
+            "{name} is not served by this version of hearth with real weights"
+        ))),
+        None => Ok(()),
     }
 }
 

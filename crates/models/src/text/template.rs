@@ -134,10 +134,7 @@ mod tests {
             eos: "</s>".to_owned(),
         };
         let template = Template::new(source.to_owned(), marks).expect("a template");
-        let turn = |(role, content): &(&str, &str)| Message {
-            role: (*role).into(),
-            content: (*content).into(),
-        };
+        let turn = |(role, content): &(&str, &str)| Message::text(*role, *content);
         template.render(&turns.iter().map(turn).collect::<Vec<_>>())
     }
 

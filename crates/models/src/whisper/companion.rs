@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use engine::model::{Admission, StepCompanion};
-use tasks::{Failure, Sampling, Transcribe, TranscribeRequest};
+use tasks::{Failure, Sampling, Transcribe, TranscribeOptions, TranscribeRequest};
 
 use super::config::{Config, Generation};
 use super::model::Features;
@@ -54,6 +54,7 @@ impl WhisperCompanion {
 
 impl StepCompanion<Transcribe> for WhisperCompanion {
     fn admit(&self, request: TranscribeRequest) -> Result<Admission<Transcribe>, Failure> {
+        serves(&request.options)?;
         let audio = decode(request.audio, CHUNK_SECONDS)?;
         let features = self.features(&audio.samples)?;
         let tokens = vec![self.vocabulary.start];
@@ -73,4 +74,21 @@ impl StepCompanion<Transcribe> for WhisperCompanion {
             )),
         })
     }
+}
+
+/// Refuses what this model cannot do yet, rather than leaving it out. Times of words are left out:
+/// an answer without them is in the contract.
+fn serves(options: &TranscribeOptions) -> Result<(), Failure> {
+    let plain = TranscribeOptions {
+        words: options.words,
+        ..TranscribeOptions::default()
+    };
+    if *options == plain {
+        return Ok(());
+    }
+    Err(Failure::Unsupported(
+        "options of speech recognition (task, language, vad_filter, prompts, thresholds) are not \
+         served by this version of hearth"
+            .into(),
+    ))
 }

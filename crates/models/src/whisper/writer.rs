@@ -45,6 +45,8 @@ impl TranscriptWriter {
                 start: self.start,
                 end,
                 text,
+                words: Vec::new(),
+                decoding: None,
             });
         }
     }
@@ -72,7 +74,9 @@ impl Writer<Transcribe> for TranscriptWriter {
         self.close(self.duration, out);
         out.push(TranscribeEvent::Done {
             duration: self.duration,
+            duration_after_vad: self.duration,
             language: std::mem::take(&mut self.language),
+            language_probability: 1.0,
         });
     }
 }

@@ -1,0 +1,60 @@
+//! `POST /client/v4/accounts/{account}/ai/run/{model}`, and the same with the name in the body.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::response::{IntoResponse, Response};
+use tasks::Failure;
+
+use super::{Call, Input, Options, answer, parse_json, read_body, respond};
+use crate::App;
+use crate::errors::{Denial, Refusal, RequestId};
+use crate::surface::Surface;
+
+/// `POST .../ai/run/{model}`: the body is the input.
+pub(crate) async fn run(
+    State(app): State<Arc<App>>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    request: Request,
+) -> Response {
+    let Ok(Path((_account, model))) = path else {
+        return Denial::NoRoute(request.uri().path().into()).into_response(); // not UTF-8 when decoded
+    };
+    let id = RequestId::new();
+    let answered = async {
+        let call = Call::of(&app, &model, Surface::Rest, id)?;
+        let class = call.class()?;
+        let (parts, body) = read_body(&app, request).await?;
+        let mut options = Options::from_query(parts.uri.query().unwrap_or_default());
+        let input = Input::open(body, &parts.headers, class, &mut options).await?;
+        let answer = answer(call, input, &options).await?;
+        Ok::<_, Refusal>((answer, call.card))
+    };
+    respond(answered.await, &model, Surface::Rest, id)
+}
+
+/// `POST .../ai/run` with `{"model":...,"input":...}`.
+pub(crate) async fn unified(State(app): State<Arc<App>>, request: Request) -> Response {
+    let id = RequestId::new();
+    let mut model = String::new();
+    let answered = async {
+        let (parts, body) = read_body(&app, request).await?;
+        let mut body = parse_json(body).await?;
+        body["model"]
+            .as_str()
+            .unwrap_or_default()
+            .clone_into(&mut model);
+        if model.is_empty() {
+            return Err(Failure::Missing("model".into()).into());
+        }
+        let call = Call::of(&app, &model, Surface::Rest, id)?;
+        let mut options = Options::from_query(parts.uri.query().unwrap_or_default());
+        options.take_from(&mut body);
+        let input = Input::checked(body["input"].take(), call.class()?).await?;
+        let answer = answer(call, input, &options).await?;
+        Ok::<_, Refusal>((answer, call.card))
+    };
+    let answered = answered.await;
+    respond(answered, &model, Surface::Rest, id)
+}

@@ -1,0 +1,13 @@
+//! The surfaces of the service: the same inference, dressed differently.
+
+/// Where a request came in, and so how its answer looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Surface {
+    /// `/client/v4/accounts/{account}/ai/run`: JSON in an envelope.
+    Rest,
+    /// What a Worker's `env.AI` asks: JSON bare, errors with a name.
+    Binding,
+    /// `/ai/v1/...`: JSON bare, errors as on the REST surface.
+    #[allow(dead_code)] // its routes are the next to come
+    OpenAi,
+}

@@ -1,0 +1,34 @@
+//! Reranking: how well a text answers a query.
+
+use crate::Task;
+
+/// Reranking: a pair of texts in, one score out. A request of many contexts is many jobs.
+pub struct Rerank;
+
+impl Task for Rerank {
+    type Request = RerankRequest;
+    type Event = Relevance;
+    const NAME: &'static str = "Reranking";
+}
+
+/// A query and one text that may answer it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RerankRequest {
+    /// The query.
+    pub query: String,
+    /// The text.
+    pub context: String,
+    /// The window of the pair in tokens; longer pairs are cut.
+    pub window: u32,
+}
+
+/// How well the text answers the query.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Relevance {
+    /// The sigmoid of the model's logit, 0 to 1.
+    pub score: f32,
+    /// Tokens that were read.
+    pub tokens: u32,
+    /// Tokens that were cut off.
+    pub truncated: u32,
+}
