@@ -103,7 +103,7 @@ fn a_running_answer_is_finished_before_the_end() {
             .send(json!({"prompt": "Tell me a story.", "max_tokens": 60}).to_string())
             .map(|answer| answer.status().as_u16())
     });
-    std::thread::sleep(std::time::Duration::from_millis(400));
+    std::thread::sleep(Duration::from_millis(400));
     assert!(server.terminate().success());
     assert_eq!(asked.join().unwrap().unwrap(), 200);
 }
