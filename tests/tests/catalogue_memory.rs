@@ -3,7 +3,7 @@
 
 use catalog::{Catalog, Source};
 use models::device::Device;
-use models::{Files, Room};
+use models::{Files, Fit};
 use testkit::weights;
 
 /// How far a figure may be from the need of the files.
@@ -18,7 +18,7 @@ fn memory_bytes_are_what_the_loaded_weights_need() {
     let mut held = 0;
     for set in starters {
         let files = Files::new(weights(&set.name));
-        let need = models::need(&set.architecture, &files, &Device::Cpu, Room::default()).unwrap();
+        let need = models::need(&set.architecture, &files, &Device::Cpu, Fit::default()).unwrap();
         let (written, needed) = (set.memory_bytes as f64, need.weights_bytes as f64);
         println!("{}: {written} written, {needed} needed ({need})", set.name);
         assert!(

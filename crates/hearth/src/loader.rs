@@ -5,7 +5,7 @@ use std::sync::Arc;
 use catalog::{Catalog, Choice, Source, WeightSet};
 use engine::{Lane, Loader, Need};
 use models::device::{self, Device};
-use models::{Files, Room};
+use models::{Files, Fit};
 use tasks::{Failure, Served};
 use weights::{Options, Store};
 
@@ -85,12 +85,13 @@ impl WeightLoader {
         }
     }
 
-    /// What a model of these weights may be made for: the budget, and the longest window of the names
+    /// How a model of these weights is made: for the budget, and the longest window of the names
     /// that it can serve, as they share it.
-    fn room(&self, set: &WeightSet) -> Room {
+    fn fit(&self, set: &WeightSet) -> Fit {
         let cards = self.catalog.cards();
         let served = cards.filter(|card| card.variants.iter().any(|v| v.weights == set.name));
-        Room {
+        Fit {
+            quality: models::Quality::Exact,
             memory_bytes: Some(self.chooser.memory_bytes),
             window: served.filter_map(|card| card.effective_window(set)).max(),
         }
@@ -128,7 +129,7 @@ impl Loader for WeightLoader {
             return Ok(listed);
         }
         let files = self.files(set);
-        models::need(&set.architecture, &files, &self.device, self.room(set))
+        models::need(&set.architecture, &files, &self.device, self.fit(set))
             .map_err(|error| Failure::Unavailable(error.to_string()))
     }
 
@@ -144,7 +145,7 @@ impl Loader for WeightLoader {
         let set = self.set(served)?;
         let started = std::time::Instant::now();
         let files = self.files(set);
-        let lane = models::load(&set.architecture, &files, &self.device, self.room(set))
+        let lane = models::load(&set.architecture, &files, &self.device, self.fit(set))
             .map_err(|error| Failure::Unavailable(error.to_string()))?;
         tracing::info!(
             "loaded {} ({}, grade {}) in {:.1} s",

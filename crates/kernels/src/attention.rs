@@ -28,7 +28,9 @@ pub struct Attention<'a> {
     pub scale: f32,
     /// Scores are bounded to this by a hyperbolic tangent (Gemma 2).
     pub soft_cap: Option<f32>,
-    /// A row sees itself and the positions before it, so many in all.
+    /// A row sees itself and the positions before it; else each sees all rows too.
+    pub causal: bool,
+    /// A row sees no more than so many positions up to itself.
     pub window: Option<usize>,
     /// A score of each head that takes part in the softmax and has no value (GPT-OSS), `[heads]`.
     pub sinks: Option<&'a [f32]>,
@@ -141,7 +143,12 @@ impl Computation for Work<'_> {
                 *row = Row {
                     line,
                     column: head * size,
-                    seen: self.queries.start + line + 1,
+                    seen: self.queries.start
+                        + if self.attention.causal {
+                            line + 1
+                        } else {
+                            all / group
+                        },
                     from: self.attention.first_seen(self.queries.start + line),
                     maximum: f32::NEG_INFINITY,
                     sum: 0.0,

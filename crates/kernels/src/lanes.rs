@@ -25,6 +25,8 @@ pub(crate) trait Lanes: Copy {
     fn load(values: &[f32; LANES]) -> Self;
     /// From half precision, as bits.
     fn load_half(bits: &[u16; LANES]) -> Self;
+    /// From bfloat16, as bits: the upper half of a float.
+    fn load_bfloat(bits: &[u16; LANES]) -> Self;
     fn store(self, values: &mut [f32; LANES]);
     fn add(self, other: Self) -> Self;
     fn subtract(self, other: Self) -> Self;

@@ -19,6 +19,8 @@ pub enum Gate {
     GeluTanh,
     /// GELU by the error function.
     GeluErf,
+    /// The larger of the number and zero.
+    Relu,
 }
 
 /// RMS norm (Zhang and Sennrich 2019) of each row: `row / sqrt(mean(row^2) + epsilon) * weight`.
@@ -193,6 +195,7 @@ impl Computation for Gated<'_> {
                 Gate::Silu => value.multiply(logistic(value)),
                 Gate::GeluTanh => gelu_tanh(value),
                 Gate::GeluErf => gelu_erf(value),
+                Gate::Relu => L::splat(0.0).maximum(value),
             };
             let other = others.as_ref().map_or(one, |others| others.load(index));
             open.multiply(other).store(place);

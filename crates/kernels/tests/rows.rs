@@ -85,7 +85,7 @@ fn gates_are_those_of_double_precision_on_every_back_end() {
     let mut inputs = floats(5003, 12.0, 5);
     inputs.extend([0.0, -0.0, 1e-30, -1e-30, 90.0, -90.0, 1e4, -1e4]);
     let others = floats(inputs.len(), 3.0, 6);
-    for gate in [Gate::Silu, Gate::GeluTanh, Gate::GeluErf] {
+    for gate in [Gate::Silu, Gate::GeluTanh, Gate::GeluErf, Gate::Relu] {
         let mut first: Option<Vec<u32>> = None;
         for backend in Backend::available() {
             let mut values = inputs.clone();
@@ -100,6 +100,7 @@ fn gates_are_those_of_double_precision_on_every_back_end() {
                         x / 2.0 * (1.0 + inner.tanh())
                     }
                     Gate::GeluErf => gelu(x),
+                    Gate::Relu => x.max(0.0),
                 };
                 let wanted = open * f64::from(*other);
                 let off = (f64::from(*value) - wanted).abs();

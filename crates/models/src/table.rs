@@ -3,8 +3,8 @@
 use engine::{Lane, Need};
 
 use crate::device::Device;
+use crate::fit::Fit;
 use crate::load::{Files, LoadError};
-use crate::room::Room;
 use crate::{bert, decoder, whisper};
 
 /// A row of the table.
@@ -13,8 +13,8 @@ pub struct Architecture {
     pub name: &'static str,
     /// Its tiny checkpoint with the reference's numbers, a folder of tests/golden.
     pub golden: &'static str,
-    load: fn(&Files, &Device, Room) -> Result<Lane, LoadError>,
-    need: fn(&Files, &Device, Room) -> Result<Need, LoadError>,
+    load: fn(&Files, &Device, Fit) -> Result<Lane, LoadError>,
+    need: fn(&Files, &Device, Fit) -> Result<Need, LoadError>,
 }
 
 /// Every architecture. A new one is a file, a line here, and a golden folder.
@@ -22,17 +22,17 @@ pub const ARCHITECTURES: &[Architecture] = &[
     Architecture {
         name: "bert",
         golden: "tiny-bert-embed",
-        load: |files, device, _| {
-            let (companion, model) = bert::load(files, device)?;
+        load: |files, device, fit| {
+            let (companion, model) = bert::load(files, device, fit.quality)?;
             Ok(Lane::batch(companion, model))
         },
-        need: |files, _, _| bert::need(files),
+        need: |files, device, fit| bert::need(files, device, fit.quality),
     },
     Architecture {
         name: "llama",
         golden: "tiny-llama",
-        load: |files, device, room| {
-            let (companion, model) = decoder::load_within(files, device, room)?;
+        load: |files, device, fit| {
+            let (companion, model) = decoder::load_within(files, device, fit)?;
             Ok(Lane::steps(companion, model))
         },
         need: decoder::need,
@@ -56,9 +56,9 @@ pub fn load(
     architecture: &str,
     files: &Files,
     device: &Device,
-    room: Room,
+    fit: Fit,
 ) -> Result<Lane, LoadError> {
-    (row(architecture, files)?.load)(files, device, room)
+    (row(architecture, files)?.load)(files, device, fit)
 }
 
 /// What a checkpoint will take of the device's memory. Reads its configuration and the headers of
@@ -70,9 +70,9 @@ pub fn need(
     architecture: &str,
     files: &Files,
     device: &Device,
-    room: Room,
+    fit: Fit,
 ) -> Result<Need, LoadError> {
-    (row(architecture, files)?.need)(files, device, room)
+    (row(architecture, files)?.need)(files, device, fit)
 }
 
 fn row(architecture: &str, files: &Files) -> Result<&'static Architecture, LoadError> {

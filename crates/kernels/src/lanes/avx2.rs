@@ -63,6 +63,18 @@ impl Lanes for Ymm {
     }
 
     #[inline(always)]
+    fn load_bfloat(bits: &[u16; LANES]) -> Self {
+        #[inline(always)]
+        unsafe fn half(bits: *const u16) -> __m256 {
+            unsafe {
+                let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(bits.cast()));
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
+            }
+        }
+        unsafe { Self(half(bits.as_ptr()), half(bits.as_ptr().add(8))) }
+    }
+
+    #[inline(always)]
     fn store(self, values: &mut [f32; LANES]) {
         unsafe {
             _mm256_storeu_ps(values.as_mut_ptr(), self.0);

@@ -44,6 +44,14 @@ impl Lanes for Zmm {
     }
 
     #[inline(always)]
+    fn load_bfloat(bits: &[u16; LANES]) -> Self {
+        Self(unsafe {
+            let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(bits.as_ptr().cast()));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
+        })
+    }
+
+    #[inline(always)]
     fn store(self, values: &mut [f32; LANES]) {
         unsafe { _mm512_storeu_ps(values.as_mut_ptr(), self.0) }
     }

@@ -29,6 +29,10 @@ impl Lanes for Portable {
         Self(bits.map(|bits| f16::from_bits(bits).to_f32()))
     }
 
+    fn load_bfloat(bits: &[u16; LANES]) -> Self {
+        Self(bits.map(|bits| f32::from_bits(u32::from(bits) << 16)))
+    }
+
     fn store(self, values: &mut [f32; LANES]) {
         *values = self.0;
     }

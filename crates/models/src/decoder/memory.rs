@@ -9,9 +9,9 @@ use super::config::DecoderConfig;
 use super::layer::ATTENTION_ROWS;
 use super::source::Source;
 use crate::device::float_type;
+use crate::fit::Fit;
 use crate::linear::can_pack;
 use crate::load::{Files, LoadError};
-use crate::room::Room;
 
 /// Vectors as wide as the residual stream that a layer holds at once: rows, normed rows, attended
 /// rows, their sums.
@@ -44,10 +44,10 @@ struct Shape<'a> {
 
 /// The need of a checkpoint; its header and configuration are read, its weights are not. A machine's
 /// memory that is too small for the whole window gets a shorter cache.
-pub(crate) fn need(files: &Files, device: &Device, room: Room) -> Result<Need, LoadError> {
+pub(crate) fn need(files: &Files, device: &Device, fit: Fit) -> Result<Need, LoadError> {
     let (source, config) = Source::open(files)?;
     let shape = Shape::new(&source, &config, device);
-    Ok(shape.need(shape.blocks(room), room))
+    Ok(shape.need(shape.blocks(fit), fit))
 }
 
 /// Blocks of the KV cache. Their memory is taken only when they are first used, and is set aside
@@ -56,9 +56,9 @@ pub(crate) fn cache_blocks(
     source: &Source,
     config: &DecoderConfig,
     device: &Device,
-    room: Room,
+    fit: Fit,
 ) -> usize {
-    Shape::new(source, config, device).blocks(room)
+    Shape::new(source, config, device).blocks(fit)
 }
 
 impl<'a> Shape<'a> {
@@ -76,22 +76,22 @@ impl<'a> Shape<'a> {
     }
 
     /// The longest sequence that will be asked for.
-    fn window(&self, room: Room) -> usize {
-        let asked = room.window.map_or(usize::MAX, |window| window as usize);
+    fn window(&self, fit: Fit) -> usize {
+        let asked = fit.window.map_or(usize::MAX, |window| window as usize);
         self.config.window.min(asked).max(1)
     }
 
     /// As many as one window or many short sequences need, as far as the memory goes.
-    fn blocks(&self, room: Room) -> usize {
-        let window = self.window(room);
+    fn blocks(&self, fit: Fit) -> usize {
+        let window = self.window(fit);
         let shared = SHARED_TOKENS.min(window.saturating_mul(SEQUENCES));
         let most = window.max(shared).div_ceil(BLOCK_TOKENS);
         let least = most.min(LEAST_TOKENS / BLOCK_TOKENS);
-        let Some(memory) = room.memory_bytes else {
+        let Some(memory) = fit.memory_bytes else {
             return most;
         };
         let fits = |blocks: usize| {
-            let need = self.need(blocks, room);
+            let need = self.need(blocks, fit);
             need.cache_bytes <= memory / LEFT_BY_CACHE && need.total_bytes() <= memory
         };
         // The largest that fits; the need grows with the blocks.
@@ -107,12 +107,12 @@ impl<'a> Shape<'a> {
         low
     }
 
-    fn need(&self, blocks: usize, room: Room) -> Need {
+    fn need(&self, blocks: usize, fit: Fit) -> Need {
         let (config, number_bytes) = (self.config, self.number_bytes);
         let key_width = config.key_width();
         let cache_rows = blocks * BLOCK_TOKENS;
         // No sequence is longer than the cache.
-        let length = self.window(room).min(cache_rows);
+        let length = self.window(fit).min(cache_rows);
         let cache = 2 * config.layers * cache_rows * key_width * number_bytes;
         let rows = STEP_MAX_TOKENS
             * (HIDDEN_VECTORS * config.hidden
@@ -162,7 +162,7 @@ mod tests {
             number_bytes: 4,
         };
         let smollm = shape(&config);
-        let free = Room::default();
+        let free = Fit::default();
         let need = smollm.need(smollm.blocks(free), free);
         let token = 2 * 30 * 3 * 64 * 4;
         assert_eq!(need.cache_bytes, token * 8192, "one window");
@@ -172,15 +172,13 @@ mod tests {
             "{need}"
         );
         let blocks = |shape: &Shape<'_>, window, memory_bytes| {
-            let room = Room {
+            let fit = Fit {
                 window: Some(window),
                 memory_bytes,
+                ..Fit::default()
             };
-            let blocks = shape.blocks(room);
-            (
-                blocks * BLOCK_TOKENS,
-                shape.need(blocks, room).total_bytes(),
-            )
+            let blocks = shape.blocks(fit);
+            (blocks * BLOCK_TOKENS, shape.need(blocks, fit).total_bytes())
         };
         assert_eq!(blocks(&smollm, 2824, None).0, 8192, "many short ones");
         assert_eq!(blocks(&smollm, 100, None).0, 6400, "all sequences are full");

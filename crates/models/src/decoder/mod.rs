@@ -22,9 +22,9 @@ use tasks::Failure;
 pub use config::{DecoderConfig, Rope, Scaling};
 
 use crate::device::float_type;
+use crate::fit::Fit;
 use crate::linear::{Embedding, Linear};
 use crate::load::{Files, LoadError};
-use crate::room::Room;
 use crate::text::{ChatCompanion, Text};
 use layer::{Layer, Plan, Tile};
 pub(crate) use memory::need;
@@ -53,14 +53,14 @@ pub struct Decoder {
 
 /// Loads a checkpoint: `model.gguf`, or safetensors with `config.json`, and its text side.
 pub fn load(files: &Files, device: &Device) -> Result<(Arc<ChatCompanion>, Decoder), LoadError> {
-    load_within(files, device, Room::default())
+    load_within(files, device, Fit::default())
 }
 
 /// As [`load`], with a cache for the memory and the window that are given.
 pub(crate) fn load_within(
     files: &Files,
     device: &Device,
-    room: Room,
+    fit: Fit,
 ) -> Result<(Arc<ChatCompanion>, Decoder), LoadError> {
     let (source, config) = Source::open(files)?;
     let text = match &source {
@@ -68,7 +68,7 @@ pub(crate) fn load_within(
         Source::HuggingFace(_) => Text::from_files(files)?,
     };
     let companion = ChatCompanion::new(text, config.vocabulary, config.window)?;
-    let decoder = Decoder::read(&source, config, device, room)?;
+    let decoder = Decoder::read(&source, config, device, fit)?;
     Ok((Arc::new(companion), decoder))
 }
 
@@ -76,7 +76,7 @@ impl Decoder {
     /// Loads the model without its text side.
     pub fn load(files: &Files, device: &Device) -> Result<Self, LoadError> {
         let (source, config) = Source::open(files)?;
-        Self::read(&source, config, device, Room::default())
+        Self::read(&source, config, device, Fit::default())
     }
 
     /// The shape of the model.
@@ -88,7 +88,7 @@ impl Decoder {
         source: &Source,
         config: DecoderConfig,
         device: &Device,
-        room: Room,
+        fit: Fit,
     ) -> Result<Self, LoadError> {
         let dtype = float_type(device, source.elements());
         let outside = Scope {
@@ -105,7 +105,7 @@ impl Decoder {
         } else {
             outside.linear(HEAD, config.hidden, config.vocabulary, false)?
         };
-        let blocks = memory::cache_blocks(source, &config, device, room);
+        let blocks = memory::cache_blocks(source, &config, device, fit);
         let layers = (0..config.layers)
             .map(|layer| {
                 Layer::load(
