@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use engine::{Engine, Lane, Loader, Need, Policy};
-use models::Files;
 use models::device::Device;
+use models::{Files, Fit};
 use tasks::{
     Chat, ChatOptions, ChatRequest, Embed, EmbedRequest, Failure, Grade, Overlong, Pooling, Prompt,
     Sampling, Served,
@@ -44,7 +44,7 @@ impl Loader for Golden {
             architecture(&served.weights),
             &files,
             &Device::Cpu,
-            models::Quality::Exact,
+            Fit::default(),
         )
         .map_err(|error| Failure::Unavailable(error.to_string()))
     }
@@ -54,7 +54,7 @@ impl Loader for Golden {
             architecture(&served.weights),
             &files,
             &Device::Cpu,
-            models::Quality::Exact,
+            Fit::default(),
         )
         .map_err(|error| Failure::Unavailable(error.to_string()))
     }

@@ -11,6 +11,7 @@ mod cpu;
 pub mod decoder;
 mod dense;
 pub mod device;
+mod fit;
 mod gguf;
 mod linear;
 mod load;
@@ -21,6 +22,7 @@ pub mod whisper;
 
 pub use checkpoint::Checkpoint;
 pub use cpu::cpu;
+pub use fit::Fit;
 pub use load::{Files, LoadError};
 pub use quality::Quality;
 pub use table::{ARCHITECTURES, Architecture, load, need};

@@ -3,8 +3,8 @@
 use engine::{Lane, Need};
 
 use crate::device::Device;
+use crate::fit::Fit;
 use crate::load::{Files, LoadError};
-use crate::quality::Quality;
 use crate::{bert, decoder, whisper};
 
 /// A row of the table.
@@ -13,8 +13,8 @@ pub struct Architecture {
     pub name: &'static str,
     /// Its tiny checkpoint with the reference's numbers, a folder of tests/golden.
     pub golden: &'static str,
-    load: fn(&Files, &Device, Quality) -> Result<Lane, LoadError>,
-    need: fn(&Files, &Device, Quality) -> Result<Need, LoadError>,
+    load: fn(&Files, &Device, Fit) -> Result<Lane, LoadError>,
+    need: fn(&Files, &Device, Fit) -> Result<Need, LoadError>,
 }
 
 /// Every architecture. A new one is a file, a line here, and a golden folder.
@@ -22,20 +22,20 @@ pub const ARCHITECTURES: &[Architecture] = &[
     Architecture {
         name: "bert",
         golden: "tiny-bert-embed",
-        load: |files, device, quality| {
-            let (companion, model) = bert::load(files, device, quality)?;
+        load: |files, device, fit| {
+            let (companion, model) = bert::load(files, device, fit.quality)?;
             Ok(Lane::batch(companion, model))
         },
-        need: |files, device, quality| bert::need(files, device, quality),
+        need: |files, device, fit| bert::need(files, device, fit.quality),
     },
     Architecture {
         name: "llama",
         golden: "tiny-llama",
-        load: |files, device, _| {
-            let (companion, model) = decoder::load(files, device)?;
+        load: |files, device, fit| {
+            let (companion, model) = decoder::load_within(files, device, fit)?;
             Ok(Lane::steps(companion, model))
         },
-        need: |files, device, _| decoder::need(files, device),
+        need: decoder::need,
     },
     Architecture {
         name: "whisper",
@@ -56,9 +56,9 @@ pub fn load(
     architecture: &str,
     files: &Files,
     device: &Device,
-    quality: Quality,
+    fit: Fit,
 ) -> Result<Lane, LoadError> {
-    (row(architecture, files)?.load)(files, device, quality)
+    (row(architecture, files)?.load)(files, device, fit)
 }
 
 /// What a checkpoint will take of the device's memory. Reads its configuration and the headers of
@@ -70,9 +70,9 @@ pub fn need(
     architecture: &str,
     files: &Files,
     device: &Device,
-    quality: Quality,
+    fit: Fit,
 ) -> Result<Need, LoadError> {
-    (row(architecture, files)?.need)(files, device, quality)
+    (row(architecture, files)?.need)(files, device, fit)
 }
 
 fn row(architecture: &str, files: &Files) -> Result<&'static Architecture, LoadError> {
