@@ -40,13 +40,23 @@ impl Loader for Golden {
     }
     fn need(&self, served: &Served) -> Result<Need, Failure> {
         let files = Files::new(golden(&served.weights));
-        models::need(architecture(&served.weights), &files, &Device::Cpu)
-            .map_err(|error| Failure::Unavailable(error.to_string()))
+        models::need(
+            architecture(&served.weights),
+            &files,
+            &Device::Cpu,
+            models::Quality::Exact,
+        )
+        .map_err(|error| Failure::Unavailable(error.to_string()))
     }
     fn load(&self, served: &Served) -> Result<Lane, Failure> {
         let files = Files::new(golden(&served.weights));
-        models::load(architecture(&served.weights), &files, &Device::Cpu)
-            .map_err(|error| Failure::Unavailable(error.to_string()))
+        models::load(
+            architecture(&served.weights),
+            &files,
+            &Device::Cpu,
+            models::Quality::Exact,
+        )
+        .map_err(|error| Failure::Unavailable(error.to_string()))
     }
 }
 

@@ -116,8 +116,13 @@ impl Loader for WeightLoader {
             return Ok(listed);
         }
         let files = Files::new(self.chooser.store.folder(set));
-        models::need(&set.architecture, &files, &self.device)
-            .map_err(|error| Failure::Unavailable(error.to_string()))
+        models::need(
+            &set.architecture,
+            &files,
+            &self.device,
+            models::Quality::Exact,
+        )
+        .map_err(|error| Failure::Unavailable(error.to_string()))
     }
 
     fn fetch(&self, served: &Served) -> Result<(), Failure> {
@@ -132,8 +137,13 @@ impl Loader for WeightLoader {
         let set = self.set(served)?;
         let started = std::time::Instant::now();
         let files = Files::new(self.chooser.store.folder(set));
-        let lane = models::load(&set.architecture, &files, &self.device)
-            .map_err(|error| Failure::Unavailable(error.to_string()))?;
+        let lane = models::load(
+            &set.architecture,
+            &files,
+            &self.device,
+            models::Quality::Exact,
+        )
+        .map_err(|error| Failure::Unavailable(error.to_string()))?;
         tracing::info!(
             "loaded {} ({}, grade {}) in {:.1} s",
             set.name,
