@@ -23,8 +23,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use catalog::Catalog;
 use engine::Engine;
+#[doc(hidden)] // for the test beside the original validator
+pub use run::classes::published_inputs;
 pub use settings::{BODY_LIMIT_BYTES, DeprecatedPolicy, REQUEST_TIMEOUT, Settings};
 use tokio::sync::Semaphore;
+#[doc(hidden)] // as above
+pub use validate::{Schema, validate};
 
 use crate::errors::Denial;
 

@@ -96,17 +96,22 @@ impl Input {
     /// Takes raw bytes as the binary input of a class that has one, beside other fields.
     ///
     /// # Errors
-    /// [`Failure::Missing`] for an empty body.
-    #[allow(clippy::unused_async)] // classes with fields beside their bytes validate them here
+    /// [`Failure::Missing`] for an empty body, [`Failure::Schema`] for the other fields,
+    /// [`Failure::BadInput`] where the class has no binary input.
+    #[allow(clippy::unused_async)] // forms are taken apart here
     pub(crate) async fn with_binary(
         body: Bytes,
         headers: &HeaderMap,
-        fields: Value,
-        _class: &'static Class,
+        mut fields: Value,
+        class: &'static Class,
     ) -> Result<Self, Failure> {
         if body.is_empty() {
             return Err(Failure::Missing("body".into()));
         }
+        let Some(beside) = &class.beside else {
+            return Err(Failure::BadInput("this model takes no binary input".into()));
+        };
+        validate(beside, &mut fields).map_err(Failure::Schema)?;
         let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
         let content_type = String::from_utf8_lossy(kind.unwrap_or_default()).into_owned();
         Ok(Self {

@@ -2,6 +2,7 @@
 
 mod answer;
 pub(crate) mod classes;
+pub(crate) mod dialects;
 mod events;
 mod fields;
 mod input;
@@ -66,7 +67,7 @@ impl<'a> Call<'a> {
 
     /// The class of the model's inputs.
     pub(crate) fn class(&self) -> Result<&'static classes::Class, Failure> {
-        classes::of(&self.card.schema_class).ok_or_else(|| {
+        dialects::of(self.card).ok_or_else(|| {
             Failure::Unsupported(format!(
                 "{} takes inputs of the class {}, which this version of hearth does not serve",
                 self.card.name, self.card.schema_class

@@ -45,7 +45,7 @@ group = "chat"
 
 [model."@cf/test/chat-strange"]
 group = "chat"
-schema = "chat-anyof"
+schema = "tg-g9"
 
 [model."@cf/test/bge"]
 task = "Text Embeddings"
