@@ -8,6 +8,7 @@ mod about;
 mod binding;
 mod errors;
 mod layers;
+mod openai;
 mod residents;
 mod run;
 mod settings;
@@ -32,16 +33,17 @@ pub use validate::{Schema, validate};
 
 use crate::errors::Denial;
 
-/// Embedding jobs that all requests together may have in the engine; further ones wait here, where
-/// a burst of long lists does not fill the engine's own queue and turn others away.
-const EMBEDDING_MAX_JOBS: usize = 192;
+/// Jobs that all requests for lists (texts to embed, contexts to rank, ...) together may have in the
+/// engine; further ones wait here, where a burst of long lists does not fill the engine's own queue
+/// and turn others away.
+const LISTS_MAX_JOBS: usize = 192;
 
 /// What every handler reads.
 struct App {
     engine: Engine,
     catalog: Arc<Catalog>,
     settings: Settings,
-    embedding_places: Semaphore,
+    list_places: Semaphore,
 }
 
 /// The whole HTTP surface.
@@ -50,7 +52,7 @@ pub fn app(engine: Engine, catalog: Arc<Catalog>, settings: Settings) -> Router 
         engine,
         catalog,
         settings,
-        embedding_places: Semaphore::new(EMBEDDING_MAX_JOBS),
+        list_places: Semaphore::new(LISTS_MAX_JOBS),
     });
     Router::new()
         .route(
@@ -60,6 +62,10 @@ pub fn app(engine: Engine, catalog: Arc<Catalog>, settings: Settings) -> Router 
         .route(
             "/client/v4/accounts/{account}/ai/run",
             post(run::rest::unified),
+        )
+        .route(
+            "/client/v4/accounts/{account}/ai/v1/embeddings",
+            post(openai::embeddings::embeddings),
         )
         .route("/run", post(binding::run))
         .route("/ai-gateway/run", post(binding::gateway_run))

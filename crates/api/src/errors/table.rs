@@ -9,6 +9,8 @@ pub(crate) enum Refusal {
     Failure(Failure),
     /// JSON mode together with `stream`.
     StreamedJsonSchema,
+    /// A value of this JavaScript type where base64 is wanted.
+    NotBase64(&'static str),
     /// What the service's model servers say of inputs that are too long, too many or unknown.
     Upstream(String),
 }
@@ -40,6 +42,12 @@ pub(super) fn row(refusal: &Refusal) -> Row {
             status: StatusCode::BAD_REQUEST,
             name: UPSTREAM,
             description: "JSON Schema mode is not supported with stream mode".into(),
+        },
+        Refusal::NotBase64(kind) => Row {
+            code: 5004,
+            status: StatusCode::BAD_REQUEST,
+            name: "Invalid data type",
+            description: format!("Invalid data type for base64 input: `{kind}`"),
         },
         Refusal::Upstream(text) => Row {
             code: 3030,

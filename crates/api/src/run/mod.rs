@@ -1,17 +1,39 @@
 //! One inference, whatever the task and wherever it came in: the model, its input, its answer.
 
 mod answer;
+
 pub(crate) mod classes;
+mod decision;
 pub(crate) mod dialects;
+pub(crate) mod embedding;
 mod events;
 mod fields;
+mod flux_2;
+mod form;
+mod image_classification;
+mod image_to_text;
 mod input;
 mod job;
+mod languages;
+mod moondream;
 mod neurons;
+mod object_detection;
+mod picture;
+mod raw;
+mod reranking;
 pub(crate) mod rest;
+mod sound;
+mod speech_options;
 mod speech_recognition;
+mod summarization;
+mod text_classification;
 mod text_embeddings;
 mod text_generation;
+mod text_to_image;
+mod text_to_speech;
+mod transcript;
+mod translation;
+mod voice_activity;
 
 pub(crate) use answer::{Answer, Content};
 use axum::extract::Request;
@@ -20,6 +42,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use catalog::{ModelCard, TaskKind};
 pub(crate) use input::{Input, Options, parse_json};
+pub(crate) use raw::to_base64;
 use serde_json::Value;
 use tasks::Failure;
 
@@ -65,6 +88,15 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// Reads a request's whole body; some models take less than others.
+    pub(crate) async fn read_body(&self, request: Request) -> Result<(Parts, Bytes), Failure> {
+        let mut limit = self.app.settings.body_limit_bytes;
+        if decision::serves(self.card) {
+            limit = limit.min(decision::BODY_LIMIT_BYTES);
+        }
+        read_within(request, limit).await
+    }
+
     /// The class of the model's inputs.
     pub(crate) fn class(&self) -> Result<&'static classes::Class, Failure> {
         dialects::of(self.card).ok_or_else(|| {
@@ -91,8 +123,12 @@ pub(crate) fn respond(
 
 /// Reads a request's whole body.
 pub(crate) async fn read_body(app: &App, request: Request) -> Result<(Parts, Bytes), Failure> {
+    read_within(request, app.settings.body_limit_bytes).await
+}
+
+async fn read_within(request: Request, limit_bytes: usize) -> Result<(Parts, Bytes), Failure> {
     let (parts, body) = request.into_parts();
-    let body = body::read(&parts.headers, body, app.settings.body_limit_bytes).await?;
+    let body = body::read(&parts.headers, body, limit_bytes).await?;
     Ok((parts, body))
 }
 
@@ -107,17 +143,27 @@ pub(crate) async fn answer(
         return Err(Failure::Unsupported(text.into()).into());
     }
     match call.card.task {
+        TaskKind::TextGeneration if decision::serves(call.card) => {
+            decision::answer(call, input).await
+        }
         TaskKind::TextGeneration => text_generation::answer(call, &input.fields).await,
         TaskKind::TextEmbeddings => text_embeddings::answer(call, &input.fields).await,
-        TaskKind::SpeechRecognition => speech_recognition::answer(call, input).await,
-        task => {
-            let text = format!(
-                "{} ({}) is not served by this version of hearth",
-                call.card.name,
-                task.name()
-            );
-            Err(Failure::Unsupported(text).into())
+        TaskKind::TextClassification if reranking::serves(call.card) => {
+            reranking::answer(call, &input.fields).await
         }
+        TaskKind::TextClassification => text_classification::answer(call, &input.fields).await,
+        TaskKind::SpeechRecognition => speech_recognition::answer(call, input).await,
+        TaskKind::TextToImage => text_to_image::answer(call, input).await,
+        TaskKind::TextToSpeech => text_to_speech::answer(call, &input.fields).await,
+        TaskKind::Translation => translation::answer(call, &input.fields).await,
+        TaskKind::Summarization => summarization::answer(call, &input.fields).await,
+        TaskKind::ImageClassification => image_classification::answer(call, input).await,
+        TaskKind::ObjectDetection => object_detection::answer(call, input).await,
+        TaskKind::ImageToText if moondream::serves(call.card) => {
+            moondream::answer(call, input).await
+        }
+        TaskKind::ImageToText => image_to_text::answer(call, input).await,
+        TaskKind::VoiceActivityDetection => voice_activity::answer(call, input).await,
     }
 }
 
