@@ -26,9 +26,11 @@ use axum::routing::{any, get, post};
 use catalog::Catalog;
 use engine::Engine;
 #[doc(hidden)] // for the test beside the original validator
-pub use run::classes::{published_inputs, validate_input};
+pub use run::classes::published_inputs;
 pub use settings::{BODY_LIMIT_BYTES, DeprecatedPolicy, Plan, REQUEST_TIMEOUT, Settings};
 use tokio::sync::Semaphore;
+#[doc(hidden)] // as above
+pub use validate::{Schema, validate};
 
 use crate::account::Account;
 use crate::errors::Denial;

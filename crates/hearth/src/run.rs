@@ -1,6 +1,7 @@
 //! `hearth run`: one request, through the same validation and dressing as over the network.
 
-use std::io::{Read, Write};
+use std::fmt::Write as _;
+use std::io::{ErrorKind, Read, Write};
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
@@ -15,6 +16,7 @@ use crate::args::Run;
 use crate::config::{DEFAULT_LISTEN, Place};
 use crate::failure::Stop;
 use crate::loader::WeightLoader;
+use crate::output;
 
 /// Classes of models that the service never streams on the run route.
 const NEVER_STREAMED: [&str; 2] = ["gpt-oss", "llama-guard"];
@@ -37,7 +39,11 @@ pub(crate) fn run(args: &Run, place: &Place, catalog: Arc<Catalog>) -> Result<()
     let runtime = crate::runtime()?;
     let result = runtime.block_on(async {
         let loader = WeightLoader::new(place, catalog.clone())?;
-        let engine = Engine::start(Arc::new(loader), &place.device.to_string())
+        let policy = engine::Policy {
+            budget_bytes: Some(place.memory_bytes),
+            ..engine::Policy::default()
+        };
+        let engine = Engine::with_policy(Arc::new(loader), &place.device.to_string(), policy)
             .map_err(|failure| Stop::failed(failure.to_string()))?;
         let settings = api::Settings {
             no_auth: true,
@@ -114,13 +120,15 @@ async fn print(response: Response<Body>, task: TaskKind, as_json: bool) -> Resul
     }
     let result = &answer["result"];
     match task {
-        _ if as_json => println!("{result}"),
-        TaskKind::TextGeneration => println!("{}", text(result)),
-        TaskKind::SpeechRecognition => println!("{}", result["text"].as_str().unwrap_or_default()),
-        TaskKind::TextEmbeddings => print_vectors(result),
-        _ => println!("{result}"),
+        _ if as_json => output::json(result),
+        TaskKind::TextGeneration => output::text(format!("{}\n", text(result))),
+        TaskKind::SpeechRecognition => {
+            let text = result["text"].as_str().unwrap_or_default();
+            output::text(format!("{text}\n"))
+        }
+        TaskKind::TextEmbeddings => output::text(vectors(result)),
+        _ => output::json(result),
     }
-    Ok(())
 }
 
 /// The text of an answer in either form; other answers as they are.
@@ -132,22 +140,26 @@ fn text(result: &Value) -> String {
     }
 }
 
-fn print_vectors(result: &Value) {
+/// A line for each vector: its width and its first numbers.
+fn vectors(result: &Value) -> String {
     let vectors = result["data"]
         .as_array()
         .map(Vec::as_slice)
         .unwrap_or_default();
+    let mut lines = String::new();
     for vector in vectors.iter().filter_map(Value::as_array) {
         let head: Vec<_> = vector
             .iter()
             .take(VECTOR_SHOWN)
             .map(|number| format!("{:.4}", number.as_f64().unwrap_or(f64::NAN)))
             .collect();
-        println!("{} numbers: {}, ...", vector.len(), head.join(", "));
+        // Writing to a String cannot fail.
+        let _ = writeln!(lines, "{} numbers: {}, ...", vector.len(), head.join(", "));
     }
+    lines
 }
 
-/// Writes the text of each frame as it comes.
+/// Writes the text of each frame as it comes; ends early where nobody reads any more.
 async fn print_stream(body: &mut Body) -> Result<(), Stop> {
     let mut pending = Vec::new();
     let mut out = std::io::stdout();
@@ -164,10 +176,12 @@ async fn print_stream(body: &mut Body) -> Result<(), Stop> {
             let delta = &value["choices"][0]["delta"]["content"];
             let text = value["response"].as_str().or(delta.as_str());
             let text = text.unwrap_or_default();
-            let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-            written.map_err(|error| Stop::failed(format!("standard output: {error}")))?;
+            match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
+                Err(error) => return Err(Stop::failed(format!("standard output: {error}"))),
+                Ok(()) => {}
+            }
         }
     }
-    println!();
-    Ok(())
+    output::text("\n")
 }
