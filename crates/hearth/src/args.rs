@@ -107,6 +107,8 @@ pub(crate) struct Serve {
     /// What happens to deprecated names: serve or refuse [default: serve]
     #[arg(long, env = "HEARTH_DEPRECATED", value_name = "POLICY")]
     pub(crate) deprecated: Option<String>,
+    #[command(flatten)]
+    pub(crate) account: AccountArgs,
     /// Load this model before the first request; may be repeated
     #[arg(
         long,
@@ -133,6 +135,26 @@ pub(crate) struct At {
         hide_env_values = true
     )]
     pub(crate) token: Option<String>,
+}
+
+/// What the account may do that every caller is taken for.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct AccountArgs {
+    /// paid or free: the free plan refuses the models that Cloudflare keeps for paying accounts (5035) [default: paid]
+    #[arg(long, env = "HEARTH_PLAN", value_name = "PLAN")]
+    pub(crate) plan: Option<String>,
+    /// Refuse when the free plan's 10,000 neurons of a day are used up (4006); needs --plan=free
+    #[arg(long, env = "HEARTH_QUOTA", value_name = "BOOL", value_parser = BoolishValueParser::new(),
+        num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) quota: Option<bool>,
+    /// Refuse requests above Cloudflare's limits a minute (3021)
+    #[arg(long, env = "HEARTH_RATE_LIMITS", value_name = "BOOL", value_parser = BoolishValueParser::new(),
+        num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) rate_limits: Option<bool>,
+    /// Refuse models before their licence is agreed to (5016), and models for invited accounts (5018)
+    #[arg(long, env = "HEARTH_GATES", value_name = "BOOL", value_parser = BoolishValueParser::new(),
+        num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) gates: Option<bool>,
 }
 
 /// Which models stay in memory.

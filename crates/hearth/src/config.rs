@@ -39,6 +39,10 @@ pub(crate) struct ConfigFile {
     no_auth: Option<bool>,
     allow_host: Option<Vec<String>>,
     deprecated: Option<String>,
+    plan: Option<String>,
+    quota: Option<bool>,
+    rate_limits: Option<bool>,
+    gates: Option<bool>,
     preload: Option<Vec<String>>,
     memory: Option<String>,
     keep_alive: Option<String>,
@@ -246,6 +250,14 @@ impl Server {
         let deprecated = settings.choose("deprecated", args.deprecated, file.deprecated, || {
             "serve".into()
         });
+        let account = args.account;
+        let plan = settings.choose("plan", account.plan, file.plan, || "paid".into());
+        let quota = settings.choose("quota", account.quota, file.quota, || false);
+        let rate_limits =
+            settings.choose("rate-limits", account.rate_limits, file.rate_limits, || {
+                false
+            });
+        let gates = settings.choose("gates", account.gates, file.gates, || false);
         let preload = settings.choose("preload", typed(args.preload), file.preload, Vec::new);
         let keep_alive =
             settings.choose("keep-alive", args.stay.keep_alive, file.keep_alive, || {
@@ -271,6 +283,22 @@ impl Server {
                 )));
             }
         };
+        let plan = match plan.as_str() {
+            "paid" => api::Plan::Paid,
+            "free" => api::Plan::Free,
+            other => {
+                let name = settings.said_by("plan");
+                return Err(Stop::usage(format!(
+                    "{name}: {other:?} is neither paid nor free"
+                )));
+            }
+        };
+        if quota && plan == api::Plan::Paid {
+            let name = settings.said_by("quota");
+            return Err(Stop::usage(format!(
+                "{name}: the quota is the free plan's; say --plan=free too"
+            )));
+        }
         let keep_alive = crate::amounts::keep_alive(&keep_alive)
             .map_err(|error| Stop::usage(format!("{}: {error}", settings.said_by("keep-alive"))))?;
         Ok(Self {
@@ -278,6 +306,10 @@ impl Server {
                 token,
                 no_auth,
                 deprecated,
+                plan,
+                quota,
+                rate_limits,
+                gates,
                 allow_hosts,
                 ..api::Settings::new(listen)
             },
