@@ -1,6 +1,7 @@
 //! What the surface promises to clients, byte for byte, with models that need no weights.
 #![allow(clippy::unwrap_used)]
 
+mod catalogue;
 mod files;
 mod house;
 mod layers;

@@ -11,7 +11,11 @@ async fn ask(body: &str) -> Answer {
 #[tokio::test]
 async fn a_text_or_a_list_gives_a_list_of_vectors() {
     for (input, data, tokens) in [
-        (r#""0.6,0.8""#, r#"{"object":"embedding","embedding":[0.6,0.8],"index":0}"#, 7),
+        (
+            r#""0.6,0.8""#,
+            r#"{"object":"embedding","embedding":[0.6,0.8],"index":0}"#,
+            7,
+        ),
         (
             r#"["0.6,0.8","1,0"]"#,
             r#"{"object":"embedding","embedding":[0.6,0.8],"index":0},{"object":"embedding","embedding":[1.0,0.0],"index":1}"#,
@@ -28,25 +32,42 @@ async fn a_text_or_a_list_gives_a_list_of_vectors() {
         );
         assert_eq!(answer.status, 200);
         assert_eq!(answer.header("content-type"), Some("application/json"));
-        assert_eq!(answer.header("cf-ai-neurons"), Some(&*format!("{tokens}.00")));
+        assert_eq!(
+            answer.header("cf-ai-neurons"),
+            Some(&*format!("{tokens}.00"))
+        );
         answer.without_id();
     }
 }
 
 #[tokio::test]
 async fn vectors_come_as_base64_where_that_is_asked_for() {
-    let body = r#"{"model":"@cf/test/bge","input":"0.6,-1","encoding_format":"base64","dimensions":2}"#;
+    let body =
+        r#"{"model":"@cf/test/bge","input":"0.6,-1","encoding_format":"base64","dimensions":2}"#;
     let answer = ask(body).await;
     let output: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
     let bytes = unbase64(output["data"][0]["embedding"].as_str().unwrap());
-    assert_eq!(bytes, [0.6_f32.to_le_bytes(), (-1.0_f32).to_le_bytes()].concat());
+    assert_eq!(
+        bytes,
+        [0.6_f32.to_le_bytes(), (-1.0_f32).to_le_bytes()].concat()
+    );
 }
 
 #[tokio::test]
 async fn refusals_are_in_the_services_envelope() {
     for (body, status, code, text) in [
-        ("", 400, 3003, "Incomplete request: Request is missing headers or body: body"),
-        (r#"{"input":"a"}"#, 400, 3003, "Incomplete request: Request is missing headers or body: model"),
+        (
+            "",
+            400,
+            3003,
+            "Incomplete request: Request is missing headers or body: body",
+        ),
+        (
+            r#"{"input":"a"}"#,
+            400,
+            3003,
+            "Incomplete request: Request is missing headers or body: model",
+        ),
         (
             r#"{"model":"@cf/no/model","input":"a"}"#,
             400,
@@ -77,13 +98,26 @@ async fn refusals_are_in_the_services_envelope() {
             8007,
             "AiError: dimensions: the vectors of @cf/test/bge have 2 numbers, not 3",
         ),
-        (r#"{"model":"@cf/test/bge","input":[1,2,3]}"#, 400, 8001, "AiError: Invalid input"),
-        (r#"{"model":"@cf/test/bge","input":[""]}"#, 400, 8001, "AiError: Invalid input"),
+        (
+            r#"{"model":"@cf/test/bge","input":[1,2,3]}"#,
+            400,
+            8001,
+            "AiError: Invalid input",
+        ),
+        (
+            r#"{"model":"@cf/test/bge","input":[""]}"#,
+            400,
+            8001,
+            "AiError: Invalid input",
+        ),
     ] {
         check_refusal(&ask(body).await, status, code, text);
     }
     let long = "1".repeat(8200);
-    let answer = ask(&format!(r#"{{"model":"@cf/test/bge-m3","input":"{long}"}}"#)).await;
+    let answer = ask(&format!(
+        r#"{{"model":"@cf/test/bge-m3","input":"{long}"}}"#
+    ))
+    .await;
     let text = "AiError: Max context reached 8200 tokens but model supports only 8192";
     check_refusal(&answer, 400, 3030, text);
 }

@@ -9,10 +9,34 @@ use crate::files::{base64, hollow_png, numbers, png};
 use crate::house::{app, binding, path, request, send, settings, streamed};
 
 const MODELS: &[&str] = &[
-    "bge", "bge-m3", "embed-text", "embed-qwen3", "embed-plamo", "whisper", "whisper-turbo", "nova",
-    "nemotron", "flux-listen", "reranker", "sentiment", "resnet", "detr", "llava", "moondream", "sd",
-    "flux-1", "flux-2-dev", "lucid", "phoenix", "melotts", "aura-1", "m2m100", "indictrans2", "bart",
-    "smart-turn", "clef",
+    "bge",
+    "bge-m3",
+    "embed-text",
+    "embed-qwen3",
+    "embed-plamo",
+    "whisper",
+    "whisper-turbo",
+    "nova",
+    "nemotron",
+    "flux-listen",
+    "reranker",
+    "sentiment",
+    "resnet",
+    "detr",
+    "llava",
+    "moondream",
+    "sd",
+    "flux-1",
+    "flux-2-dev",
+    "lucid",
+    "phoenix",
+    "melotts",
+    "aura-1",
+    "m2m100",
+    "indictrans2",
+    "bart",
+    "smart-turn",
+    "clef",
 ];
 
 /// A RIFF header that says it holds four gigabytes.
@@ -39,7 +63,9 @@ fn bodies() -> Vec<Vec<u8>> {
     for file in &files {
         bodies.push(file.clone());
         let (list, encoded) = (numbers(file), base64(file));
-        let cut = encoded.get(..encoded.len().saturating_sub(3)).unwrap_or_default();
+        let cut = encoded
+            .get(..encoded.len().saturating_sub(3))
+            .unwrap_or_default();
         for value in [
             list,
             format!(r#""{encoded}""#),
@@ -55,8 +81,10 @@ fn bodies() -> Vec<Vec<u8>> {
         ] {
             for field in ["audio", "image", "image_b64", "mask", "text", "multipart"] {
                 bodies.push(
-                    format!(r#"{{"prompt":"a","text":"1,2","target_lang":"fr","{field}":{value}}}"#)
-                        .into_bytes(),
+                    format!(
+                        r#"{{"prompt":"a","text":"1,2","target_lang":"fr","{field}":{value}}}"#
+                    )
+                    .into_bytes(),
                 );
             }
         }
@@ -78,7 +106,12 @@ async fn no_body_makes_a_failure_of_the_servers_own() {
                     Ok(text) => binding(&model, text),
                     Err(_) => request("POST", &path(&model), body.clone()),
                 },
-                _ => streamed(&model, "application/octet-stream", "{\"prompt\":\"a\"}", body.clone()),
+                _ => streamed(
+                    &model,
+                    "application/octet-stream",
+                    "{\"prompt\":\"a\"}",
+                    body.clone(),
+                ),
             };
             let answer = tokio::time::timeout(Duration::from_secs(60), send(&app, ask)).await;
             let answer = answer.unwrap_or_else(|_| panic!("{model} hangs at {body:?}"));

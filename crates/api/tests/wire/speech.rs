@@ -50,7 +50,10 @@ async fn turbo_tells_segments_and_what_it_knows_of_the_audio() {
         format!(r#""{audio}""#),
         format!(r#""{unpadded}""#),
         format!(r#""{}\n{}\n""#, &audio[..3], &audio[3..]),
-        format!(r#"{{"body":{},"contentType":"audio/wav"}}"#, indexed(b"timed")),
+        format!(
+            r#"{{"body":{},"contentType":"audio/wav"}}"#,
+            indexed(b"timed")
+        ),
     ] {
         let answer = both(TURBO, &format!(r#"{{"audio":{audio}}}"#), result).await;
         assert_eq!(answer.header("cf-ai-neurons"), Some("120.00"));
@@ -71,7 +74,11 @@ async fn turbo_hands_every_option_on() {
         assert_eq!(answer.status, 200, "{}", answer.body);
         assert_eq!(notes.lock().unwrap().pop().unwrap(), wanted);
     }
-    for more in [r#","task":"sing""#, r#","beam_size":0"#, r#","beam_size":1000"#] {
+    for more in [
+        r#","task":"sing""#,
+        r#","beam_size":0"#,
+        r#","beam_size":1000"#,
+    ] {
         let input = format!(r#"{{"audio":"UklGRg=="{more}}}"#);
         refused(TURBO, input, 400, 8001, INVALID).await;
     }
@@ -83,10 +90,31 @@ async fn base64_that_is_none_is_told_by_its_type() {
                 'string' not in 'array','binary'";
     refused(TURBO, r#"{"audio":[1,2]}"#, 400, 5006, text).await;
     let text = |kind| format!("Invalid data type: Invalid data type for base64 input: `{kind}`");
-    refused(TURBO, r#"{"audio":{"contentType":"audio/wav"}}"#, 400, 5004, &text("object")).await;
-    refused(TURBO, r#"{"audio":{"body":{},"contentType":"a"}}"#, 400, 5004, &text("object")).await;
+    refused(
+        TURBO,
+        r#"{"audio":{"contentType":"audio/wav"}}"#,
+        400,
+        5004,
+        &text("object"),
+    )
+    .await;
+    refused(
+        TURBO,
+        r#"{"audio":{"body":{},"contentType":"a"}}"#,
+        400,
+        5004,
+        &text("object"),
+    )
+    .await;
     for audio in ["UklGR", "!!!!", "", "data:audio/wav;base64,UklGRg=="] {
-        refused(TURBO, format!(r#"{{"audio":"{audio}"}}"#), 400, 8001, INVALID).await;
+        refused(
+            TURBO,
+            format!(r#"{{"audio":"{audio}"}}"#),
+            400,
+            8001,
+            INVALID,
+        )
+        .await;
     }
 }
 
@@ -102,7 +130,8 @@ async fn nova_takes_flags_from_the_query_and_answers_as_deepgram_does() {
     let (app, notes) = noted();
     let query = "?smart_format=true&language=en-US&punctuate=true&diarize=false&tags=a&tags=b";
     let mut ask = request("POST", &(path(NOVA) + query), "timed");
-    ask.headers_mut().insert("content-type", "audio/wav".parse().unwrap());
+    ask.headers_mut()
+        .insert("content-type", "audio/wav".parse().unwrap());
     let answer = send(&app, ask).await;
     assert_eq!(answer.body, enveloped(result));
     assert_eq!(answer.header("cf-ai-neurons"), Some("120.00"));
@@ -114,11 +143,27 @@ async fn nova_takes_flags_from_the_query_and_answers_as_deepgram_does() {
     both(NOVA, &input, result).await;
     // Without times of words the segments' tokens tell how sure the model is: exp(-0.25).
     let answer = run(NOVA, "RIFF").await;
-    assert!(answer.body.contains(r#""confidence":0.7788,"words":[]}"#), "{}", answer.body);
+    assert!(
+        answer.body.contains(r#""confidence":0.7788,"words":[]}"#),
+        "{}",
+        answer.body
+    );
     for (query, code, text) in [
-        ("?diarize=true", 8007, "AiError: diarize is not served by this version of hearth"),
-        ("?keyterm=a", 8007, "AiError: keyterm is not served by this version of hearth"),
-        ("?mode=medical", 8007, "AiError: mode is not served by this version of hearth"),
+        (
+            "?diarize=true",
+            8007,
+            "AiError: diarize is not served by this version of hearth",
+        ),
+        (
+            "?keyterm=a",
+            8007,
+            "AiError: keyterm is not served by this version of hearth",
+        ),
+        (
+            "?mode=medical",
+            8007,
+            "AiError: mode is not served by this version of hearth",
+        ),
         (
             "?mode=loud",
             5006,
@@ -149,12 +194,24 @@ async fn nemotron_takes_raw_samples_too() {
     let audio = base64(&[0; 64]);
     let input = format!(r#"{{"audio":"{audio}","encoding":"linear16","sample_rate":8000}}"#);
     both(NEMOTRON, &input, result).await;
-    let mut ask = request("POST", &(path(NEMOTRON) + "?encoding=linear16&sample_rate=8000"), "{12");
-    ask.headers_mut().insert("content-type", "audio/pcm".parse().unwrap());
+    let mut ask = request(
+        "POST",
+        &(path(NEMOTRON) + "?encoding=linear16&sample_rate=8000"),
+        "{12",
+    );
+    ask.headers_mut()
+        .insert("content-type", "audio/pcm".parse().unwrap());
     assert_eq!(send(&app(settings()), ask).await.body, enveloped(result));
     let input = format!(r#"{{"audio":"{audio}","encoding":"linear16","channels":0}}"#);
     refused(NEMOTRON, input, 400, 8001, INVALID).await;
-    refused(NEMOTRON, format!(r#"{{"audio":"{audio}"}}"#), 400, 8001, INVALID).await;
+    refused(
+        NEMOTRON,
+        format!(r#"{{"audio":"{audio}"}}"#),
+        400,
+        8001,
+        INVALID,
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -251,7 +308,11 @@ async fn aura_answers_with_mp3_unless_told_otherwise() {
         notes.lock().unwrap()[0],
         r#"SpeakRequest { text: "hello", speaker: Some("angus"), language: Some("en"), sample_rate: Some(22050) }"#
     );
-    send(&app, request("POST", &path("@cf/test/aura-2-es"), r#"{"text":"hola"}"#)).await;
+    send(
+        &app,
+        request("POST", &path("@cf/test/aura-2-es"), r#"{"text":"hola"}"#),
+    )
+    .await;
     assert_eq!(
         notes.lock().unwrap()[2],
         r#"SpeakRequest { text: "hola", speaker: Some("aquila"), language: Some("es"), sample_rate: Some(22050) }"#
@@ -271,10 +332,18 @@ async fn aura_writes_samples_with_a_header_or_without() {
         ("mulaw", "none", "audio/mulaw", 8_000, 0, 1),
         ("alaw", "none", "audio/alaw", 8_000, 0, 1),
     ] {
-        let named = if container == "wav" { "" } else { r#","container":"none""# };
+        let named = if container == "wav" {
+            ""
+        } else {
+            r#","container":"none""#
+        };
         let input = format!(r#"{{"text":"a","encoding":"{encoding}"{named}}}"#);
         let file = run(AURA, input).await;
-        assert_eq!(file.header("content-type"), Some(content_type), "{encoding}");
+        assert_eq!(
+            file.header("content-type"),
+            Some(content_type),
+            "{encoding}"
+        );
         let data_bytes = rate * sample_bytes; // a second
         let mut data = &file.bytes[..];
         if container == "wav" {
@@ -292,16 +361,31 @@ async fn aura_writes_samples_with_a_header_or_without() {
         };
         assert_eq!(data[0], start); // the hum begins with silence
     }
-    let answer = run(AURA, r#"{"text":"a","encoding":"flac","sample_rate":16000}"#).await;
+    let answer = run(
+        AURA,
+        r#"{"text":"a","encoding":"flac","sample_rate":16000}"#,
+    )
+    .await;
     assert_eq!(answer.header("content-type"), Some("audio/flac"));
     assert_eq!(&answer.bytes[..4], b"fLaC");
     // Of the stream's information: the sample rate in 20 bits, one channel, 16 bits, the count.
     let packed = u64::from_be_bytes(answer.bytes[18..26].try_into().unwrap());
-    assert_eq!((packed >> 44, packed >> 41 & 7, packed >> 36 & 31), (16_000, 0, 15));
+    assert_eq!(
+        (packed >> 44, packed >> 41 & 7, packed >> 36 & 31),
+        (16_000, 0, 15)
+    );
     assert_eq!(packed & 0xf_ffff_ffff, 16_000);
     for (more, code, text) in [
-        (r#""encoding":"opus""#, 8007, "AiError: encoding opus is not served by this version of hearth"),
-        (r#""encoding":"aac""#, 8007, "AiError: encoding aac is not served by this version of hearth"),
+        (
+            r#""encoding":"opus""#,
+            8007,
+            "AiError: encoding opus is not served by this version of hearth",
+        ),
+        (
+            r#""encoding":"aac""#,
+            8007,
+            "AiError: encoding aac is not served by this version of hearth",
+        ),
         (r#""container":"ogg""#, 8001, INVALID),
         (r#""sample_rate":1"#, 8001, INVALID),
         (r#""bit_rate":7"#, 8001, INVALID),

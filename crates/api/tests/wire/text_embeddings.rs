@@ -138,7 +138,12 @@ async fn texts_that_are_together_too_long_for_bge_m3_are_counted_together() {
 #[tokio::test]
 async fn other_classes_have_their_own_inputs_and_key_orders() {
     let gemma = "@cf/test/embed-text";
-    both(gemma, r#"{"text":"1,0"}"#, r#"{"shape":[1,2],"data":[[1.0,0.0]]}"#).await;
+    both(
+        gemma,
+        r#"{"text":"1,0"}"#,
+        r#"{"shape":[1,2],"data":[[1.0,0.0]]}"#,
+    )
+    .await;
     let plamo = "@cf/test/embed-plamo";
     let result = r#"{"data":[[1.0,0.0],[1.0,0.0]],"shape":[2,2]}"#;
     both(plamo, r#"{"text":["1,0",""]}"#, result).await;
@@ -151,7 +156,14 @@ async fn other_classes_have_their_own_inputs_and_key_orders() {
     refused(qwen, "{}", 400, 8001, "AiError: Invalid input").await;
     let texts = vec![r#""a""#; 33].join(",");
     let text = "AiError: 33 documents in one request: at most 32 are taken";
-    refused(qwen, format!(r#"{{"documents":[{texts}]}}"#), 400, 3030, text).await;
+    refused(
+        qwen,
+        format!(r#"{{"documents":[{texts}]}}"#),
+        400,
+        3030,
+        text,
+    )
+    .await;
     let texts = vec![r#""a""#; 2049].join(",");
     let text = "AiError: 2049 texts in one request: at most 2048 are taken";
     refused(gemma, format!(r#"{{"text":[{texts}]}}"#), 400, 3030, text).await;
