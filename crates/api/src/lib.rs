@@ -5,6 +5,7 @@
 #![warn(missing_docs)]
 
 mod about;
+mod account;
 mod binding;
 mod errors;
 mod layers;
@@ -21,14 +22,17 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use catalog::Catalog;
 use engine::Engine;
 #[doc(hidden)] // for the test beside the original validator
-pub use run::classes::{published_inputs, validate_input};
-pub use settings::{BODY_LIMIT_BYTES, DeprecatedPolicy, REQUEST_TIMEOUT, Settings};
+pub use run::classes::published_inputs;
+pub use settings::{BODY_LIMIT_BYTES, DeprecatedPolicy, Plan, REQUEST_TIMEOUT, Settings};
 use tokio::sync::Semaphore;
+#[doc(hidden)] // as above
+pub use validate::{Schema, validate};
 
+use crate::account::Account;
 use crate::errors::Denial;
 
 /// Jobs that all requests for lists (texts to embed, contexts to rank, ...) together may have in the
@@ -42,6 +46,8 @@ struct App {
     catalog: Arc<Catalog>,
     settings: Settings,
     list_places: Semaphore,
+    /// Shared with streams, which outlive their handlers.
+    account: Arc<Account>,
 }
 
 /// The whole HTTP surface.
@@ -49,6 +55,7 @@ pub fn app(engine: Engine, catalog: Arc<Catalog>, settings: Settings) -> Router 
     let app = Arc::new(App {
         engine,
         catalog,
+        account: Arc::new(Account::new(&settings)),
         settings,
         list_places: Semaphore::new(LISTS_MAX_JOBS),
     });
@@ -64,6 +71,18 @@ pub fn app(engine: Engine, catalog: Arc<Catalog>, settings: Settings) -> Router 
         .route(
             "/client/v4/accounts/{account}/ai/v1/embeddings",
             post(openai::embeddings::embeddings),
+        )
+        .route(
+            "/client/v4/accounts/{account}/ai/v1/chat/completions",
+            post(openai::chat::complete),
+        )
+        .route(
+            "/client/v4/accounts/{account}/ai/v1/responses",
+            post(openai::responses::respond),
+        )
+        .route(
+            "/client/v4/accounts/{account}/ai/v1/models",
+            any(wrong_method),
         )
         .route("/run", post(binding::run))
         .route("/ai-gateway/run", post(binding::gateway_run))

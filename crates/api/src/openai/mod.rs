@@ -1,6 +1,8 @@
 //! `/client/v4/accounts/{account}/ai/v1`: the routes that speak OpenAI's dialect. A route is a file.
 
+pub(crate) mod chat;
 pub(crate) mod embeddings;
+pub(crate) mod responses;
 
 use serde_json::Value;
 use tasks::Failure;

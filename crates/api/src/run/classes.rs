@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use serde_json::{Map, Value};
 
-use crate::validate::{Schema, validate};
+use crate::validate::Schema;
 
 /// What a body that is no JSON is to a class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,21 +186,13 @@ pub fn published_inputs() -> impl Iterator<Item = (&'static str, &'static Value)
     all().iter().map(|class| (class.name, &class.input_json))
 }
 
-/// Checks an input of a class and writes its defaults into it.
-///
-/// # Errors
-/// The service's message, without the `Error: ` that stands before it on the wire.
-pub fn validate_input(class: &str, input: &mut Value) -> Result<(), String> {
-    let class = of(class).ok_or_else(|| format!("no schema class is called {class}"))?;
-    validate(&class.input, input)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
     use crate::run::dialects;
+    use crate::validate::validate;
 
     #[test]
     fn every_card_of_the_catalogue_has_its_class_input_and_output() {

@@ -28,7 +28,7 @@ mod speech_recognition;
 mod summarization;
 mod text_classification;
 mod text_embeddings;
-mod text_generation;
+pub(crate) mod text_generation;
 mod text_to_image;
 mod text_to_speech;
 mod transcript;
@@ -56,7 +56,7 @@ use crate::{App, DeprecatedPolicy};
 pub(crate) struct Call<'a> {
     pub(crate) app: &'a App,
     pub(crate) card: &'a ModelCard,
-    #[allow(dead_code)] // read where a task answers differently on the OpenAI surface
+    #[allow(dead_code)] // read where a task answers differently by surface
     pub(crate) surface: Surface,
     pub(crate) id: RequestId,
 }
@@ -65,27 +65,32 @@ impl<'a> Call<'a> {
     /// A call of a name that may be asked.
     ///
     /// # Errors
-    /// [`Failure::NoSuchModel`], [`Failure::Deprecated`].
+    /// [`Failure::NoSuchModel`], [`Failure::Deprecated`], and what the account may not ask.
     pub(crate) fn of(
         app: &'a App,
         model: &str,
         surface: Surface,
         id: RequestId,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, Refusal> {
         let card = app.catalog.card(model);
-        let card = card.ok_or_else(|| Failure::NoSuchModel(model.into()))?;
-        match (&card.deprecated_on, app.settings.deprecated) {
-            (Some(on), DeprecatedPolicy::Refuse) => Err(Failure::Deprecated {
-                model: card.name.clone(),
-                on: on.clone(),
-            }),
-            _ => Ok(Self {
-                app,
-                card,
-                surface,
-                id,
-            }),
+        let mut card = card.ok_or_else(|| Failure::NoSuchModel(model.into()))?;
+        if let (Some(on), DeprecatedPolicy::Refuse) = (&card.deprecated_on, app.settings.deprecated)
+        {
+            let successor = card.answered_by.as_ref();
+            card = successor
+                .and_then(|name| app.catalog.card(name))
+                .ok_or_else(|| Failure::Deprecated {
+                    model: card.name.clone(),
+                    on: on.clone(),
+                })?;
         }
+        app.account.admit(card)?;
+        Ok(Self {
+            app,
+            card,
+            surface,
+            id,
+        })
     }
 
     /// Reads a request's whole body; some models take less than others.
@@ -141,6 +146,10 @@ pub(crate) async fn answer(
     if options.queues {
         let text = "queueRequest (asynchronous batches) is not served by this version of hearth";
         return Err(Failure::Unsupported(text.into()).into());
+    }
+    call.app.account.check_licence(call.card, &input.fields)?;
+    if call.card.task != TaskKind::TextGeneration {
+        call.app.account.begin(call.card)?; // text generation looks at its input first
     }
     match call.card.task {
         TaskKind::TextGeneration if decision::serves(call.card) => {

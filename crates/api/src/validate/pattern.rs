@@ -33,7 +33,7 @@ impl Pattern {
             match character {
                 '\\' => match characters.next() {
                     Some('s') if is_in_class => translated.push_str(BLANKS),
-                    Some('s') => translated.push_str(&format!("[{BLANKS}]")),
+                    Some('s') => translated.extend(["[", BLANKS, "]"]),
                     Some('d') if is_in_class => translated.push_str("0-9"),
                     Some('d') => translated.push_str("[0-9]"),
                     Some(escaped) if escaped.is_ascii_punctuation() => {

@@ -16,7 +16,7 @@ const ANNOTATIONS: &[&str] = &[
 
 /// A schema or a part of one.
 #[derive(Debug, Default)]
-pub(crate) struct Schema {
+pub struct Schema {
     pub(super) kind: Kind,
     pub(super) not: Option<Box<Schema>>,
     /// Branches, each with the type of the schema above where it names none itself.
@@ -82,7 +82,7 @@ impl Schema {
     /// # Errors
     /// The keyword that is not known, or whose value is of the wrong form: nothing of a schema is
     /// passed over in silence.
-    pub(crate) fn read(value: &Value) -> Result<Self, String> {
+    pub fn read(value: &Value) -> Result<Self, String> {
         match value {
             Value::Object(keywords) => Self::from_keywords(keywords, Kind::Free),
             Value::Bool(true) => Ok(Self::default()), // anything goes

@@ -13,7 +13,7 @@ use engine::model::{Outlet, SoloModel};
 use engine::{Engine, Lane, Loader};
 use http_body_util::BodyExt;
 use tasks::{
-    Chat, ChatEvent, ChatRequest, Decoding, Embed, EmbedRequest, Embedding, Failure, Finish, Grade,
+    Chat, ChatEvent, ChatRequest, Decoding, Embed, EmbedRequest, Embedding, Failure, Finish,
     Overlong, Prompt, Served, Transcribe, TranscribeEvent, TranscribeRequest, Usage, Word,
 };
 use tower::ServiceExt;
@@ -47,7 +47,7 @@ group = "chat"
 
 [model."@cf/test/chat-strange"]
 group = "chat"
-schema = "chat-anyof"
+schema = "made-up"
 
 [model."@cf/test/bge"]
 task = "Text Embeddings"
