@@ -45,9 +45,9 @@ struct App {
     engine: Engine,
     catalog: Arc<Catalog>,
     settings: Settings,
+    list_places: Semaphore,
     /// Shared with streams, which outlive their handlers.
     account: Arc<Account>,
-    list_places: Semaphore,
 }
 
 /// The whole HTTP surface.
@@ -69,6 +69,10 @@ pub fn app(engine: Engine, catalog: Arc<Catalog>, settings: Settings) -> Router 
             post(run::rest::unified),
         )
         .route(
+            "/client/v4/accounts/{account}/ai/v1/embeddings",
+            post(openai::embeddings::embeddings),
+        )
+        .route(
             "/client/v4/accounts/{account}/ai/v1/chat/completions",
             post(openai::chat::complete),
         )
@@ -79,10 +83,6 @@ pub fn app(engine: Engine, catalog: Arc<Catalog>, settings: Settings) -> Router 
         .route(
             "/client/v4/accounts/{account}/ai/v1/models",
             any(wrong_method),
-        )
-        .route(
-            "/client/v4/accounts/{account}/ai/v1/embeddings",
-            post(openai::embeddings::embeddings),
         )
         .route("/run", post(binding::run))
         .route("/ai-gateway/run", post(binding::gateway_run))

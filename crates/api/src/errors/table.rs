@@ -11,7 +11,7 @@ pub(crate) enum Refusal {
     Failure(Failure),
     /// JSON mode together with `stream`.
     StreamedJson,
-    /// A value of this JavaScript type where base64 is wanted.
+    /// A field of base64 that is no string; the JavaScript type that it has.
     NotBase64(&'static str),
     /// A LoRA adapter that is not known here, or not whole.
     NoFinetune,

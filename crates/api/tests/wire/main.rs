@@ -3,6 +3,7 @@
 
 mod account;
 mod any_body;
+mod catalogue;
 mod chat_answers;
 mod chat_inputs;
 mod chat_refusals;
