@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
+use axum::extract::ConnectInfo;
 use catalog::Catalog;
 use engine::Engine;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -112,9 +114,9 @@ async fn accept(listener: TcpListener, app: axum::Router) {
         let Ok(place) = places.clone().acquire_owned().await else {
             break; // the semaphore is never closed
         };
-        let stream = tokio::select! {
+        let (stream, peer) = tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!("accept: {error}");
                     tokio::time::sleep(ACCEPT_RETRY_PAUSE).await;
@@ -124,7 +126,9 @@ async fn accept(listener: TcpListener, app: axum::Router) {
             () = &mut signal => break,
         };
         let _ = stream.set_nodelay(true); // a stream's frames go out as they are written
-        let service = TowerToHyperService::new(app.clone());
+        // Who asks decides what may be asked without a token.
+        let app = app.clone().layer(Extension(ConnectInfo(peer)));
+        let service = TowerToHyperService::new(app);
         let connection = http
             .serve_connection(TokioIo::new(stream), service)
             .into_owned();

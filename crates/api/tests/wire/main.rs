@@ -1,6 +1,7 @@
 //! What the surface promises to clients, byte for byte, with models that need no weights.
 #![allow(clippy::unwrap_used)]
 
+mod binding_wires;
 mod house;
 mod layers;
 mod refusals;
