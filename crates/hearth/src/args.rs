@@ -59,6 +59,8 @@ pub(crate) struct Common {
 pub(crate) enum Command {
     /// Answer the Workers AI API on a port of this machine
     Serve(Serve),
+    /// Run a development command, such as `wrangler dev`, with its env.AI answered here
+    Dev(Dev),
     /// Ask a model once, without a server
     Run(Run),
     /// Fetch the weights that serve a model
@@ -123,6 +125,26 @@ pub(crate) struct Serve {
     pub(crate) preload: Vec<String>,
     #[command(flatten)]
     pub(crate) memory: MemoryArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Dev {
+    /// Send OpenAI's clients here as well (OPENAI_BASE_URL, OPENAI_API_KEY)
+    #[arg(long)]
+    pub(crate) openai: bool,
+    /// Answer without models: right in shape, no weights, at once
+    #[arg(long)]
+    pub(crate) stub: bool,
+    #[command(flatten)]
+    pub(crate) serve: Serve,
+    /// The command, such as `npx wrangler dev`, `npx vitest` or `npm run dev`
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "COMMAND"
+    )]
+    pub(crate) command: Vec<String>,
 }
 
 /// Which models stay in memory.

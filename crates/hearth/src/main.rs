@@ -7,6 +7,7 @@ mod bundle;
 mod chooser;
 mod completions;
 mod config;
+mod dev;
 mod doctor;
 mod failure;
 mod hub_env;
@@ -53,7 +54,9 @@ fn main() -> ExitCode {
     match start(cli, Settings::new(&command, &matches)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(stop) => {
-            eprintln!("hearth: {stop}");
+            if !stop.is_silent() {
+                eprintln!("hearth: {stop}");
+            }
             stop.code()
         }
     }
@@ -69,6 +72,15 @@ fn start(cli: Cli, mut settings: Settings<'_>) -> Result<(), Stop> {
     match cli.command {
         Command::Serve(args) => {
             serve::serve(Server::new(args, file, &mut settings)?, &place, catalog)
+        }
+        Command::Dev(mut args) => {
+            let serve = std::mem::take(&mut args.serve);
+            dev::dev(
+                &args,
+                Server::new(serve, file, &mut settings)?,
+                &place,
+                catalog,
+            )
         }
         Command::Run(args) => run::run(&args, &place, catalog),
         Command::Pull(args) => pull::pull(&args, &place, &catalog),

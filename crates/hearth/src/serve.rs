@@ -1,5 +1,6 @@
 //! `hearth serve`: the port, its connections, and an orderly end.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +40,38 @@ pub(crate) fn serve(server: Server, place: &Place, catalog: Arc<Catalog>) -> Res
 }
 
 async fn listen(server: Server, place: &Place, catalog: Arc<Catalog>) -> Result<(), Stop> {
+    let bound = bind(server, place, catalog).await?;
+    announce(bound.address, &bound.weights);
+    bound.run(shutdown_signal()).await;
+    Ok(())
+}
+
+/// A server that has its port.
+pub(crate) struct Bound {
+    address: SocketAddr,
+    listener: TcpListener,
+    app: axum::Router,
+    /// What is said of the weights at the start.
+    weights: Vec<String>,
+}
+
+impl Bound {
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves connections until `end`, then lets those that run come to their end.
+    pub(crate) async fn run(self, end: impl Future<Output = ()>) {
+        accept(self.listener, self.app, end).await;
+    }
+}
+
+/// Takes the port and starts the engine.
+pub(crate) async fn bind(
+    server: Server,
+    place: &Place,
+    catalog: Arc<Catalog>,
+) -> Result<Bound, Stop> {
     let known = |name: &String| catalog.card(name).is_some() || catalog.weights(name).is_some();
     if let Some(name) = server.policy.pinned.iter().find(|name| !known(name)) {
         return Err(Stop::usage(format!(
@@ -64,7 +97,7 @@ async fn listen(server: Server, place: &Place, catalog: Arc<Catalog>) -> Result<
     if let Some(bytes) = server.policy.budget_bytes {
         loader = loader.within(bytes);
     }
-    announce(address, &loader);
+    let weights = loader.summary();
     let device = place.device.to_string();
     let engine = Engine::with_policy(Arc::new(loader), &device, server.policy)
         .map_err(|failure| Stop::failed(failure.to_string()))?;
@@ -73,17 +106,21 @@ async fn listen(server: Server, place: &Place, catalog: Arc<Catalog>) -> Result<
         listen: address,
         ..server.settings
     };
-    accept(listener, api::app(engine, catalog, settings)).await;
-    Ok(())
+    Ok(Bound {
+        address,
+        listener,
+        app: api::app(engine, catalog, settings),
+        weights,
+    })
 }
 
-fn announce(address: std::net::SocketAddr, loader: &WeightLoader) {
+fn announce(address: SocketAddr, weights: &[String]) {
     println!(
         "hearth {} listens on http://{address}",
         env!("CARGO_PKG_VERSION")
     );
     println!("  REST base  http://{address}/client/v4/accounts/<any id>/ai/run/<model>");
-    for line in loader.summary() {
+    for line in weights {
         println!("  {line}");
     }
     println!("  `hearth list` shows each name; the first request to a model fetches its weights");
@@ -100,8 +137,7 @@ fn preload(engine: &Engine, models: Vec<String>) {
     });
 }
 
-/// Serves connections until a signal, then lets those that run come to their end.
-async fn accept(listener: TcpListener, app: axum::Router) {
+async fn accept(listener: TcpListener, app: axum::Router, end: impl Future<Output = ()>) {
     let mut http = auto::Builder::new(TokioExecutor::new()).http1_only();
     http.http1()
         .timer(TokioTimer::new())
@@ -109,7 +145,7 @@ async fn accept(listener: TcpListener, app: axum::Router) {
         .max_buf_size(HEADER_MAX_BYTES);
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let mut signal = std::pin::pin!(shutdown_signal());
+    let mut end = std::pin::pin!(end);
     loop {
         let Ok(place) = places.clone().acquire_owned().await else {
             break; // the semaphore is never closed
@@ -123,7 +159,7 @@ async fn accept(listener: TcpListener, app: axum::Router) {
                     continue;
                 }
             },
-            () = &mut signal => break,
+            () = &mut end => break,
         };
         let _ = stream.set_nodelay(true); // a stream's frames go out as they are written
         // Who asks decides what may be asked without a token.

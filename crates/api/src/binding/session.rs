@@ -71,7 +71,7 @@ fn here(headers: &HeaderMap, path: &str) -> String {
 async fn discard(mut body: Body) {
     let mut left = UPLOAD_MAX_BYTES;
     while let Ok(Some(Ok(frame))) = timeout(STALL_TIMEOUT, body.frame()).await {
-        let length = frame.data_ref().map_or(0, |data| data.len());
+        let length = frame.data_ref().map_or(0, bytes::Bytes::len);
         match left.checked_sub(length) {
             Some(rest) => left = rest,
             None => return,
