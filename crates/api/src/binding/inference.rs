@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::App;
 use crate::errors::{Refusal, RequestId};
-use crate::run::{Call, Input, Options, answer, parse_json, read_body, respond};
+use crate::run::{Call, Input, Options, answer, parse_json, respond};
 use crate::surface::Surface;
 
 /// The header with the model's name, behind a prefix and a colon where the caller set one.
@@ -41,7 +41,7 @@ async fn inference(app: &App, request: Request) -> Response {
     let answered = async {
         let call = Call::of(app, &model, Surface::Binding, id)?;
         let class = call.class()?;
-        let (parts, body) = read_body(app, request).await?;
+        let (parts, body) = call.read_body(request).await?;
         let mut options = Options::from_query(parts.uri.query().unwrap_or_default());
         let input = if is_json(&parts.headers) {
             let mut body = parse_json(body).await?;
@@ -50,7 +50,7 @@ async fn inference(app: &App, request: Request) -> Response {
         } else {
             // The stream replaced the one input that held it; the others are in the query.
             let others = user_inputs(parts.uri.query().unwrap_or_default())?;
-            Input::with_binary(body, &parts.headers, others, class).await?
+            Input::with_binary(call, &parts, body, others).await?
         };
         let answer = answer(call, input, &options).await?;
         Ok::<_, Refusal>((answer, call.card))

@@ -7,6 +7,8 @@ use catalog::ModelCard;
 use serde::Serialize;
 use tasks::{Failure, Served};
 
+use super::embedding::Vectors;
+use super::{Call, neurons};
 use crate::errors::{RequestId, add_request_id, json_bytes};
 use crate::surface::Surface;
 
@@ -27,7 +29,6 @@ pub(crate) enum Content {
     /// Server-sent events, the same bytes on every surface.
     Events(Body),
     /// A picture or sound as it is, the same bytes on every surface.
-    #[allow(dead_code)] // made by the tasks that paint and speak
     File {
         content_type: &'static str,
         body: Body,
@@ -37,7 +38,7 @@ pub(crate) enum Content {
 impl Content {
     /// # Errors
     /// [`Failure::Internal`] for an output that is no JSON.
-    pub(super) fn json(output: &impl Serialize) -> Result<Self, Failure> {
+    pub(crate) fn json(output: &impl Serialize) -> Result<Self, Failure> {
         let json = serde_json::to_vec(output);
         let json =
             json.map_err(|error| Failure::Internal(format!("writing an answer: {error}")))?;
@@ -46,6 +47,16 @@ impl Content {
 }
 
 impl Answer {
+    /// An answer about vectors of texts.
+    pub(crate) fn of_vectors(call: Call<'_>, content: Content, made: Vectors) -> Self {
+        Self {
+            content,
+            served: made.served,
+            neurons: neurons::of_tokens(call.card.neurons, made.tokens, 0),
+            truncated: made.truncated,
+        }
+    }
+
     pub(crate) fn into_response(
         self,
         card: &ModelCard,

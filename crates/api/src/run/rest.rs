@@ -24,10 +24,10 @@ pub(crate) async fn run(
     let id = RequestId::new();
     let answered = async {
         let call = Call::of(&app, &model, Surface::Rest, id)?;
-        let class = call.class()?;
-        let (parts, body) = read_body(&app, request).await?;
+        call.class()?;
+        let (parts, body) = call.read_body(request).await?;
         let mut options = Options::from_query(parts.uri.query().unwrap_or_default());
-        let input = Input::open(body, &parts.headers, class, &mut options).await?;
+        let input = Input::open(call, &parts, body, &mut options).await?;
         let answer = answer(call, input, &options).await?;
         Ok::<_, Refusal>((answer, call.card))
     };

@@ -176,31 +176,10 @@ async fn what_the_validator_lets_through_and_no_model_can_read_is_invalid_input(
 
 #[tokio::test]
 async fn features_that_are_not_served_are_refused_by_name() {
-    let message = r#""messages":[{"role":"user","content":"a"}]"#;
-    let tool = r#"{"name":"n","description":"d","parameters":{"type":"object","properties":{}}}"#;
     for (input, name) in [
-        (format!(r#"{{{message},"tools":[{tool}]}}"#), "tools"),
+        (r#"{"requests":[{"prompt":"a"}]}"#, "requests"),
         (
-            format!(r#"{{{message},"tools":[{{"name":"a"}}]}}"#),
-            "tools",
-        ),
-        (
-            format!(r#"{{{message},"functions":[{{"name":"a","code":"b"}}]}}"#),
-            "functions",
-        ),
-        (format!(r#"{{{message},"lora":"x"}}"#), "lora"),
-        (r#"{"prompt":"a","lora":"x"}"#.into(), "lora"),
-        (
-            format!(r#"{{{message},"response_format":{{"type":"json_object"}}}}"#),
-            "response_format",
-        ),
-        (r#"{"requests":[{"prompt":"a"}]}"#.into(), "requests"),
-        (
-            r#"{"messages":[{"role":"assistant","content":"","tool_calls":[{"id":"1"}]}]}"#.into(),
-            "messages[].tool_calls",
-        ),
-        (
-            format!(r#"{{{message},"options":{{"queueRequest":true}}}}"#),
+            r#"{"prompt":"a","options":{"queueRequest":true}}"#,
             "queueRequest (asynchronous batches)",
         ),
     ] {
