@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use catalog::Catalog;
@@ -59,7 +59,7 @@ pub fn app(engine: Engine, catalog: Arc<Catalog>, settings: Settings) -> Router 
         settings,
         list_places: Semaphore::new(LISTS_MAX_JOBS),
     });
-    Router::new()
+    let routes = Router::new()
         .route(
             "/client/v4/accounts/{account}/ai/run/{*model}",
             post(run::rest::run),
@@ -84,17 +84,20 @@ pub fn app(engine: Engine, catalog: Arc<Catalog>, settings: Settings) -> Router 
             "/client/v4/accounts/{account}/ai/v1/models",
             any(wrong_method),
         )
-        .route("/run", post(binding::run))
-        .route("/ai-gateway/run", post(binding::gateway_run))
+        .merge(binding::routes())
         .route("/", get(about::version))
         .route("/hearth/ps", get(residents::list))
         .route("/hearth/stop", post(residents::stop))
         .route("/hearth/models", get(about::models))
         .fallback(no_route)
         .method_not_allowed_fallback(wrong_method)
+        .with_state(app.clone());
+    // A router's layers run after its routes were matched; these run before.
+    Router::new()
+        .fallback_service(routes)
+        .layer(from_fn(binding::wire::unpack))
         .layer(from_fn_with_state(app.clone(), layers::auth::check))
-        .layer(from_fn_with_state(app.clone(), layers::host::check))
-        .with_state(app)
+        .layer(from_fn_with_state(app, layers::host::check))
 }
 
 async fn no_route(request: Request) -> Response {
