@@ -4,12 +4,11 @@ use candle_core::Device;
 use engine::model::BLOCK_TOKENS;
 use engine::{Need, STEP_MAX_TOKENS};
 
+use super::attention::ATTENTION_ROWS;
 use super::config::DecoderConfig;
-use super::layer::ATTENTION_ROWS;
 use super::source::Source;
 use super::{CACHE_TOKENS, SEQUENCES};
 use crate::device::float_type;
-use crate::linear::can_pack;
 use crate::load::{Files, LoadError};
 
 /// Vectors as wide as the residual stream that a layer holds at once: rows, normed rows, attended
@@ -35,10 +34,7 @@ impl DecoderConfig {
 pub(crate) fn need(files: &Files, device: &Device) -> Result<Need, LoadError> {
     let (source, config) = Source::open(files)?;
     let dtype = float_type(device, source.elements());
-    let weights_bytes = match &source {
-        Source::Gguf(gguf) if can_pack(device, dtype) => gguf.packed_bytes(),
-        other => other.elements() * dtype.size_in_bytes() as u64,
-    };
+    let weights_bytes = source.weights_bytes(device, dtype);
     Ok(of(&config, weights_bytes, dtype.size_in_bytes()))
 }
 
@@ -64,7 +60,9 @@ fn of(config: &DecoderConfig, weights_bytes: u64, number_bytes: usize) -> Need {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decoder::{Rope, Scaling};
+    use crate::decoder::{
+        Activation, Attention, Block, Factors, FeedForward, Norm, NormKind, Rope, Scaling,
+    };
 
     /// SmolLM2-135M: 30 layers with 3 key heads of 64, a window of 8192.
     #[test]
@@ -78,13 +76,34 @@ mod tests {
             kv_heads: 3,
             head_size: 64,
             window: 8192,
-            norm_epsilon: 1e-5,
+            norm: Norm {
+                kind: NormKind::RootMeanSquare,
+                epsilon: 1e-5,
+            },
+            block: Block::Sequential,
+            attention: Attention {
+                scale: 0.125,
+                input_bias: false,
+                output_bias: false,
+                head_norms: false,
+                sinks: false,
+                soft_cap: None,
+            },
             rope: Rope {
                 theta: 100_000.0,
+                rotated: 64,
                 scaling: Scaling::None,
             },
-            attention_bias: false,
-            feed_forward_bias: false,
+            local: None,
+            feed_forward: FeedForward {
+                activation: Activation::Silu,
+                gated: true,
+                bias: false,
+            },
+            experts: None,
+            factors: Factors::default(),
+            logit_cap: None,
+            head_bias: false,
             tied_head: Some(true),
         };
         let need = of(&config, 538_060_032, 4);
