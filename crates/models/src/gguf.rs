@@ -74,6 +74,15 @@ enum Kind {
     F64,
 }
 
+/// One of several tensors of one shape that a file holds as one, outermost dimension first.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Part {
+    /// Which; below `count`.
+    pub(crate) index: usize,
+    /// How many there are.
+    pub(crate) count: usize,
+}
+
 #[derive(Debug)]
 struct Place {
     dtype: GgmlDType,
@@ -183,15 +192,18 @@ impl Gguf {
     pub(crate) fn packed_bytes(&self) -> u64 {
         // Tiles of the kernels are 16 outputs by 32 inputs.
         let padded = |shape: &[usize]| match *shape {
-            [outputs, inputs] => outputs.next_multiple_of(16) * inputs.next_multiple_of(32),
+            [ref before @ .., outputs, inputs] => {
+                let tiles = outputs.next_multiple_of(16) * inputs.next_multiple_of(32);
+                before.iter().product::<usize>() * tiles
+            }
             _ => shape.iter().product(),
         };
         let bytes = |place: &Place| {
             let halves_of_bits = match (place.dtype, place.shape.len()) {
-                (GgmlDType::Q4_0, 2) => 9,
-                (GgmlDType::Q4_1 | GgmlDType::Q4K, 2) => 10,
-                (GgmlDType::Q5_0 | GgmlDType::Q5_1 | GgmlDType::Q5K, 2) => 12,
-                (GgmlDType::Q8_0 | GgmlDType::Q2K | GgmlDType::Q3K | GgmlDType::Q6K, 2) => 17,
+                (GgmlDType::Q4_0, 2 | 3) => 9,
+                (GgmlDType::Q4_1 | GgmlDType::Q4K, 2 | 3) => 10,
+                (GgmlDType::Q5_0 | GgmlDType::Q5_1 | GgmlDType::Q5K, 2 | 3) => 12,
+                (GgmlDType::Q8_0 | GgmlDType::Q2K | GgmlDType::Q3K | GgmlDType::Q6K, 2 | 3) => 17,
                 _ => 64,
             };
             padded(&place.shape) as u64 * halves_of_bits / 16
@@ -205,9 +217,10 @@ impl Gguf {
         &self,
         name: &str,
         shape: &[usize],
+        part: Option<Part>,
     ) -> Result<Option<(Format, &[u8])>, LoadError> {
-        let place = self.place(name, shape)?;
-        let format = match place.dtype {
+        let (dtype, bytes) = self.bytes(name, shape, part)?;
+        let format = match dtype {
             GgmlDType::Q4_0 => Format::Q4_0,
             GgmlDType::Q4_1 => Format::Q4_1,
             GgmlDType::Q5_0 => Format::Q5_0,
@@ -220,21 +233,43 @@ impl Gguf {
             GgmlDType::Q6K => Format::Q6_K,
             _ => return Ok(None),
         };
-        Ok(Some((format, &self.map[place.bytes.clone()])))
+        Ok(Some((format, bytes)))
     }
 
     /// Reads a tensor of an exact shape (outermost dimension first) and dequantises it to float32
     /// on the CPU. Absent or of another shape: [`LoadError::Corrupt`].
     pub(crate) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, LoadError> {
-        let place = self.place(name, shape)?;
-        qtensor_from_ggml(
-            place.dtype,
-            &self.map[place.bytes.clone()],
-            place.shape.clone(),
-            &Device::Cpu,
-        )
-        .and_then(|tensor| tensor.dequantize(&Device::Cpu))
-        .map_err(|error| LoadError::device(&error))
+        self.part(name, shape, None)
+    }
+
+    /// The same for one of several tensors that the file holds as one.
+    pub(crate) fn part(
+        &self,
+        name: &str,
+        shape: &[usize],
+        part: Option<Part>,
+    ) -> Result<Tensor, LoadError> {
+        let (dtype, bytes) = self.bytes(name, shape, part)?;
+        qtensor_from_ggml(dtype, bytes, shape.to_vec(), &Device::Cpu)
+            .and_then(|tensor| tensor.dequantize(&Device::Cpu))
+            .map_err(|error| LoadError::device(&error))
+    }
+
+    fn bytes(
+        &self,
+        name: &str,
+        shape: &[usize],
+        part: Option<Part>,
+    ) -> Result<(GgmlDType, &[u8]), LoadError> {
+        let Some(Part { index, count }) = part else {
+            let place = self.place(name, shape)?;
+            return Ok((place.dtype, &self.map[place.bytes.clone()]));
+        };
+        let place = self.place(name, &[&[count], shape].concat())?;
+        let size = place.bytes.len() / count;
+        // Each part is whole rows of blocks, so the parts are of one size.
+        let start = place.bytes.start + index * size;
+        Ok((place.dtype, &self.map[start..start + size]))
     }
 
     fn place(&self, name: &str, shape: &[usize]) -> Result<&Place, LoadError> {

@@ -4,14 +4,15 @@ mod common;
 
 use std::sync::Arc;
 
-use common::gguf::{GgufFile, tiny_llama_with};
+use common::families::converted_with;
+use common::gguf::GgufFile;
 use models::device::Device;
 use models::{ChatCompanion, Files, LoadError, decoder};
 use tasks::Prompt;
 
 fn load(tokenizer: impl FnOnce(&mut GgufFile)) -> Result<Arc<ChatCompanion>, LoadError> {
     let folder = tempfile::tempdir().expect("a folder");
-    let file = tiny_llama_with("tiny-llama", tokenizer);
+    let file = converted_with("tiny-llama", tokenizer);
     // Any name will do where it is the only one.
     std::fs::write(folder.path().join("any-name.Q8_0.gguf"), file.bytes()).expect("written");
     decoder::load(&Files::new(folder.path().to_path_buf()), &Device::Cpu)
