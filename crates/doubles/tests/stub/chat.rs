@@ -44,6 +44,7 @@ pub(crate) fn answer(request: ChatRequest) -> Result<Whole, Failure> {
                 whole.pieces += 1;
             }
             ChatEvent::ToolCall(call) => whole.calls.push(call),
+            ChatEvent::Read { .. } => assert_eq!(whole.pieces, 0, "reading comes first"),
             ChatEvent::Done { finish, usage } => {
                 whole.finish = Some(finish);
                 whole.usage = usage;

@@ -11,14 +11,14 @@ use testkit::weights_home;
 const NODE_MIN: (u32, u32) = (22, 12);
 
 /// A file or folder beside this one.
-pub fn beside(path: &str) -> PathBuf {
+pub(crate) fn beside(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/clients")
         .join(path)
 }
 
 /// The folder with the `node_modules` of a project, and with the project's own package among them.
-pub fn installed(project: &str) -> PathBuf {
+pub(crate) fn installed(project: &str) -> PathBuf {
     static INSTALLING: Mutex<()> = Mutex::new(());
     let _one_at_a_time = INSTALLING.lock().unwrap();
     let source = beside("projects").join(project);
@@ -41,7 +41,7 @@ pub fn installed(project: &str) -> PathBuf {
 }
 
 /// Installs the package `clients/npm` as it would be published: packed, then taken from the tarball.
-pub fn add_own_package(folder: &Path) {
+pub(crate) fn add_own_package(folder: &Path) {
     static ADDED: OnceLock<()> = OnceLock::new();
     ADDED.get_or_init(|| {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../clients/npm");
@@ -71,7 +71,7 @@ fn npm(folder: &Path, arguments: &[&str]) {
 }
 
 /// A Node that runs all the clients: the machine's own, or one from npm where that is older.
-pub fn node() -> PathBuf {
+pub(crate) fn node() -> PathBuf {
     let own = PathBuf::from("node");
     if version(&own).is_some_and(|version| version >= NODE_MIN) {
         return own;

@@ -18,17 +18,17 @@ use crate::install::{beside, installed, node};
 const PATIENCE: Duration = Duration::from_mins(3);
 
 /// What each check gave: true, or what it saw instead.
-pub type Outcomes = BTreeMap<String, Value>;
+pub(crate) type Outcomes = BTreeMap<String, Value>;
 
 /// A copy of the Worker, where the packages of an installation are found.
-pub struct Project {
+pub(crate) struct Project {
     folder: TempDir,
     installation: PathBuf,
     node: PathBuf,
 }
 
 impl Project {
-    pub fn new(installation: &str) -> Self {
+    pub(crate) fn new(installation: &str) -> Self {
         let installation = installed(installation);
         let folder = tempfile::tempdir_in(&installation).unwrap();
         for entry in std::fs::read_dir(beside("app"))
@@ -44,30 +44,30 @@ impl Project {
         }
     }
 
-    pub fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    pub fn installation(&self) -> &Path {
+    pub(crate) fn installation(&self) -> &Path {
         &self.installation
     }
 
     /// A file of a package, as an argument for Node.
-    pub fn package(&self, path: &str) -> String {
+    pub(crate) fn package(&self, path: &str) -> String {
         let path = self.installation.join("node_modules").join(path);
         assert!(path.exists(), "{}", path.display());
         path.to_str().unwrap().to_owned()
     }
 
     /// The version of a package.
-    pub fn version(&self, package: &str) -> String {
+    pub(crate) fn version(&self, package: &str) -> String {
         let text = std::fs::read_to_string(self.package(&format!("{package}/package.json")));
         let package: Value = serde_json::from_str(&text.unwrap()).unwrap();
         package["version"].as_str().unwrap().to_owned()
     }
 
     /// `hearth dev` with these options and Node with these arguments.
-    pub fn dev(&self, options: &[&str], arguments: &[&str]) -> Running {
+    pub(crate) fn dev(&self, options: &[&str], arguments: &[&str]) -> Running {
         let mut command = self.hearth(&["dev", "--home", weights_home().to_str().unwrap()]);
         command
             .args(options)
@@ -78,14 +78,14 @@ impl Project {
     }
 
     /// Node with these arguments, and no `hearth dev` around it.
-    pub fn node(&self, url: &str, arguments: &[&str]) -> Running {
+    pub(crate) fn node(&self, url: &str, arguments: &[&str]) -> Running {
         let mut command = self.clean(Command::new(&self.node));
         command.env("HEARTH_URL", url).args(arguments);
         Running::start(command)
     }
 
     /// The binary, in the project.
-    pub fn hearth(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn hearth(&self, arguments: &[&str]) -> Command {
         let mut command = self.clean(Command::new(env!("CARGO_BIN_EXE_hearth")));
         command.args(arguments);
         command
@@ -119,13 +119,13 @@ fn is_foreign(name: &str) -> bool {
 }
 
 /// A command that runs, with all it writes.
-pub struct Running {
+pub(crate) struct Running {
     child: Child,
     output: Arc<Mutex<String>>,
 }
 
 impl Running {
-    pub fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         use std::os::unix::process::CommandExt;
 
         let mut child = command
@@ -142,16 +142,16 @@ impl Running {
         Self { child, output }
     }
 
-    pub fn output(&self) -> String {
+    pub(crate) fn output(&self) -> String {
         self.output.lock().unwrap().clone()
     }
 
-    pub fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// Waits for `found` to find something in the output.
-    pub fn until<T>(&mut self, what: &str, found: impl Fn(&str) -> Option<T>) -> T {
+    pub(crate) fn until<T>(&mut self, what: &str, found: impl Fn(&str) -> Option<T>) -> T {
         let started = Instant::now();
         loop {
             if let Some(value) = found(&self.output()) {
@@ -168,7 +168,7 @@ impl Running {
     }
 
     /// The outcomes that a script prints.
-    pub fn outcomes(mut self) -> Outcomes {
+    pub(crate) fn outcomes(mut self) -> Outcomes {
         self.until("outcomes", |output| {
             let (_, json) = output.split_once("OUTCOMES ")?;
             let (line, _) = json.split_once('\n')?;
@@ -177,7 +177,7 @@ impl Running {
     }
 
     /// What a page of the client's own server says, once it answers.
-    pub fn page(&mut self, address: SocketAddr, path: &str) -> (u16, String) {
+    pub(crate) fn page(&mut self, address: SocketAddr, path: &str) -> (u16, String) {
         let started = Instant::now();
         loop {
             match get(address, path) {
@@ -195,14 +195,14 @@ impl Running {
         }
     }
 
-    pub fn signal(&self, signal: &str) {
+    pub(crate) fn signal(&self, signal: &str) {
         let id = self.child.id().to_string();
         let status = Command::new("kill").args([signal, &id]).status().unwrap();
         assert!(status.success());
     }
 
     /// Waits for the end.
-    pub fn end(&mut self) -> ExitStatus {
+    pub(crate) fn end(&mut self) -> ExitStatus {
         let started = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -240,7 +240,7 @@ fn keep(reader: impl BufRead + Send + 'static, output: Arc<Mutex<String>>) {
 }
 
 /// A page's status and text, whatever the status.
-pub fn get(address: SocketAddr, path: &str) -> Result<(u16, String), ureq::Error> {
+pub(crate) fn get(address: SocketAddr, path: &str) -> Result<(u16, String), ureq::Error> {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .timeout_global(Some(PATIENCE))
@@ -251,7 +251,7 @@ pub fn get(address: SocketAddr, path: &str) -> Result<(u16, String), ureq::Error
 }
 
 /// An address of loopback that is free just now.
-pub fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap()
 }

@@ -3,12 +3,13 @@
 
 use std::ops::Range;
 
-use candle_core::{CpuStorage, DType, Device, Result, Storage, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::ops::softmax_last_dim;
 use engine::model::{Span, Step};
 use kernels::{Backend, PagedCache, Queries};
 
 use super::config::DecoderConfig;
+use super::floats::with_floats;
 use super::norm::Norm;
 use super::pool::Pool;
 use super::rope::Angles;
@@ -59,6 +60,11 @@ pub enum CachePrecision {
     Half,
     /// The precision that the model computes in.
     Full,
+}
+
+/// Whether a cache is in half precision: the kernel that reads it computes in float32 on the CPU.
+pub(crate) fn has_half_cache(precision: CachePrecision, device: &Device, dtype: DType) -> bool {
+    precision == CachePrecision::Half && device.is_cpu() && dtype == DType::F32
 }
 
 /// A score of each head without a value.
@@ -163,14 +169,13 @@ impl Attention {
             .then(|| Ok([norm(layout.query_norm)?, norm(layout.key_norm)?]))
             .transpose()?;
         let output = matrix(layout.output, queries, config.hidden, attention.output_bias);
-        let cache = match precision {
-            CachePrecision::Half if scope.device.is_cpu() && scope.dtype == DType::F32 => {
-                Cache::Half(PagedCache::new(blocks, config.kv_heads, config.head_size))
-            }
-            _ => Cache::Full {
+        let cache = if has_half_cache(precision, scope.device, scope.dtype) {
+            Cache::Half(PagedCache::new(blocks, config.kv_heads, config.head_size))
+        } else {
+            Cache::Full {
                 keys: Pool::new(blocks, keys, scope.dtype, scope.device),
                 values: Pool::new(blocks, keys, scope.dtype, scope.device),
-            },
+            }
         };
         let sinks = attention.sinks.then(|| Sinks::load(scope, config));
         Ok(Self {
@@ -224,6 +229,7 @@ impl Attention {
         let attention = kernels::Attention {
             heads: self.heads,
             scale: self.scale as f32,
+            causal: true,
             soft_cap: self.soft_cap.map(|cap| cap as f32),
             window: self.window,
             sinks: self.sinks.as_ref().map(|sinks| sinks.floats.as_slice()),
@@ -399,28 +405,4 @@ fn by_head(rows: &Tensor, kv_heads: usize) -> Result<Tensor> {
     } else {
         split.contiguous()
     }
-}
-
-/// Hands out the numbers of float32 tensors on the CPU.
-fn with_floats<const N: usize>(
-    tensors: [&Tensor; N],
-    work: impl FnOnce([&[f32]; N]) -> Result<()>,
-) -> Result<()> {
-    let tensors = tensors.map(Tensor::contiguous);
-    let mut held = Vec::with_capacity(N);
-    for tensor in &tensors {
-        let tensor = tensor.as_ref().map_err(ToString::to_string);
-        let tensor = tensor.map_err(candle_core::Error::Msg)?;
-        held.push(tensor.storage_and_layout());
-    }
-    let mut slices: [&[f32]; N] = [&[]; N];
-    for (slice, (storage, layout)) in slices.iter_mut().zip(&held) {
-        let (Storage::Cpu(CpuStorage::F32(values)), Some((start, end))) =
-            (&**storage, layout.contiguous_offsets())
-        else {
-            candle_core::bail!("rows that are not float32 on the CPU");
-        };
-        *slice = &values[start..end];
-    }
-    work(slices)
 }

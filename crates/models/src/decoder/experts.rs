@@ -13,6 +13,9 @@ use crate::gguf::Part;
 use crate::linear::Linear;
 use crate::load::LoadError;
 
+/// 4-bit floats that share an exponent.
+const FLOAT4_GROUP: usize = 32;
+
 /// The experts of a layer.
 #[derive(Debug)]
 pub(crate) struct Experts {
@@ -145,6 +148,9 @@ fn transposed(
     [gate_up, down]: [&str; 2],
 ) -> std::result::Result<Vec<Dense>, LoadError> {
     let (count, inner, hidden) = (experts.count, experts.intermediate, config.hidden);
+    if let Some(loaded) = floats4(scope, config, experts, [gate_up, down])? {
+        return Ok(loaded);
+    }
     let wide = scope.tensor(gate_up, &[count, hidden, 2 * inner])?;
     let wide_bias = scope.tensor(&format!("{gate_up}_bias"), &[count, 2 * inner])?;
     let narrow = scope.tensor(down, &[count, inner, hidden])?;
@@ -168,4 +174,75 @@ fn transposed(
     (0..count)
         .map(|index| expert(index).map_err(|error| LoadError::device(&error)))
         .collect()
+}
+
+/// The same in 4-bit floats: `gate_up_proj_blocks`, `[experts, 2 * inner, hidden / 32, 16]`, two codes in
+/// a byte, and `gate_up_proj_scales`, an exponent for 32; the rows of gate and up in turns. `None`: the
+/// checkpoint has floats.
+fn floats4(
+    scope: &Scope,
+    config: &DecoderConfig,
+    experts: &config::Experts,
+    [gate_up, down]: [&str; 2],
+) -> std::result::Result<Option<Vec<Dense>>, LoadError> {
+    let (count, inner, hidden) = (experts.count, experts.intermediate, config.hidden);
+    let blocks = |name: &str, [outer, inner]: [usize; 2]| {
+        let groups = inner / FLOAT4_GROUP;
+        let codes = scope.bytes(
+            &format!("{name}_blocks"),
+            &[count, outer, groups, FLOAT4_GROUP / 2],
+        )?;
+        let scales = scope.bytes(&format!("{name}_scales"), &[count, outer, groups])?;
+        Ok::<_, LoadError>(codes.zip(scales).map(|(codes, scales)| ggml(codes, scales)))
+    };
+    let Some(wide) = blocks(gate_up, [2 * inner, hidden])? else {
+        return Ok(None);
+    };
+    let Some(narrow) = blocks(down, [hidden, inner])? else {
+        return Ok(None);
+    };
+    let wide_bias = scope.tensor(&format!("{gate_up}_bias"), &[count, 2 * inner])?;
+    let narrow_bias = scope.tensor(&format!("{down}_bias"), &[count, hidden])?;
+    let row = wide.len() / count / (2 * inner);
+    if row == 0 {
+        return scope.floats4(&[], [inner, hidden], None).map(|_| None); // which says what is wrong
+    }
+    let expert = |index: usize| {
+        let wide = &wide[index * 2 * inner * row..][..2 * inner * row];
+        let half = |which: usize| {
+            let bias = wide_bias
+                .i(index)
+                .and_then(|bias| bias.reshape((inner, 2)))
+                .and_then(|bias| bias.i((.., which))?.contiguous())
+                .map_err(|error| LoadError::device(&error))?;
+            let rows = wide.chunks_exact(row).skip(which).step_by(2);
+            let rows: Vec<u8> = rows.flatten().copied().collect();
+            scope.floats4(&rows, [inner, hidden], Some(bias))
+        };
+        let size = narrow.len() / count;
+        let bias = narrow_bias.i(index).and_then(|bias| bias.contiguous());
+        let bias = bias.map_err(|error| LoadError::device(&error))?;
+        Ok(Dense {
+            gate: Some(half(0)?),
+            up: half(1)?,
+            down: scope.floats4(&narrow[index * size..][..size], [hidden, inner], Some(bias))?,
+            activation: config.feed_forward.activation,
+        })
+    };
+    (0..count)
+        .map(expert)
+        .collect::<std::result::Result<_, _>>()
+        .map(Some)
+}
+
+/// llama.cpp's blocks: an exponent, and 16 bytes whose low halves are the first 16 codes and whose
+/// high halves the others. In the checkpoint a byte holds neighbours.
+fn ggml(codes: &[u8], scales: &[u8]) -> Vec<u8> {
+    let mut blocks = Vec::with_capacity(codes.len() + scales.len());
+    for (codes, scale) in codes.chunks_exact(FLOAT4_GROUP / 2).zip(scales) {
+        blocks.push(*scale);
+        let code = |index: usize| codes[index / 2] >> (4 * (index % 2)) & 15;
+        blocks.extend((0..FLOAT4_GROUP / 2).map(|low| code(low) | code(low + 16) << 4));
+    }
+    blocks
 }

@@ -2,9 +2,11 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::ops::{sigmoid, silu};
+use kernels::Gate;
 
 use super::config::{self, Activation, DecoderConfig};
 use super::experts::Experts;
+use super::floats::{Gated, on_cpu};
 use super::layout::Trio;
 use super::source::{Matrix, Scope};
 use crate::gguf::Part;
@@ -108,8 +110,15 @@ impl Dense {
 }
 
 impl Activation {
-    /// `gate` through the activation, times `up`.
+    /// `gate` through the activation, times `up`; `gate` is held by nobody else.
     fn gate(self, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+        match self.kernel() {
+            Some(kernel) if on_cpu(gate) => {
+                gate.inplace_op2(up, &Gated(kernel))?;
+                return Ok(gate.clone());
+            }
+            _ => {}
+        }
         match self {
             Self::ClampedSwish { limit } => {
                 let gate = gate.minimum(limit)?;
@@ -121,12 +130,29 @@ impl Activation {
         }
     }
 
+    /// Rows that are held by nobody else through the activation.
     fn apply(self, rows: &Tensor) -> Result<Tensor> {
+        match self.kernel() {
+            Some(kernel) if on_cpu(rows) => {
+                rows.inplace_op1(&Gated(kernel))?;
+                return Ok(rows.clone());
+            }
+            _ => {}
+        }
         match self {
             Self::Silu => silu(rows),
             Self::GeluTanh => rows.gelu(),
             Self::GeluErf => rows.gelu_erf(),
             Self::ClampedSwish { .. } => self.gate(rows, &rows.zeros_like()?),
+        }
+    }
+
+    fn kernel(self) -> Option<Gate> {
+        match self {
+            Self::Silu => Some(Gate::Silu),
+            Self::GeluTanh => Some(Gate::GeluTanh),
+            Self::GeluErf => Some(Gate::GeluErf),
+            Self::ClampedSwish { .. } => None,
         }
     }
 }

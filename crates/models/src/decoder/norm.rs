@@ -2,8 +2,10 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::ops::{layer_norm, rms_norm};
+use kernels::Backend;
 
 use super::config::{self, NormKind};
+use super::floats::{on_cpu, with_floats};
 use super::source::Scope;
 use crate::load::LoadError;
 
@@ -50,6 +52,9 @@ impl Norm {
 
     /// `[rows, size]` to the same.
     pub(crate) fn forward(&self, rows: &Tensor) -> Result<Tensor> {
+        if on_cpu(rows) {
+            return self.forward_on_cpu(rows);
+        }
         match self {
             Self::RootMeanSquare { weight, epsilon } => rms_norm(rows, weight, *epsilon),
             Self::Layer {
@@ -58,5 +63,26 @@ impl Norm {
                 epsilon,
             } => layer_norm(rows, weight, bias, *epsilon),
         }
+    }
+    fn forward_on_cpu(&self, rows: &Tensor) -> Result<Tensor> {
+        let backend = Backend::best();
+        let mut out = vec![0.0; rows.elem_count()];
+        match self {
+            Self::RootMeanSquare { weight, epsilon } => {
+                with_floats([rows, weight], |[rows, weight]| {
+                    kernels::rms_norm(rows, weight, *epsilon, &mut out, backend);
+                    Ok(())
+                })?;
+            }
+            Self::Layer {
+                weight,
+                bias,
+                epsilon,
+            } => with_floats([rows, weight, bias], |[rows, weight, bias]| {
+                kernels::layer_norm(rows, (weight, Some(bias)), *epsilon, &mut out, backend);
+                Ok(())
+            })?,
+        }
+        Tensor::from_vec(out, rows.shape(), rows.device())
     }
 }

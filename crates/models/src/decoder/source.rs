@@ -1,9 +1,10 @@
 //! Where a decoder's tensors come from, and how they are read.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use kernels::{PackedLinear, Precision};
+use kernels::{Format, PackedLinear, Precision};
 
 use super::config::{DecoderConfig, from_gguf, from_json};
 use super::layout::Layout;
@@ -54,6 +55,14 @@ impl Source {
         }
     }
 
+    /// The file to blame for what is in none.
+    fn file(&self) -> &Path {
+        match &self.tensors {
+            Tensors::HuggingFace(checkpoint) => checkpoint.file(),
+            Tensors::Gguf(gguf) => gguf.file(),
+        }
+    }
+
     /// The names of its tensors.
     pub(crate) fn layout(&self) -> &'static Layout {
         self.layout
@@ -71,7 +80,18 @@ impl Source {
     pub(crate) fn weights_bytes(&self, device: &Device, dtype: DType) -> u64 {
         match &self.tensors {
             Tensors::Gguf(gguf) if can_pack(device, dtype) => gguf.packed_bytes(),
-            _ => self.elements() * dtype.size_in_bytes() as u64,
+            // 17 bytes of a file are 32 4-bit floats, packed or not.
+            Tensors::HuggingFace(checkpoint) => {
+                let bytes = checkpoint.byte_elements();
+                let wide = (self.elements() - bytes) * dtype.size_in_bytes() as u64;
+                let block = if can_pack(device, dtype) {
+                    24
+                } else {
+                    32 * dtype.size_in_bytes() as u64
+                };
+                wide + bytes / 17 * block
+            }
+            Tensors::Gguf(_) => self.elements() * dtype.size_in_bytes() as u64,
         }
     }
 
@@ -156,6 +176,51 @@ impl Scope<'_> {
     /// A projection to heads that rotate, its rows half a head apart.
     pub(crate) fn rotated(&self, matrix: Matrix, head_size: usize) -> Result<Linear, LoadError> {
         self.projection(matrix, self.layout().in_pairs.then_some(head_size))
+    }
+
+    /// The bytes of a tensor of bytes, by its whole name; `None`: the checkpoint has none of this name.
+    pub(crate) fn bytes(&self, name: &str, shape: &[usize]) -> Result<Option<&[u8]>, LoadError> {
+        let name = self.full(name);
+        match &self.source.tensors {
+            Tensors::HuggingFace(checkpoint) if checkpoint.has(&name) => {
+                match checkpoint.bytes(&name, shape)? {
+                    (DType::U8, bytes) => Ok(Some(bytes)),
+                    (dtype, _) => Err(LoadError::corrupt(
+                        checkpoint.file(),
+                        format!("tensor {name:?} is of type {dtype:?}, not bytes"),
+                    )),
+                }
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// A projection whose weights are 4-bit floats in llama.cpp's blocks.
+    pub(crate) fn floats4(
+        &self,
+        blocks: &[u8],
+        [outer, inner]: [usize; 2],
+        bias: Option<Tensor>,
+    ) -> Result<Linear, LoadError> {
+        let packed = PackedLinear::pack(Format::MXFP4, blocks, outer, inner)
+            .map_err(|error| LoadError::corrupt(self.source.file(), error.to_string()))?;
+        if can_pack(self.device, self.dtype) {
+            let packed = Packed {
+                weights: Arc::new(packed),
+                precision: self.precision,
+            };
+            return Ok(Linear::packed(packed, bias));
+        }
+        let mut flat = vec![0.0; outer * inner];
+        for (output, row) in flat.chunks_exact_mut(inner).enumerate() {
+            packed.row(output, row);
+        }
+        let weight = Tensor::from_vec(flat, (outer, inner), self.device)
+            .and_then(|weight| weight.to_dtype(self.dtype));
+        Ok(Linear::new(
+            weight.map_err(|error| LoadError::device(&error))?,
+            bias,
+        ))
     }
 
     /// A projection to one number without a bias; llama.cpp stores it as a vector.

@@ -21,7 +21,17 @@ pub(crate) fn converted_with(name: &str, tokenizer: impl FnOnce(&mut GgufFile)) 
     let config = json(name, "config.json");
     entries(&config, &mut file);
     tokenizer(&mut file);
-    tensors(name, &config, &mut file);
+    tensors(name, &config, |_| true, &mut file);
+    file
+}
+
+/// A checkpoint without those tensors whose new names are not wanted.
+pub(crate) fn converted_where(name: &str, wanted: impl Fn(&str) -> bool) -> GgufFile {
+    let mut file = GgufFile::default();
+    let config = json(name, "config.json");
+    entries(&config, &mut file);
+    golden_tokenizer(name, &mut file);
+    tensors(name, &config, wanted, &mut file);
     file
 }
 
@@ -193,7 +203,7 @@ struct Numbers {
     flat: Vec<f32>,
 }
 
-fn tensors(name: &str, config: &Value, file: &mut GgufFile) {
+fn tensors(name: &str, config: &Value, wanted: impl Fn(&str) -> bool, file: &mut GgufFile) {
     let checkpoint = Checkpoint::open(&Files::new(super::golden(name))).expect("a checkpoint");
     let family = architecture(config);
     let mut names: Vec<_> = checkpoint.names().map(str::to_owned).collect();
@@ -202,11 +212,10 @@ fn tensors(name: &str, config: &Value, file: &mut GgufFile) {
         let mut numbers = read(&checkpoint, name);
         let Some(stacked) = stacked_name(name) else {
             for (name, numbers) in stored(name, numbers, config) {
-                file.tensor(
-                    &llama_cpp_name(&name, family),
-                    &numbers.shape,
-                    &numbers.flat,
-                );
+                let name = llama_cpp_name(&name, family);
+                if wanted(&name) {
+                    file.tensor(&name, &numbers.shape, &numbers.flat);
+                }
             }
             continue;
         };

@@ -82,6 +82,19 @@ impl GgufFile {
         self.info(name, shape, 0, offset as u64)
     }
 
+    /// A tensor of any type in its bytes; the outermost dimension first.
+    pub(crate) fn raw(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        kind: u32,
+        bytes: &[u8],
+    ) -> &mut Self {
+        let offset = self.data.len();
+        self.data.extend(bytes);
+        self.info(name, shape, kind, offset as u64)
+    }
+
     /// What the file says of a tensor, true or not.
     pub(crate) fn info(
         &mut self,

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use super::stretch::{RawRope, scaling};
 use super::{
@@ -62,7 +61,7 @@ impl Reader {
         let raw = &self.raw;
         let asked = [
             (
-                raw.quantization_config.is_some(),
+                !self.readable(),
                 "its weights are quantised in a way that is not read here; take the original, or a GGUF file",
             ),
             (
@@ -80,6 +79,13 @@ impl Reader {
             Some((_, detail)) => Err(LoadError::unsupported(&self.file, *detail)),
             None => Ok(()),
         }
+    }
+
+    /// Whether weights are floats, or GPT-OSS's experts of 4-bit floats.
+    fn readable(&self) -> bool {
+        self.raw.quantization_config.as_ref().is_none_or(|told| {
+            self.raw.model_type == "gpt_oss" && told.quant_method.as_deref() == Some("mxfp4")
+        })
     }
 
     fn unknown(&self, key: &str, value: &str, known: &str) -> LoadError {
@@ -520,7 +526,12 @@ struct RawConfig {
     new_decoder_architecture: Option<bool>,
     qk_layernorm: Option<bool>,
     use_bidirectional_attention: Option<bool>,
-    quantization_config: Option<IgnoredAny>,
+    quantization_config: Option<RawQuantization>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct RawQuantization {
+    quant_method: Option<String>,
 }
 
 /// transformers 5 writes rotary positions for all layers, or for each kind of layer.
