@@ -172,7 +172,12 @@ fn tell(thought: Option<String>, said: Said, most: u32, prompt_tokens: u32) -> A
     let text = Pieces::of(text).map(ChatEvent::Text);
     let call = call.map(ChatEvent::ToolCall);
     let done = ChatEvent::Done { finish, usage };
-    super::pieces(thought.chain(text).chain(call).chain([done]))
+    let read = ChatEvent::Read {
+        prompt_tokens,
+        cached_tokens: 0,
+    };
+    let said = thought.chain(text).chain(call);
+    super::pieces([read].into_iter().chain(said).chain([done]))
 }
 
 /// The text as far as `left` tokens go, which it takes; true if that is not all of it.

@@ -34,6 +34,7 @@ pub(crate) fn answer(request: ChatRequest) -> Result<Whole, Failure> {
     for event in all::<Chat>(request)? {
         assert_eq!(whole.finish, None, "nothing follows the last event");
         match event {
+            ChatEvent::Read { .. } => assert_eq!(whole.pieces, 0, "the prompt is read first"),
             ChatEvent::Text(piece) => {
                 whole.text.push_str(&piece);
                 whole.pieces += 1;
