@@ -37,10 +37,17 @@ pub(crate) struct Common {
     /// auto, cpu, cuda, cuda:N or metal [default: auto]
     #[arg(long, global = true, env = "HEARTH_DEVICE", value_name = "DEVICE")]
     pub(crate) device: Option<String>,
-    /// Answer with weights of this grade only: exact, quantised or twin [default: the best that is here]
+    /// What answers: real (models) or stub (at once and true to the schema, for every name, without weights) [default: real]
+    #[arg(long, global = true, env = "HEARTH_ENGINE", value_name = "ENGINE")]
+    pub(crate) engine: Option<String>,
+    /// Answer with weights of this grade only: exact, quantised or twin; or stub, without any [default: the best that is here]
     #[arg(long, global = true, env = "HEARTH_GRADE", value_name = "GRADE")]
     pub(crate) grade: Option<String>,
-    /// Answer for this model with these weights only; may be repeated
+    /// Let a stub answer for models that no weights can serve here now, instead of an error
+    #[arg(long, global = true, env = "HEARTH_ALLOW_STUB", value_name = "BOOL", value_parser = BoolishValueParser::new(),
+        num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) allow_stub: Option<bool>,
+    /// Answer for this model with these weights only, or with stub; may be repeated
     #[arg(
         id = "use",
         long,

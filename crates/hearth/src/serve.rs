@@ -73,7 +73,9 @@ pub(crate) async fn bind(
     place: &Place,
     catalog: Arc<Catalog>,
 ) -> Result<Bound, Stop> {
-    let known = |name: &String| catalog.card(name).is_some() || catalog.weights(name).is_some();
+    let known = |name: &String| {
+        catalog.card(name).is_some() || catalog.weights(name).is_some() || name == catalog::STUB
+    };
     if let Some(name) = server.policy.pinned.iter().find(|name| !known(name)) {
         return Err(Stop::usage(format!(
             "--pin: {name} is neither a model nor a set of weights; `hearth list` shows all models"
@@ -126,9 +128,6 @@ fn announce(address: SocketAddr, weights: &[String]) {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "  {line}");
     }
-    text.push_str(
-        "  `hearth list` shows each name; the first request to a model fetches its weights\n",
-    );
     if let Err(stop) = crate::output::text(text) {
         tracing::warn!("{stop}"); // who cannot be told can still be served
     }

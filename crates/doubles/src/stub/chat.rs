@@ -168,16 +168,21 @@ fn tell(thought: Option<String>, said: Said, most: u32, prompt_tokens: u32) -> A
         completion_tokens: most - left,
         cached_tokens: 0,
     };
-    let thought = Pieces::of(thought.map(|(thought, _)| thought)).map(ChatEvent::Reasoning);
-    let text = Pieces::of(text).map(ChatEvent::Text);
-    let call = call.map(ChatEvent::ToolCall);
-    let done = ChatEvent::Done { finish, usage };
     let read = ChatEvent::Read {
         prompt_tokens,
         cached_tokens: 0,
     };
-    let said = thought.chain(text).chain(call);
-    super::pieces([read].into_iter().chain(said).chain([done]))
+    let thought = Pieces::of(thought.map(|(thought, _)| thought)).map(ChatEvent::Reasoning);
+    let text = Pieces::of(text).map(ChatEvent::Text);
+    let call = call.map(ChatEvent::ToolCall);
+    let done = ChatEvent::Done { finish, usage };
+    super::pieces(
+        std::iter::once(read)
+            .chain(thought)
+            .chain(text)
+            .chain(call)
+            .chain([done]),
+    )
 }
 
 /// The text as far as `left` tokens go, which it takes; true if that is not all of it.

@@ -6,10 +6,10 @@ use std::sync::{Mutex, PoisonError};
 use image::{ImageReader, Limits};
 use tasks::Failure;
 
-/// The most pixels of a picture: 4096 by 4096.
-const PIXELS_MAX: u64 = 4096 * 4096;
-/// Bytes that decoding one may take: four channels of two bytes each, and half as much again.
-const DECODE_MAX_BYTES: u64 = PIXELS_MAX * 12;
+/// The most pixels of a picture: 8192 by 8192.
+const PIXELS_MAX: u64 = 8192 * 8192;
+/// Bytes that decoding one may take: the largest in three channels of a byte, and a third as much again.
+const DECODE_MAX_BYTES: u64 = PIXELS_MAX * 4;
 
 /// Width and height in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

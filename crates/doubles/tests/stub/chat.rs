@@ -34,7 +34,10 @@ pub(crate) fn answer(request: ChatRequest) -> Result<Whole, Failure> {
     for event in all::<Chat>(request)? {
         assert_eq!(whole.finish, None, "nothing follows the last event");
         match event {
-            ChatEvent::Read { .. } => assert_eq!(whole.pieces, 0, "the prompt is read first"),
+            ChatEvent::Read { prompt_tokens, .. } => {
+                assert_eq!(whole, Whole::default(), "it comes first");
+                whole.usage.prompt_tokens = prompt_tokens;
+            }
             ChatEvent::Text(piece) => {
                 whole.text.push_str(&piece);
                 whole.pieces += 1;
@@ -45,8 +48,8 @@ pub(crate) fn answer(request: ChatRequest) -> Result<Whole, Failure> {
                 whole.pieces += 1;
             }
             ChatEvent::ToolCall(call) => whole.calls.push(call),
-            ChatEvent::Read { .. } => assert_eq!(whole.pieces, 0, "reading comes first"),
             ChatEvent::Done { finish, usage } => {
+                assert_eq!(whole.usage.prompt_tokens, usage.prompt_tokens);
                 whole.finish = Some(finish);
                 whole.usage = usage;
             }
