@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::App;
 use crate::errors::{Refusal, RequestId};
-use crate::run::{Call, Input, Options, answer, parse_json, read_body, respond};
+use crate::run::{Call, Input, Options, Outcome, answer, outcome, parse_json, read_body, respond};
 use crate::surface::Surface;
 
 /// The header with the model's name, behind a prefix and a colon where the caller set one.
@@ -46,14 +46,14 @@ async fn inference(app: &App, request: Request) -> Response {
         let input = if is_json(&parts.headers) {
             let mut body = parse_json(body).await?;
             options.take_from(&mut body);
-            Input::checked(body["inputs"].take(), class).await?
+            return outcome(call, body["inputs"].take(), &options).await;
         } else {
             // The stream replaced the one input that held it; the others are in the query.
             let others = user_inputs(parts.uri.query().unwrap_or_default())?;
             Input::with_binary(body, &parts.headers, others, class).await?
         };
         let answer = answer(call, input, &options).await?;
-        Ok::<_, Refusal>((answer, call.card))
+        Ok::<_, Refusal>(Outcome::Answer(answer, call.card))
     };
     respond(answered.await, &model, Surface::Binding, id)
 }

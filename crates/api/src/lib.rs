@@ -8,6 +8,7 @@ mod about;
 mod binding;
 mod errors;
 mod layers;
+mod manage;
 mod residents;
 mod run;
 mod settings;
@@ -23,8 +24,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use catalog::Catalog;
 use engine::Engine;
+pub use ledger;
+pub use manage::BatchRunner;
 pub use settings::{BODY_LIMIT_BYTES, DeprecatedPolicy, REQUEST_TIMEOUT, Settings};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::errors::Denial;
 
@@ -38,17 +41,33 @@ struct App {
     catalog: Arc<Catalog>,
     settings: Settings,
     embedding_places: Semaphore,
+    /// Requests that somebody waits for.
+    interactive: manage::Interactive,
+    /// Told when a batch was accepted.
+    batches: Notify,
 }
 
-/// The whole HTTP surface.
+/// The whole HTTP surface. Batches are accepted, and wait: [`app_and_batches`] gives who answers them.
 pub fn app(engine: Engine, catalog: Arc<Catalog>, settings: Settings) -> Router {
+    app_and_batches(engine, catalog, settings).0
+}
+
+/// The whole HTTP surface, and who answers the batches that it accepts.
+pub fn app_and_batches(
+    engine: Engine,
+    catalog: Arc<Catalog>,
+    settings: Settings,
+) -> (Router, BatchRunner) {
     let app = Arc::new(App {
         engine,
         catalog,
         settings,
         embedding_places: Semaphore::new(EMBEDDING_MAX_JOBS),
+        interactive: manage::Interactive::default(),
+        batches: Notify::new(),
     });
-    Router::new()
+    let batches = BatchRunner::new(app.clone());
+    let router = Router::new()
         .route(
             "/client/v4/accounts/{account}/ai/run/{*model}",
             post(run::rest::run),
@@ -63,11 +82,14 @@ pub fn app(engine: Engine, catalog: Arc<Catalog>, settings: Settings) -> Router 
         .route("/hearth/ps", get(residents::list))
         .route("/hearth/stop", post(residents::stop))
         .route("/hearth/models", get(about::models))
+        .merge(manage::routes())
         .fallback(no_route)
         .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(app.clone(), manage::count))
         .layer(from_fn_with_state(app.clone(), layers::auth::check))
         .layer(from_fn_with_state(app.clone(), layers::host::check))
-        .with_state(app)
+        .with_state(app);
+    (router, batches)
 }
 
 async fn no_route(request: Request) -> Response {

@@ -87,6 +87,14 @@ pub(crate) enum Command {
 
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Serve {
+    /// Where batches, fine-tunes and usage are kept [default: the home folder where one is named, else the user's
+    /// data folder]
+    #[arg(long, env = "HEARTH_DATA", value_name = "FOLDER")]
+    pub(crate) data: Option<PathBuf>,
+    /// Keep no records: batches and fine-tunes are refused, and usage is not counted
+    #[arg(long, env = "HEARTH_NO_LEDGER", value_name = "BOOL", value_parser = BoolishValueParser::new(),
+        num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) no_ledger: Option<bool>,
     /// Address and port [default: 127.0.0.1:7777]. A public address needs a token
     #[arg(long, env = "HEARTH_LISTEN", value_name = "ADDRESS")]
     pub(crate) listen: Option<SocketAddr>,

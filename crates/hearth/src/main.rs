@@ -19,6 +19,7 @@ mod output;
 mod prune;
 mod ps;
 mod pull;
+mod records;
 mod remote;
 mod rm;
 mod run;

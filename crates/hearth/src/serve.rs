@@ -67,11 +67,20 @@ async fn listen(server: Server, place: &Place, catalog: Arc<Catalog>) -> Result<
     let engine = Engine::with_policy(Arc::new(loader), &device, server.policy)
         .map_err(|failure| Stop::failed(failure.to_string()))?;
     preload(&engine, server.preload);
+    let ledger = crate::records::open(&server.records, place)?;
     let settings = api::Settings {
         listen: address,
+        ledger: ledger.clone(),
         ..server.settings
     };
-    accept(listener, api::app(engine, catalog, settings)).await;
+    let (app, batches) = api::app_and_batches(engine, catalog, settings);
+    let batches = tokio::task::spawn(batches.run());
+    accept(listener, app).await;
+    batches.abort(); // the item that it is at is answered after the next start
+    if let Some(ledger) = ledger {
+        let flushed = ledger.flush();
+        flushed.map_err(|error| Stop::failed(error.to_string()))?;
+    }
     Ok(())
 }
 

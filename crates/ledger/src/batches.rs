@@ -56,6 +56,8 @@ pub struct Item {
     pub model: String,
     /// The input, as JSON.
     pub input: String,
+    /// How often it was taken, this time included: an item that ends its process each time is known by it.
+    pub attempts: u32,
 }
 
 /// How an item ended.
@@ -132,7 +134,7 @@ impl Ledger {
         let batch = change.last_insert_rowid();
         {
             let mut add =
-                change.prepare_cached("INSERT INTO batch_open VALUES (?1, ?2, ?3, ?4)")?;
+                change.prepare_cached("INSERT INTO batch_open (batch, position, input, reference) VALUES (?1, ?2, ?3, ?4)")?;
             for (position, request) in requests.iter().enumerate() {
                 add.execute(params![
                     batch,
@@ -176,6 +178,12 @@ impl Ledger {
             [batch],
             |row| Ok((row.get(0)?, row.get(1)?)),
         )?;
+        let attempts = state
+            .connection
+            .prepare_cached(
+                "UPDATE batch_open SET attempts = attempts + 1 WHERE batch = ?1 AND position = ?2 RETURNING attempts",
+            )?
+            .query_row(params![batch, position], |row| row.get(0))?;
         state.taken.insert((batch, position));
         Ok(Some(Taken {
             ledger: self.clone(),
@@ -186,6 +194,7 @@ impl Ledger {
                 position,
                 model,
                 input,
+                attempts,
             },
         }))
     }

@@ -38,10 +38,10 @@ pub struct Finetune {
     pub description: String,
     /// Listed for everyone.
     pub public: bool,
-    /// Milliseconds since 1970.
-    pub created_at: i64,
-    /// Milliseconds since 1970.
-    pub modified_at: i64,
+    /// When it was created, `YYYY-MM-DDTHH:MM:SS.mmmZ`.
+    pub created_at: String,
+    /// When a file of it came last, in the same form.
+    pub modified_at: String,
     /// The highest rank that its adapter may have.
     pub rank_max: u32,
     /// Whether both files are here.
@@ -63,7 +63,9 @@ pub struct NewFinetune {
     pub rank_max: u32,
 }
 
-const COLUMNS: &str = "id, name, model, description, public, created_at, modified_at, rank_max, \
+const COLUMNS: &str = "id, name, model, description, public, \
+                       strftime('%Y-%m-%dT%H:%M:%fZ', created_at / 1000.0, 'unixepoch'), \
+                       strftime('%Y-%m-%dT%H:%M:%fZ', modified_at / 1000.0, 'unixepoch'), rank_max, \
                        config_bytes IS NOT NULL AND weight_bytes IS NOT NULL";
 
 impl Ledger {
@@ -108,17 +110,10 @@ impl Ledger {
                 LedgerError::Refused(format!("a fine-tune named {:?} is there already", new.name)),
             ),
             Err(error) => Err(error.into()),
-            Ok(_) => Ok(Finetune {
-                id,
-                name: new.name.clone(),
-                model: new.model.clone(),
-                description: new.description.clone(),
-                public: new.public,
-                created_at: now,
-                modified_at: now,
-                rank_max: new.rank_max,
-                is_complete: false,
-            }),
+            Ok(_) => {
+                let id = id.to_string();
+                find(&state.connection, &id)?.ok_or(LedgerError::Unknown(id))
+            }
         }
     }
 

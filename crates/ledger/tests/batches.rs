@@ -109,6 +109,7 @@ fn what_was_accepted_and_answered_is_there_after_a_restart() {
     assert_eq!(poll(&ledger, id), Some(Polled::Running));
     let again = ledger.take().unwrap().unwrap();
     assert_eq!(again.item.position, 1, "the answered one is not run again");
+    assert_eq!(again.item.attempts, 2);
     again.finish(&answered("2"), now).unwrap();
     assert!(matches!(poll(&ledger, id), Some(Polled::Done(results)) if results.len() == 2));
 }

@@ -75,6 +75,12 @@ fn message(row: &Row, id: RequestId) -> String {
     format!("AiError: {}: {} ({id})", row.name, row.description)
 }
 
+/// The text of a refusal where it stands alone: of an item of a batch.
+pub(crate) fn text(refusal: &Refusal, model: &str, id: RequestId) -> String {
+    log(refusal, model, id);
+    message(&row(refusal), id)
+}
+
 /// The inference envelope of the REST and OpenAI surfaces.
 fn envelope(row: &Row, id: RequestId) -> Response {
     #[derive(Serialize)]

@@ -11,6 +11,8 @@ pub(crate) enum Refusal {
     StreamedJsonSchema,
     /// What the service's model servers say of inputs that are too long, too many or unknown.
     Upstream(String),
+    /// A batch that is not known, or no longer.
+    NoSuchBatch(String),
 }
 
 impl From<Failure> for Refusal {
@@ -46,6 +48,12 @@ pub(super) fn row(refusal: &Refusal) -> Row {
             status: StatusCode::BAD_REQUEST,
             name: UPSTREAM,
             description: text.clone(),
+        },
+        Refusal::NoSuchBatch(id) => Row {
+            code: 7002,
+            status: StatusCode::NOT_FOUND,
+            name: "Not Found",
+            description: format!("No such request {id}"),
         },
     }
 }

@@ -59,10 +59,7 @@ impl Answer {
             response
         };
         let mut response = match self.content {
-            Content::Json(json) if surface == Surface::Rest => {
-                json_bytes(StatusCode::OK, envelope(&json))
-            }
-            Content::Json(json) => json_bytes(StatusCode::OK, json),
+            Content::Json(json) => dressed(json, StatusCode::OK, surface),
             Content::Events(body) => of_type("text/event-stream", body),
             Content::File { content_type, body } => of_type(content_type, body),
         };
@@ -86,6 +83,14 @@ impl Answer {
             add("hearth-deprecated", on.clone());
         }
         response
+    }
+}
+
+/// Bare JSON in the dress of a surface.
+pub(super) fn dressed(json: Vec<u8>, status: StatusCode, surface: Surface) -> Response {
+    match surface {
+        Surface::Rest => json_bytes(status, envelope(&json)),
+        Surface::Binding | Surface::OpenAi => json_bytes(status, json),
     }
 }
 

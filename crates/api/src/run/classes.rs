@@ -45,6 +45,13 @@ pub(crate) fn of(name: &str) -> Option<&'static Class> {
     Some(&found.1)
 }
 
+/// The schemas of a class as they are published: input and output.
+pub(crate) fn documents(name: &str) -> Option<(Value, Value)> {
+    let (_, text) = FILES.iter().find(|(known, _)| *known == name)?;
+    let mut file: Value = serde_json::from_str(text).ok()?;
+    Some((file["input"].take(), file["output"].take()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

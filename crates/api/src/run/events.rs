@@ -4,14 +4,17 @@ use std::io;
 
 use axum::body::Body;
 use bytes::Bytes;
+use catalog::Rate;
 use futures_util::stream::unfold;
 use rand::Rng;
 use serde::Serialize;
-use tasks::{ChatEvent, Failure};
+use tasks::{ChatEvent, Failure, Usage};
 
 use super::job::Job;
 use super::text_generation::UsageWords;
+use super::{Call, neurons};
 use crate::errors::RequestId;
+use crate::manage::Meter;
 
 /// The last frame.
 const DONE: &str = "data: [DONE]\n\n";
@@ -26,16 +29,20 @@ struct Frames {
     first: Option<ChatEvent>,
     is_over: bool,
     id: RequestId,
+    meter: Meter,
+    rate: Option<Rate>,
 }
 
 /// The body of a stream whose first event is there. Dropping it cancels the job; a failure in the
 /// middle breaks the connection off, for the contract has no frame to tell it with.
-pub(super) fn body(job: Job<ChatEvent>, first: ChatEvent, id: RequestId) -> Body {
+pub(super) fn body(job: Job<ChatEvent>, first: ChatEvent, call: Call<'_>) -> Body {
     let frames = Frames {
         job,
         first: Some(first),
         is_over: false,
-        id,
+        id: call.id,
+        meter: call.meter(),
+        rate: call.card.neurons,
     };
     Body::from_stream(unfold(frames, async |mut frames| {
         if frames.is_over {
@@ -47,6 +54,13 @@ pub(super) fn body(job: Job<ChatEvent>, first: ChatEvent, id: RequestId) -> Body
 }
 
 impl Frames {
+    fn count(&self, usage: Usage) {
+        let (read, written) = (usage.prompt_tokens.into(), usage.completion_tokens.into());
+        self.meter.tokens(read, written);
+        self.meter
+            .streamed(neurons::of_tokens(self.rate, read, written));
+    }
+
     async fn next(&mut self) -> io::Result<Bytes> {
         let event = match self.first.take() {
             Some(event) => Ok(Some(event)),
@@ -56,6 +70,7 @@ impl Frames {
             Some(ChatEvent::Text(text)) => text_frame(&text),
             Some(ChatEvent::Done { usage, .. }) => {
                 self.is_over = true;
+                self.count(usage);
                 usage_frame(&usage.into()).map(|frame| frame + DONE)
             }
             Some(ChatEvent::Reasoning(_) | ChatEvent::ToolCall(_)) => Ok(String::new()),

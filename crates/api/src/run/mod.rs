@@ -22,8 +22,10 @@ pub(crate) use input::{Input, Options, parse_json};
 use serde_json::Value;
 use tasks::Failure;
 
-use crate::errors::{Refusal, RequestId, inference};
+use crate::errors::{Refusal, RequestId, add_request_id, inference};
 use crate::layers::body;
+use crate::manage::Meter;
+use crate::manage::batch::{self, Told};
 use crate::surface::Surface;
 use crate::{App, DeprecatedPolicy};
 
@@ -64,6 +66,11 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// Counts what the model does.
+    pub(crate) fn meter(&self) -> Meter {
+        Meter::of(self.app, &self.card.name)
+    }
+
     /// The class of the model's inputs.
     pub(crate) fn class(&self) -> Result<&'static classes::Class, Failure> {
         classes::of(&self.card.schema_class).ok_or_else(|| {
@@ -75,15 +82,34 @@ impl<'a> Call<'a> {
     }
 }
 
+/// What a call came to.
+pub(crate) enum Outcome<'a> {
+    /// The model has answered.
+    Answer(Answer, &'a ModelCard),
+    /// It was about a batch.
+    Batch(Told),
+}
+
+impl<'a> From<(Answer, &'a ModelCard)> for Outcome<'a> {
+    fn from((answer, card): (Answer, &'a ModelCard)) -> Self {
+        Self::Answer(answer, card)
+    }
+}
+
 /// The response to a call: its answer, or the refusal in the surface's dress.
-pub(crate) fn respond(
-    answered: Result<(Answer, &ModelCard), Refusal>,
+pub(crate) fn respond<'a>(
+    answered: Result<impl Into<Outcome<'a>>, Refusal>,
     model: &str,
     surface: Surface,
     id: RequestId,
 ) -> Response {
-    match answered {
-        Ok((answer, card)) => answer.into_response(card, surface, id),
+    match answered.map(Into::into) {
+        Ok(Outcome::Answer(answer, card)) => answer.into_response(card, surface, id),
+        Ok(Outcome::Batch(told)) => {
+            let mut response = answer::dressed(told.json, told.status, surface);
+            add_request_id(&mut response, id);
+            response
+        }
         Err(refusal) => inference(&refusal, model, id, surface),
     }
 }
@@ -95,16 +121,33 @@ pub(crate) async fn read_body(app: &App, request: Request) -> Result<(Parts, Byt
     Ok((parts, body))
 }
 
-/// Answers a validated input.
+/// Answers an input that was parsed, whether it is a model's or about a batch.
+pub(crate) async fn outcome<'a>(
+    call: Call<'a>,
+    input: Value,
+    options: &Options,
+) -> Result<Outcome<'a>, Refusal> {
+    if let Some(told) = batch::ask(call, &input, options).await? {
+        return Ok(Outcome::Batch(told));
+    }
+    let input = Input::checked(input, call.class()?).await?;
+    let answer = answer(call, input, options).await?;
+    Ok(Outcome::Answer(answer, call.card))
+}
+
+/// Answers a validated input, and counts it.
 pub(crate) async fn answer(
     call: Call<'_>,
     input: Input,
     options: &Options,
 ) -> Result<Answer, Refusal> {
-    if options.queues {
-        let text = "queueRequest (asynchronous batches) is not served by this version of hearth";
-        return Err(Failure::Unsupported(text.into()).into());
-    }
+    let answer = by_task(call, input, options).await?;
+    let is_stream = matches!(answer.content, Content::Events(_));
+    call.meter().request(answer.neurons, is_stream);
+    Ok(answer)
+}
+
+async fn by_task(call: Call<'_>, input: Input, _options: &Options) -> Result<Answer, Refusal> {
     match call.card.task {
         TaskKind::TextGeneration => text_generation::answer(call, &input.fields).await,
         TaskKind::TextEmbeddings => text_embeddings::answer(call, &input.fields).await,
@@ -125,7 +168,6 @@ pub(crate) async fn answer(
 /// # Errors
 /// Whatever the run route would refuse; [`Failure::BadInput`] for an input whose answer is no JSON
 /// (a stream, a picture).
-#[allow(dead_code)] // asked by the batch runner
 pub(crate) async fn answer_json(call: Call<'_>, input: Value) -> Result<Value, Refusal> {
     let input = Input::checked(input, call.class()?).await?;
     let answer = answer(call, input, &Options::default()).await?;

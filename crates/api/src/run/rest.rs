@@ -7,9 +7,10 @@ use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use tasks::Failure;
 
-use super::{Call, Input, Options, answer, parse_json, read_body, respond};
+use super::{Call, Input, Options, Outcome, answer, outcome, parse_json, read_body, respond};
 use crate::App;
 use crate::errors::{Denial, Refusal, RequestId};
+use crate::manage::batch;
 use crate::surface::Surface;
 
 /// `POST .../ai/run/{model}`: the body is the input.
@@ -27,9 +28,12 @@ pub(crate) async fn run(
         let class = call.class()?;
         let (parts, body) = read_body(&app, request).await?;
         let mut options = Options::from_query(parts.uri.query().unwrap_or_default());
+        if let Some(told) = batch::ask_bytes(call, &body, &options).await? {
+            return Ok(Outcome::Batch(told));
+        }
         let input = Input::open(body, &parts.headers, class, &mut options).await?;
         let answer = answer(call, input, &options).await?;
-        Ok::<_, Refusal>((answer, call.card))
+        Ok::<_, Refusal>(Outcome::Answer(answer, call.card))
     };
     respond(answered.await, &model, Surface::Rest, id)
 }
@@ -51,9 +55,7 @@ pub(crate) async fn unified(State(app): State<Arc<App>>, request: Request) -> Re
         let call = Call::of(&app, &model, Surface::Rest, id)?;
         let mut options = Options::from_query(parts.uri.query().unwrap_or_default());
         options.take_from(&mut body);
-        let input = Input::checked(body["input"].take(), call.class()?).await?;
-        let answer = answer(call, input, &options).await?;
-        Ok::<_, Refusal>((answer, call.card))
+        outcome(call, body["input"].take(), &options).await
     };
     let answered = answered.await;
     respond(answered, &model, Surface::Rest, id)

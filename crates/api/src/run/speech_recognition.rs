@@ -33,6 +33,7 @@ pub(super) async fn answer(call: Call<'_>, input: Input) -> Result<Answer, Refus
             TranscribeEvent::Done { duration, .. } => break duration,
         }
     };
+    call.meter().audio(seconds);
     Ok(Answer {
         content: write(&segments)?,
         served: job.served().clone(),

@@ -92,6 +92,7 @@ pub(super) async fn answer(call: Call<'_>, input: &Value) -> Result<Answer, Refu
         .into_iter()
         .map(|embedding| embedding.vector)
         .collect();
+    call.meter().tokens(tokens, 0);
     Ok(Answer {
         content: write(vectors, width, pooling, form)?,
         served,

@@ -44,7 +44,7 @@ impl From<Usage> for UsageWords {
 
 /// Answers a validated input.
 pub(super) async fn answer(call: Call<'_>, input: &Value) -> Result<Answer, Refusal> {
-    let Call { app, card, id, .. } = call;
+    let Call { app, card, .. } = call;
     if !card.schema_class.starts_with("tg-g2") {
         let text = format!(
             "inputs of the class {} are not served by this version of hearth",
@@ -58,7 +58,7 @@ pub(super) async fn answer(call: Call<'_>, input: &Value) -> Result<Answer, Refu
     let mut event = job.next().await?.ok_or_else(|| ended_early(card))?;
     if streams {
         return Ok(Answer {
-            content: Content::Events(events::body(job, event, id)),
+            content: Content::Events(events::body(job, event, call)),
             served,
             neurons: None,
             truncated: 0,
@@ -74,6 +74,7 @@ pub(super) async fn answer(call: Call<'_>, input: &Value) -> Result<Answer, Refu
         event = job.next().await?.ok_or_else(|| ended_early(card))?;
     };
     let (read, written) = (usage.prompt_tokens.into(), usage.completion_tokens.into());
+    call.meter().tokens(read, written);
     Ok(Answer {
         content: write(&response, usage)?,
         served,

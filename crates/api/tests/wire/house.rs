@@ -1,10 +1,12 @@
 //! The surface in one process: a catalogue, an engine and models made of a few lines.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use api::Settings;
+use api::ledger::Ledger;
+use api::{BatchRunner, Settings};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
@@ -289,13 +291,29 @@ pub(crate) fn settings() -> Settings {
 
 /// A surface, and whether its parrot was left while it spoke.
 pub(crate) fn watched(settings: Settings) -> (Router, Arc<AtomicBool>) {
+    let (engine, catalog, was_left) = parts();
+    (api::app(engine, catalog, settings), was_left)
+}
+
+/// A surface that keeps records in a folder, and who answers its batches.
+pub(crate) fn recording(folder: &Path) -> (Router, BatchRunner) {
+    let opened = Ledger::open(folder).unwrap();
+    let (engine, catalog, _) = parts();
+    let settings = Settings {
+        ledger: Some(opened.ledger),
+        ..settings()
+    };
+    api::app_and_batches(engine, catalog, settings)
+}
+
+fn parts() -> (Engine, Arc<Catalog>, Arc<AtomicBool>) {
     let was_left = Arc::new(AtomicBool::new(false));
     let loader = Arc::new(House {
         was_left: was_left.clone(),
     });
     let engine = Engine::start(loader, "test").unwrap();
     let catalog = Catalog::parse(CATALOGUE, "the test's catalogue").unwrap();
-    (api::app(engine, Arc::new(catalog), settings), was_left)
+    (engine, Arc::new(catalog), was_left)
 }
 
 pub(crate) fn app(settings: Settings) -> Router {
@@ -350,6 +368,11 @@ pub(crate) async fn send(app: &Router, request: Request<Body>) -> Answer {
 /// The path of a model's route.
 pub(crate) fn path(model: &str) -> String {
     format!("/client/v4/accounts/0123456789abcdef0123456789abcdef/ai/run/{model}")
+}
+
+/// A path below an account's `ai`.
+pub(crate) fn account(path: &str) -> String {
+    format!("/client/v4/accounts/0123456789abcdef0123456789abcdef/ai{path}")
 }
 
 /// Runs a model under the default settings.

@@ -199,23 +199,10 @@ async fn features_that_are_not_served_are_refused_by_name() {
             r#"{"messages":[{"role":"assistant","content":"","tool_calls":[{"id":"1"}]}]}"#.into(),
             "messages[].tool_calls",
         ),
-        (
-            format!(r#"{{{message},"options":{{"queueRequest":true}}}}"#),
-            "queueRequest (asynchronous batches)",
-        ),
     ] {
         let text = format!("AiError: {name} is not served by this version of hearth");
         refused(ABLE, input, 400, 8007, &text).await;
     }
-    let queued = format!("{}?tags=a&queueRequest=true", path(ABLE));
-    let answer = send(
-        &app(settings()),
-        request("POST", &queued, r#"{"prompt":"a"}"#),
-    )
-    .await;
-    let text =
-        "AiError: queueRequest (asynchronous batches) is not served by this version of hearth";
-    check_refusal(&answer, 400, 8007, text);
 }
 
 #[tokio::test]

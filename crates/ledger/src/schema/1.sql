@@ -16,6 +16,7 @@ CREATE TABLE batch_open (
     position  INTEGER NOT NULL,
     input     TEXT NOT NULL,
     reference TEXT,
+    attempts  INTEGER NOT NULL DEFAULT 0, -- how often it was handed out
     PRIMARY KEY (batch, position)
 ) STRICT;
 
