@@ -56,7 +56,8 @@ pub struct Item {
     pub model: String,
     /// The input, as JSON.
     pub input: String,
-    /// How often it was taken, this time included: an item that ends its process each time is known by it.
+    /// How often it was taken and neither answered nor given back, this time included: an item that ends its process
+    /// each time is known by it.
     pub attempts: u32,
 }
 
@@ -331,7 +332,16 @@ impl Taken {
 impl Drop for Taken {
     fn drop(&mut self) {
         let key = (self.batch, self.item.position);
-        self.ledger.state().taken.remove(&key);
+        let mut state = self.ledger.state();
+        state.taken.remove(&key);
+        // An attempt that was given back did not end the process. A finished item has no row any more.
+        let given_back = state
+            .connection
+            .prepare_cached(
+                "UPDATE batch_open SET attempts = attempts - 1 WHERE batch = ?1 AND position = ?2",
+            )
+            .and_then(|mut update| update.execute(params![key.0, key.1]));
+        let _ = given_back; // at worst one attempt too many is counted
     }
 }
 

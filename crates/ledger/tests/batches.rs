@@ -109,9 +109,30 @@ fn what_was_accepted_and_answered_is_there_after_a_restart() {
     assert_eq!(poll(&ledger, id), Some(Polled::Running));
     let again = ledger.take().unwrap().unwrap();
     assert_eq!(again.item.position, 1, "the answered one is not run again");
-    assert_eq!(again.item.attempts, 2);
+    assert_eq!(again.item.attempts, 1, "the other one was given back");
     again.finish(&answered("2"), now).unwrap();
     assert!(matches!(poll(&ledger, id), Some(Polled::Done(results)) if results.len() == 2));
+}
+
+#[test]
+fn an_attempt_that_ended_with_its_process_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = tempfile::tempdir().unwrap();
+    let ledger = open(folder.path());
+    ledger
+        .accept(MODEL, &requests(1), SystemTime::now())
+        .unwrap();
+    let taken = ledger.take().unwrap().unwrap();
+    assert_eq!(taken.item.attempts, 1);
+    // What a killed process leaves.
+    for name in [
+        ledger::FILE_NAME.to_owned(),
+        format!("{}-wal", ledger::FILE_NAME),
+    ] {
+        std::fs::copy(folder.path().join(&name), copy.path().join(&name)).unwrap();
+    }
+    let after = open(copy.path());
+    assert_eq!(after.take().unwrap().unwrap().item.attempts, 2);
 }
 
 #[test]
