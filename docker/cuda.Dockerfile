@@ -27,7 +27,8 @@ RUN apt-get update \
  && install --directory --owner=hearth --group=hearth /weights
 COPY --from=build /hearth/target/release/hearth /usr/local/bin/hearth
 USER hearth
-ENV HEARTH_HOME=/weights HEARTH_LISTEN=0.0.0.0:7777
+# What comes from the Hugging Face Hub is kept in the same volume.
+ENV HEARTH_HOME=/weights HF_HOME=/weights/huggingface HEARTH_LISTEN=0.0.0.0:7777
 VOLUME /weights
 EXPOSE 7777
 # It knows the address and the token by the same variables as the server.

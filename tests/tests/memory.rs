@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use engine::{Engine, Lane, Loader, Need, Policy};
-use models::Files;
 use models::device::Device;
+use models::{Files, Fit};
 use tasks::{
     Chat, ChatOptions, ChatRequest, Embed, EmbedRequest, Failure, Grade, Overlong, Pooling, Prompt,
     Sampling, Served,
@@ -40,13 +40,23 @@ impl Loader for Golden {
     }
     fn need(&self, served: &Served) -> Result<Need, Failure> {
         let files = Files::new(golden(&served.weights));
-        models::need(architecture(&served.weights), &files, &Device::Cpu)
-            .map_err(|error| Failure::Unavailable(error.to_string()))
+        models::need(
+            architecture(&served.weights),
+            &files,
+            &Device::Cpu,
+            Fit::default(),
+        )
+        .map_err(|error| Failure::Unavailable(error.to_string()))
     }
     fn load(&self, served: &Served) -> Result<Lane, Failure> {
         let files = Files::new(golden(&served.weights));
-        models::load(architecture(&served.weights), &files, &Device::Cpu)
-            .map_err(|error| Failure::Unavailable(error.to_string()))
+        models::load(
+            architecture(&served.weights),
+            &files,
+            &Device::Cpu,
+            Fit::default(),
+        )
+        .map_err(|error| Failure::Unavailable(error.to_string()))
     }
 }
 

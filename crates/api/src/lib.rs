@@ -5,10 +5,12 @@
 #![warn(missing_docs)]
 
 mod about;
+mod account;
 mod binding;
 mod errors;
 mod layers;
 mod manage;
+mod openai;
 mod residents;
 mod run;
 mod settings;
@@ -21,26 +23,34 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use catalog::Catalog;
 use engine::Engine;
 pub use ledger;
 pub use manage::BatchRunner;
-pub use settings::{BODY_LIMIT_BYTES, DeprecatedPolicy, REQUEST_TIMEOUT, Settings};
+#[doc(hidden)] // for the test beside the original validator
+pub use run::classes::published_inputs;
+pub use settings::{BODY_LIMIT_BYTES, DeprecatedPolicy, Plan, REQUEST_TIMEOUT, Settings};
 use tokio::sync::{Notify, Semaphore};
+#[doc(hidden)] // as above
+pub use validate::{Schema, validate};
 
+use crate::account::Account;
 use crate::errors::Denial;
 
-/// Embedding jobs that all requests together may have in the engine; further ones wait here, where
-/// a burst of long lists does not fill the engine's own queue and turn others away.
-const EMBEDDING_MAX_JOBS: usize = 192;
+/// Jobs that all requests for lists (texts to embed, contexts to rank, ...) together may have in the
+/// engine; further ones wait here, where a burst of long lists does not fill the engine's own queue
+/// and turn others away.
+const LISTS_MAX_JOBS: usize = 192;
 
 /// What every handler reads.
 struct App {
     engine: Engine,
     catalog: Arc<Catalog>,
     settings: Settings,
-    embedding_places: Semaphore,
+    list_places: Semaphore,
+    /// Shared with streams, which outlive their handlers.
+    account: Arc<Account>,
     /// Requests that somebody waits for.
     interactive: manage::Interactive,
     /// Told when a batch was accepted.
@@ -61,8 +71,9 @@ pub fn app_and_batches(
     let app = Arc::new(App {
         engine,
         catalog,
+        account: Arc::new(Account::new(&settings)),
         settings,
-        embedding_places: Semaphore::new(EMBEDDING_MAX_JOBS),
+        list_places: Semaphore::new(LISTS_MAX_JOBS),
         interactive: manage::Interactive::default(),
         batches: Notify::new(),
     });
@@ -75,6 +86,22 @@ pub fn app_and_batches(
         .route(
             "/client/v4/accounts/{account}/ai/run",
             post(run::rest::unified),
+        )
+        .route(
+            "/client/v4/accounts/{account}/ai/v1/embeddings",
+            post(openai::embeddings::embeddings),
+        )
+        .route(
+            "/client/v4/accounts/{account}/ai/v1/chat/completions",
+            post(openai::chat::complete),
+        )
+        .route(
+            "/client/v4/accounts/{account}/ai/v1/responses",
+            post(openai::responses::respond),
+        )
+        .route(
+            "/client/v4/accounts/{account}/ai/v1/models",
+            any(wrong_method),
         )
         .route("/run", post(binding::run))
         .route("/ai-gateway/run", post(binding::gateway_run))

@@ -20,8 +20,18 @@ pub enum DeprecatedPolicy {
     Refuse,
 }
 
+/// The plan of the account that this server takes every caller for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plan {
+    /// Every model answers.
+    Paid,
+    /// Models that the service keeps for paying accounts are refused with 5035.
+    Free,
+}
+
 /// The settings of the HTTP surface.
 #[derive(Clone)]
+#[allow(clippy::struct_excessive_bools)] // each is a switch of its own
 pub struct Settings {
     /// The one token that is accepted; `None` accepts any that is not empty.
     pub token: Option<String>,
@@ -29,6 +39,15 @@ pub struct Settings {
     pub no_auth: bool,
     /// What happens to deprecated names.
     pub deprecated: DeprecatedPolicy,
+    /// The plan of every caller.
+    pub plan: Plan,
+    /// Refuse with 4006 when the free plan's neurons of a day are used up.
+    pub quota: bool,
+    /// Refuse with 3021 above the service's requests a minute.
+    pub rate_limits: bool,
+    /// Refuse models whose licence was not agreed to (5016), and those that only invited accounts may
+    /// ask (5018).
+    pub gates: bool,
     /// Where the server listens; its address is a Host that is accepted.
     pub listen: SocketAddr,
     /// Further names that a Host header may have.
@@ -48,6 +67,10 @@ impl Settings {
             token: None,
             no_auth: false,
             deprecated: DeprecatedPolicy::Serve,
+            plan: Plan::Paid,
+            quota: false,
+            rate_limits: false,
+            gates: false,
             listen,
             allow_hosts: Vec::new(),
             body_limit_bytes: BODY_LIMIT_BYTES,
@@ -63,6 +86,10 @@ impl fmt::Debug for Settings {
             .field("token", &self.token.as_ref().map(|_| "(hidden)"))
             .field("no_auth", &self.no_auth)
             .field("deprecated", &self.deprecated)
+            .field("plan", &self.plan)
+            .field("quota", &self.quota)
+            .field("rate_limits", &self.rate_limits)
+            .field("gates", &self.gates)
             .field("listen", &self.listen)
             .field("allow_hosts", &self.allow_hosts)
             .field("body_limit_bytes", &self.body_limit_bytes)

@@ -7,7 +7,8 @@ pub(crate) enum Surface {
     Rest,
     /// What a Worker's `env.AI` asks: JSON bare, errors with a name.
     Binding,
-    /// `/ai/v1/...`: JSON bare, errors as on the REST surface.
-    #[allow(dead_code)] // its routes are the next to come
+    /// `/ai/v1/chat/completions` and `/ai/v1/embeddings`: JSON bare, errors as on the REST surface.
     OpenAi,
+    /// `/ai/v1/responses`: JSON bare, errors in a form of OpenAI's.
+    Responses,
 }

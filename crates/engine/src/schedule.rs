@@ -95,7 +95,7 @@ impl Schedule {
         let most_tokens = prompt.len().saturating_add(max_new);
         if BlockPool::needed(most_tokens) > self.pool.total() {
             return Err(Failure::Unavailable(format!(
-                "{most_tokens} tokens do not fit this model's KV cache of {} tokens",
+                "{most_tokens} tokens do not fit this model's KV cache of {} tokens; more memory (--memory) makes it larger",
                 self.pool.total() * crate::model::BLOCK_TOKENS
             )));
         }

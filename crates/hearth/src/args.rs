@@ -53,6 +53,9 @@ pub(crate) struct Common {
     /// The largest download that a request starts by itself, such as 500MB, or off [default: 200MB]
     #[arg(long, global = true, env = "HEARTH_AUTO_FETCH", value_name = "SIZE")]
     pub(crate) auto_fetch: Option<String>,
+    /// Memory that models may take together, such as 8GB [default: the machine's, or its container's, less 256 MiB]
+    #[arg(long, global = true, env = "HEARTH_MEMORY", value_name = "SIZE")]
+    pub(crate) memory: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -87,6 +90,8 @@ pub(crate) enum Command {
 
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Serve {
+    #[command(flatten)]
+    pub(crate) at: At,
     /// Where batches, fine-tunes and usage are kept [default: the home folder where one is named, else the user's
     /// data folder]
     #[arg(long, env = "HEARTH_DATA", value_name = "FOLDER")]
@@ -95,17 +100,6 @@ pub(crate) struct Serve {
     #[arg(long, env = "HEARTH_NO_LEDGER", value_name = "BOOL", value_parser = BoolishValueParser::new(),
         num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) no_ledger: Option<bool>,
-    /// Address and port [default: 127.0.0.1:7777]. A public address needs a token
-    #[arg(long, env = "HEARTH_LISTEN", value_name = "ADDRESS")]
-    pub(crate) listen: Option<SocketAddr>,
-    /// The one token that is accepted [default: any token is]
-    #[arg(
-        long,
-        env = "HEARTH_TOKEN",
-        value_name = "TOKEN",
-        hide_env_values = true
-    )]
-    pub(crate) token: Option<String>,
     /// Answer requests that carry no auth header (Cloudflare refuses them with 9106)
     #[arg(long, env = "HEARTH_NO_AUTH", value_name = "BOOL", value_parser = BoolishValueParser::new(),
         num_args = 0..=1, require_equals = true, default_missing_value = "true")]
@@ -121,6 +115,8 @@ pub(crate) struct Serve {
     /// What happens to deprecated names: serve or refuse [default: serve]
     #[arg(long, env = "HEARTH_DEPRECATED", value_name = "POLICY")]
     pub(crate) deprecated: Option<String>,
+    #[command(flatten)]
+    pub(crate) account: AccountArgs,
     /// Load this model before the first request; may be repeated
     #[arg(
         long,
@@ -130,16 +126,48 @@ pub(crate) struct Serve {
     )]
     pub(crate) preload: Vec<String>,
     #[command(flatten)]
-    pub(crate) memory: MemoryArgs,
+    pub(crate) stay: Stay,
+}
+
+/// Where a server is, and what it is told to let one in.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct At {
+    /// Address and port of the server [default: 127.0.0.1:7777]. A public address needs a token
+    #[arg(long, env = "HEARTH_LISTEN", value_name = "ADDRESS")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// The one token that the server accepts [default: any token is]
+    #[arg(
+        long,
+        env = "HEARTH_TOKEN",
+        value_name = "TOKEN",
+        hide_env_values = true
+    )]
+    pub(crate) token: Option<String>,
+}
+
+/// What the account may do that every caller is taken for.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct AccountArgs {
+    /// paid or free: the free plan refuses the models that Cloudflare keeps for paying accounts (5035) [default: paid]
+    #[arg(long, env = "HEARTH_PLAN", value_name = "PLAN")]
+    pub(crate) plan: Option<String>,
+    /// Refuse when the free plan's 10,000 neurons of a day are used up (4006); needs --plan=free
+    #[arg(long, env = "HEARTH_QUOTA", value_name = "BOOL", value_parser = BoolishValueParser::new(),
+        num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) quota: Option<bool>,
+    /// Refuse requests above Cloudflare's limits a minute (3021)
+    #[arg(long, env = "HEARTH_RATE_LIMITS", value_name = "BOOL", value_parser = BoolishValueParser::new(),
+        num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) rate_limits: Option<bool>,
+    /// Refuse models before their licence is agreed to (5016), and models for invited accounts (5018)
+    #[arg(long, env = "HEARTH_GATES", value_name = "BOOL", value_parser = BoolishValueParser::new(),
+        num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) gates: Option<bool>,
 }
 
 /// Which models stay in memory.
 #[derive(Debug, Clone, Default, Args)]
-pub(crate) struct MemoryArgs {
-    /// Memory that models may take together, such as 8GB [default: the machine's, or its container's, less 256 MiB].
-    /// Idle models are unloaded to make room, the least recently used first
-    #[arg(id = "memory", long, env = "HEARTH_MEMORY", value_name = "SIZE")]
-    pub(crate) size: Option<String>,
+pub(crate) struct Stay {
     /// How long an idle model stays loaded: a time such as 90s or 1h, 0, or forever [default: 5m]
     #[arg(long, env = "HEARTH_KEEP_ALIVE", value_name = "TIME")]
     pub(crate) keep_alive: Option<String>,
@@ -182,7 +210,7 @@ pub(crate) struct List {
 #[derive(Debug, Args)]
 pub(crate) struct Ps {
     #[command(flatten)]
-    pub(crate) remote: Remote,
+    pub(crate) at: At,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -193,21 +221,5 @@ pub(crate) struct Stop {
     /// A model name, or the name of a set of weights
     pub(crate) name: String,
     #[command(flatten)]
-    pub(crate) remote: Remote,
-}
-
-/// A running server.
-#[derive(Debug, Args)]
-pub(crate) struct Remote {
-    /// The server's address [default: 127.0.0.1:7777]
-    #[arg(long, env = "HEARTH_LISTEN", value_name = "ADDRESS")]
-    pub(crate) listen: Option<SocketAddr>,
-    /// The server's token, where it has one
-    #[arg(
-        long,
-        env = "HEARTH_TOKEN",
-        value_name = "TOKEN",
-        hide_env_values = true
-    )]
-    pub(crate) token: Option<String>,
+    pub(crate) at: At,
 }

@@ -8,7 +8,7 @@ use tasks::Grade;
 use weights::Store;
 
 use crate::config::Place;
-use crate::{hub_env, loader, memory};
+use crate::{hub_env, loader};
 
 /// What the user said about choosing.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +24,7 @@ pub(crate) struct Wishes {
 /// The facts, and the store they are about.
 pub(crate) struct Chooser {
     pub(crate) store: Store,
+    /// Bytes that models may take together.
     pub(crate) memory_bytes: u64,
     offline: bool,
     /// Whether the hub may be asked at all, and whether it knows who asks.
@@ -39,7 +40,7 @@ impl Chooser {
             hub_offline: hub.offline,
             hub_token: hub.token.is_some(),
             store: loader::open_store(place),
-            memory_bytes: memory::budget_bytes(),
+            memory_bytes: place.memory_bytes,
             offline: place.offline,
             wishes: place.wishes.clone(),
         }

@@ -39,6 +39,10 @@ pub(crate) struct ConfigFile {
     no_auth: Option<bool>,
     allow_host: Option<Vec<String>>,
     deprecated: Option<String>,
+    plan: Option<String>,
+    quota: Option<bool>,
+    rate_limits: Option<bool>,
+    gates: Option<bool>,
     preload: Option<Vec<String>>,
     memory: Option<String>,
     keep_alive: Option<String>,
@@ -114,11 +118,13 @@ pub(crate) struct Place {
     pub(crate) offline: bool,
     pub(crate) device: DeviceChoice,
     pub(crate) wishes: Wishes,
+    /// Bytes that models may take together.
+    pub(crate) memory_bytes: u64,
 }
 
 impl Place {
     /// # Errors
-    /// No home folder, or a word that names no device.
+    /// No home folder, a word that names no device, or an amount that is none.
     pub(crate) fn new(
         common: &Common,
         file: &ConfigFile,
@@ -136,6 +142,12 @@ impl Place {
         let device = settings.choose("device", common.device.clone(), file.device.clone(), || {
             "auto".into()
         });
+        let memory = settings.choose(
+            "memory",
+            common.memory.clone().map(Some),
+            file.memory.clone().map(Some),
+            || None,
+        );
         let wishes = wishes(common, file, settings)?;
         let home =
             home.ok_or_else(|| Stop::usage("no home folder is known: name one with --home"))?;
@@ -146,6 +158,12 @@ impl Place {
             store: home.join("weights"),
             offline,
             wishes,
+            memory_bytes: match memory {
+                Some(text) => crate::amounts::size(&text).map_err(|error| {
+                    Stop::usage(format!("{}: {error}", settings.said_by("memory")))
+                })?,
+                None => crate::memory::budget_bytes(),
+            },
             device: device
                 .parse()
                 .map_err(|error| Stop::usage(format!("{}: {error}", settings.said_by("device"))))?,
@@ -206,7 +224,7 @@ fn wishes(common: &Common, file: &ConfigFile, settings: &mut Settings<'_>) -> Re
 
 /// Where `serve` would listen, whether or not it may.
 pub(crate) fn listen(args: &Serve, file: &ConfigFile) -> SocketAddr {
-    args.listen.or(file.listen).unwrap_or(DEFAULT_LISTEN)
+    args.at.listen.or(file.listen).unwrap_or(DEFAULT_LISTEN)
 }
 
 /// What `serve` needs beside.
@@ -240,8 +258,8 @@ impl Server {
         settings: &mut Settings<'_>,
     ) -> Result<Self, Stop> {
         let typed = |list: Vec<String>| Some(list).filter(|list| !list.is_empty());
-        let listen = settings.choose("listen", args.listen, file.listen, || DEFAULT_LISTEN);
-        let token = settings.choose_secret("token", args.token, file.token);
+        let listen = settings.choose("listen", args.at.listen, file.listen, || DEFAULT_LISTEN);
+        let token = settings.choose_secret("token", args.at.token, file.token);
         let no_auth = settings.choose("no-auth", args.no_auth, file.no_auth, || false);
         let allow_hosts = settings.choose(
             "allow-host",
@@ -252,20 +270,20 @@ impl Server {
         let deprecated = settings.choose("deprecated", args.deprecated, file.deprecated, || {
             "serve".into()
         });
+        let account = args.account;
+        let plan = settings.choose("plan", account.plan, file.plan, || "paid".into());
+        let quota = settings.choose("quota", account.quota, file.quota, || false);
+        let rate_limits =
+            settings.choose("rate-limits", account.rate_limits, file.rate_limits, || {
+                false
+            });
+        let gates = settings.choose("gates", account.gates, file.gates, || false);
         let preload = settings.choose("preload", typed(args.preload), file.preload, Vec::new);
-        let memory = settings.choose(
-            "memory",
-            args.memory.size.map(Some),
-            file.memory.map(Some),
-            || None,
-        );
-        let keep_alive = settings.choose(
-            "keep-alive",
-            args.memory.keep_alive,
-            file.keep_alive,
-            || DEFAULT_KEEP_ALIVE.into(),
-        );
-        let pinned = settings.choose("pin", typed(args.memory.pin), file.pin, Vec::new);
+        let keep_alive =
+            settings.choose("keep-alive", args.stay.keep_alive, file.keep_alive, || {
+                DEFAULT_KEEP_ALIVE.into()
+            });
+        let pinned = settings.choose("pin", typed(args.stay.pin), file.pin, Vec::new);
         let data = settings.choose("data", args.data.map(Some), file.data.map(Some), || None);
         let no_ledger = settings.choose("no-ledger", args.no_ledger, file.no_ledger, || false);
         if !listen.ip().is_loopback() && token.is_none() {
@@ -287,11 +305,22 @@ impl Server {
                 )));
             }
         };
-        let budget_bytes = match memory {
-            Some(text) => crate::amounts::size(&text)
-                .map_err(|error| Stop::usage(format!("{}: {error}", settings.said_by("memory"))))?,
-            None => crate::memory::budget_bytes(),
+        let plan = match plan.as_str() {
+            "paid" => api::Plan::Paid,
+            "free" => api::Plan::Free,
+            other => {
+                let name = settings.said_by("plan");
+                return Err(Stop::usage(format!(
+                    "{name}: {other:?} is neither paid nor free"
+                )));
+            }
         };
+        if quota && plan == api::Plan::Paid {
+            let name = settings.said_by("quota");
+            return Err(Stop::usage(format!(
+                "{name}: the quota is the free plan's; say --plan=free too"
+            )));
+        }
         let keep_alive = crate::amounts::keep_alive(&keep_alive)
             .map_err(|error| Stop::usage(format!("{}: {error}", settings.said_by("keep-alive"))))?;
         Ok(Self {
@@ -299,6 +328,10 @@ impl Server {
                 token,
                 no_auth,
                 deprecated,
+                plan,
+                quota,
+                rate_limits,
+                gates,
                 allow_hosts,
                 ..api::Settings::new(listen)
             },
@@ -309,7 +342,6 @@ impl Server {
                 None => Records::Default,
             },
             policy: engine::Policy {
-                budget_bytes: Some(budget_bytes),
                 keep_alive,
                 pinned,
                 ..engine::Policy::default()

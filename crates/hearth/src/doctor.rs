@@ -1,6 +1,7 @@
 //! `hearth doctor`: what this machine has, what is wrong with it, and what to do.
 
 mod machine;
+mod models;
 mod network;
 mod weights_here;
 
@@ -13,6 +14,8 @@ use serde_json::{Value, json};
 use crate::config::{Place, Server};
 use crate::failure::Stop;
 use crate::{loader, output};
+
+pub(crate) use models::models;
 
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use catalog::{Catalog, Choice, WeightSet};
+use catalog::{Catalog, Choice, Source, WeightSet};
 use engine::{Lane, Loader, Need};
-use models::Files;
 use models::device::{self, Device};
+use models::{Files, Fit};
 use tasks::{Failure, Served};
 use weights::{Options, Store};
 
@@ -46,12 +46,6 @@ impl WeightLoader {
         })
     }
 
-    /// Chooses among what fits in so many bytes.
-    pub(crate) fn within(mut self, memory_bytes: u64) -> Self {
-        self.chooser.memory_bytes = memory_bytes;
-        self
-    }
-
     /// One line for each set of weights that serves something here.
     pub(crate) fn summary(&self) -> Vec<String> {
         let mut sets: Vec<(&WeightSet, &'static str, usize)> = Vec::new();
@@ -82,6 +76,25 @@ impl WeightLoader {
                 format!("{} ({grade}) serves {names} {plural}: {state}", set.name)
             })
             .collect()
+    }
+
+    fn files(&self, set: &WeightSet) -> Files {
+        match &set.source {
+            Source::Local { path } if path.is_file() => Files::single(path),
+            _ => Files::new(self.chooser.store.folder(set)),
+        }
+    }
+
+    /// How a model of these weights is made: for the budget, and the longest window of the names
+    /// that it can serve, as they share it.
+    fn fit(&self, set: &WeightSet) -> Fit {
+        let cards = self.catalog.cards();
+        let served = cards.filter(|card| card.variants.iter().any(|v| v.weights == set.name));
+        Fit {
+            quality: models::Quality::Exact,
+            memory_bytes: Some(self.chooser.memory_bytes),
+            window: served.filter_map(|card| card.effective_window(set)).max(),
+        }
     }
 
     fn set(&self, served: &Served) -> Result<&WeightSet, Failure> {
@@ -115,8 +128,8 @@ impl Loader for WeightLoader {
         if !self.chooser.store.is_complete(set) {
             return Ok(listed);
         }
-        let files = Files::new(self.chooser.store.folder(set));
-        models::need(&set.architecture, &files, &self.device)
+        let files = self.files(set);
+        models::need(&set.architecture, &files, &self.device, self.fit(set))
             .map_err(|error| Failure::Unavailable(error.to_string()))
     }
 
@@ -131,8 +144,8 @@ impl Loader for WeightLoader {
     fn load(&self, served: &Served) -> Result<Lane, Failure> {
         let set = self.set(served)?;
         let started = std::time::Instant::now();
-        let files = Files::new(self.chooser.store.folder(set));
-        let lane = models::load(&set.architecture, &files, &self.device)
+        let files = self.files(set);
+        let lane = models::load(&set.architecture, &files, &self.device, self.fit(set))
             .map_err(|error| Failure::Unavailable(error.to_string()))?;
         tracing::info!(
             "loaded {} ({}, grade {}) in {:.1} s",

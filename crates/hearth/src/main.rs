@@ -1,5 +1,5 @@
 //! The binary: command line, configuration, wiring.
-#![allow(clippy::print_stdout, clippy::disallowed_methods)] // a program: it prints, reads the environment, spawns
+#![allow(clippy::disallowed_methods)] // a program: it reads the environment, spawns
 
 mod amounts;
 mod args;
@@ -28,11 +28,13 @@ mod shown_config;
 mod stop;
 mod verify;
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{CommandFactory, FromArgMatches};
 
+use crate::args::upkeep::DoctorAbout;
 use crate::args::{Cli, Command};
 use crate::config::{ConfigFile, Place, Server};
 use crate::failure::Stop;
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_writer(std::io::stderr)
         .with_target(false)
+        .log_internal_errors(false) // told by a macro that panics where standard error is closed
         .init();
     let command = Cli::command();
     let matches = command.clone().get_matches();
@@ -54,7 +57,8 @@ fn main() -> ExitCode {
     match start(cli, Settings::new(&command, &matches)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(stop) => {
-            eprintln!("hearth: {stop}");
+            // Where nobody reads any more, the code alone tells.
+            let _ = writeln!(std::io::stderr(), "hearth: {stop}");
             stop.code()
         }
     }
@@ -82,6 +86,9 @@ fn start(cli: Cli, mut settings: Settings<'_>) -> Result<(), Stop> {
             server.map(drop)
         }
         Command::Doctor(args) => {
+            if let Some(DoctorAbout::Models(models)) = &args.about {
+                return doctor::models(models, args.json || models.json, &place, &catalog);
+            }
             let listen = config::listen(&args.serve, &file);
             let server = Server::new(args.serve, file, &mut settings);
             let patient = doctor::Patient {

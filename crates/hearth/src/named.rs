@@ -61,7 +61,8 @@ pub(crate) fn served_names(set: &WeightSet, catalog: &Catalog) -> usize {
     catalog.cards().filter(serves).count()
 }
 
-fn all<'a>(name: &str, catalog: &'a Catalog) -> Result<Vec<&'a WeightSet>, Stop> {
+/// Every set that the name means.
+pub(crate) fn all<'a>(name: &str, catalog: &'a Catalog) -> Result<Vec<&'a WeightSet>, Stop> {
     if let Some(set) = catalog.weights(name) {
         return Ok(vec![set]);
     }

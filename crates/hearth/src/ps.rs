@@ -4,43 +4,27 @@ use serde_json::Value;
 
 use crate::args::Ps;
 use crate::failure::Stop;
-use crate::remote;
+use crate::{output, remote};
 
 const HEADS: [&str; 7] = [
     "WEIGHTS", "TASK", "GRADE", "WINDOW", "NEED", "MEASURED", "STATE",
 ];
 
 pub(crate) fn ps(args: &Ps) -> Result<(), Stop> {
-    let answer = remote::get(&args.remote, "/hearth/ps")?;
+    let answer = remote::get(&args.at, "/hearth/ps")?;
     let Some(models) = answer["models"].as_array() else {
-        return Err(remote::stranger(&args.remote));
+        return Err(remote::stranger(&args.at));
     };
     if args.json {
-        println!("{answer}");
-        return Ok(());
+        return output::json(&answer);
     }
     let rows: Vec<[String; 7]> = models.iter().map(row).collect();
-    let widths: Vec<usize> = (0..HEADS.len())
-        .map(|column| {
-            rows.iter()
-                .map(|row| row[column].len())
-                .chain([HEADS[column].len()])
-                .max()
-        })
-        .map(Option::unwrap_or_default)
-        .collect();
-    for cells in std::iter::once(HEADS.map(str::to_owned)).chain(rows) {
-        let line: Vec<String> = cells
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:width$}"))
-            .collect();
-        println!("{}", line.join("  ").trim_end());
-    }
+    output::columns(HEADS, &rows)?;
     let memory = &answer["memory"];
     if let Some(budget) = memory["budget_bytes"].as_u64() {
         let needed = megabytes(&memory["needed_bytes"]);
-        println!("{needed} of {} MB are set aside", budget / 1_000_000);
+        let budget = budget / 1_000_000;
+        return output::text(format!("{needed} of {budget} MB are set aside\n"));
     }
     Ok(())
 }
@@ -100,8 +84,7 @@ fn state(model: &Value) -> String {
 
 /// Bytes as megabytes, rounded up; `-` where there are none.
 fn megabytes(bytes: &Value) -> String {
-    bytes.as_u64().map_or_else(
-        || "-".to_owned(),
-        |bytes| format!("{} MB", bytes.div_ceil(1_000_000)),
-    )
+    bytes
+        .as_u64()
+        .map_or_else(|| "-".to_owned(), output::megabytes)
 }

@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::args::Remote;
+use crate::args::At;
 use crate::config::DEFAULT_LISTEN;
 use crate::failure::Stop;
 
 /// Time for an answer; unloading waits for the step that the device is in.
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
 
-fn address(remote: &Remote) -> std::net::SocketAddr {
-    remote.listen.unwrap_or(DEFAULT_LISTEN)
+fn address(at: &At) -> std::net::SocketAddr {
+    at.listen.unwrap_or(DEFAULT_LISTEN)
 }
 
 fn agent() -> ureq::Agent {
@@ -25,35 +25,35 @@ fn agent() -> ureq::Agent {
 }
 
 /// The JSON of a page.
-pub(crate) fn get(remote: &Remote, path: &str) -> Result<Value, Stop> {
+pub(crate) fn get(at: &At, path: &str) -> Result<Value, Stop> {
     let request = agent()
-        .get(format!("http://{}{path}", address(remote)))
-        .header("authorization", bearer(remote));
-    answer(remote, request.call())
+        .get(format!("http://{}{path}", address(at)))
+        .header("authorization", bearer(at));
+    answer(at, request.call())
 }
 
 /// The JSON of the answer to some JSON.
-pub(crate) fn post(remote: &Remote, path: &str, body: &Value) -> Result<Value, Stop> {
+pub(crate) fn post(at: &At, path: &str, body: &Value) -> Result<Value, Stop> {
     let request = agent()
-        .post(format!("http://{}{path}", address(remote)))
-        .header("authorization", bearer(remote))
+        .post(format!("http://{}{path}", address(at)))
+        .header("authorization", bearer(at))
         .header("content-type", "application/json");
-    answer(remote, request.send(body.to_string()))
+    answer(at, request.send(body.to_string()))
 }
 
-fn bearer(remote: &Remote) -> String {
-    format!("Bearer {}", remote.token.as_deref().unwrap_or("any"))
+fn bearer(at: &At) -> String {
+    format!("Bearer {}", at.token.as_deref().unwrap_or("any"))
 }
 
 fn answer(
-    remote: &Remote,
+    at: &At,
     result: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
 ) -> Result<Value, Stop> {
-    let address = address(remote);
+    let address = address(at);
     let silent = |error| Stop::failed(format!("no hearth answers on {address}: {error}"));
     let mut response = result.map_err(silent)?;
     let text = response.body_mut().read_to_string().map_err(silent)?;
-    let value: Value = serde_json::from_str(&text).map_err(|_| stranger(remote))?;
+    let value: Value = serde_json::from_str(&text).map_err(|_| stranger(at))?;
     if response.status().is_success() {
         return Ok(value);
     }
@@ -67,6 +67,6 @@ fn answer(
 }
 
 /// Something else listens there.
-pub(crate) fn stranger(remote: &Remote) -> Stop {
-    Stop::failed(format!("{} is not a hearth", address(remote)))
+pub(crate) fn stranger(at: &At) -> Stop {
+    Stop::failed(format!("{} is not a hearth", address(at)))
 }

@@ -1,6 +1,7 @@
 //! `hearth run`: one request, through the same validation and dressing as over the network.
 
-use std::io::{Read, Write};
+use std::fmt::Write as _;
+use std::io::{ErrorKind, Read, Write};
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
@@ -15,25 +16,34 @@ use crate::args::Run;
 use crate::config::{DEFAULT_LISTEN, Place};
 use crate::failure::Stop;
 use crate::loader::WeightLoader;
+use crate::output;
+
+/// Classes of models that the service never streams on the run route.
+const NEVER_STREAMED: [&str; 2] = ["gpt-oss", "llama-guard"];
 
 /// Numbers of a vector that are shown to a person.
 const VECTOR_SHOWN: usize = 6;
 
 pub(crate) fn run(args: &Run, place: &Place, catalog: Arc<Catalog>) -> Result<(), Stop> {
-    let task = catalog
-        .card(&args.model)
-        .map(|card| card.task)
-        .ok_or_else(|| {
-            Stop::usage(format!(
-                "no model is named {}; `hearth list` shows all",
-                args.model
-            ))
-        })?;
-    let body = body(args, task)?;
+    let card = catalog.card(&args.model).ok_or_else(|| {
+        Stop::usage(format!(
+            "no model is named {}; `hearth list` shows all",
+            args.model
+        ))
+    })?;
+    let task = card.task;
+    let streams = task == TaskKind::TextGeneration
+        && !args.json
+        && !NEVER_STREAMED.contains(&card.schema_class.as_str());
+    let body = body(args, task, streams)?;
     let runtime = crate::runtime()?;
     let result = runtime.block_on(async {
         let loader = WeightLoader::new(place, catalog.clone())?;
-        let engine = Engine::start(Arc::new(loader), &place.device.to_string())
+        let policy = engine::Policy {
+            budget_bytes: Some(place.memory_bytes),
+            ..engine::Policy::default()
+        };
+        let engine = Engine::with_policy(Arc::new(loader), &place.device.to_string(), policy)
             .map_err(|failure| Stop::failed(failure.to_string()))?;
         let settings = api::Settings {
             no_auth: true,
@@ -49,7 +59,11 @@ pub(crate) fn run(args: &Run, place: &Place, catalog: Arc<Catalog>) -> Result<()
             Ok(response) => response,
             Err(never) => match never {},
         };
-        let printed = print(response, task, args.json).await;
+        let printed = if streams && response.status() == StatusCode::OK {
+            print_stream(&mut response.into_body()).await
+        } else {
+            print(response, task, args.json).await
+        };
         drop(engine);
         printed
     });
@@ -58,7 +72,7 @@ pub(crate) fn run(args: &Run, place: &Place, catalog: Arc<Catalog>) -> Result<()
 }
 
 /// The request's body: JSON for text, the file's bytes for audio.
-fn body(args: &Run, task: TaskKind) -> Result<Body, Stop> {
+fn body(args: &Run, task: TaskKind, streams: bool) -> Result<Body, Stop> {
     let input = match (&args.file, args.prompt.as_deref()) {
         (Some(path), _) => std::fs::read(path)
             .map_err(|error| Stop::usage(format!("{}: {error}", path.display())))?,
@@ -83,7 +97,7 @@ fn body(args: &Run, task: TaskKind) -> Result<Body, Stop> {
     let value = match task {
         TaskKind::TextGeneration => json!({
             "messages": [{"role": "user", "content": text}],
-            "stream": !args.json,
+            "stream": streams,
         }),
         _ => json!({ "text": text }),
     };
@@ -92,11 +106,8 @@ fn body(args: &Run, task: TaskKind) -> Result<Body, Stop> {
 
 async fn print(response: Response<Body>, task: TaskKind, as_json: bool) -> Result<(), Stop> {
     let ok = response.status() == StatusCode::OK;
-    let mut body = response.into_body();
-    if ok && task == TaskKind::TextGeneration && !as_json {
-        return print_stream(&mut body).await;
-    }
-    let bytes = body
+    let bytes = response
+        .into_body()
         .collect()
         .await
         .map_err(|error| Stop::failed(error.to_string()))?
@@ -109,30 +120,46 @@ async fn print(response: Response<Body>, task: TaskKind, as_json: bool) -> Resul
     }
     let result = &answer["result"];
     match task {
-        _ if as_json => println!("{result}"),
-        TaskKind::SpeechRecognition => println!("{}", result["text"].as_str().unwrap_or_default()),
-        TaskKind::TextEmbeddings => print_vectors(result),
-        _ => println!("{result}"),
+        _ if as_json => output::json(result),
+        TaskKind::TextGeneration => output::text(format!("{}\n", text(result))),
+        TaskKind::SpeechRecognition => {
+            let text = result["text"].as_str().unwrap_or_default();
+            output::text(format!("{text}\n"))
+        }
+        TaskKind::TextEmbeddings => output::text(vectors(result)),
+        _ => output::json(result),
     }
-    Ok(())
 }
 
-fn print_vectors(result: &Value) {
+/// The text of an answer in either form; other answers as they are.
+fn text(result: &Value) -> String {
+    let content = &result["choices"][0]["message"]["content"];
+    match result["response"].as_str().or(content.as_str()) {
+        Some(text) => text.to_owned(),
+        None => result.to_string(),
+    }
+}
+
+/// A line for each vector: its width and its first numbers.
+fn vectors(result: &Value) -> String {
     let vectors = result["data"]
         .as_array()
         .map(Vec::as_slice)
         .unwrap_or_default();
+    let mut lines = String::new();
     for vector in vectors.iter().filter_map(Value::as_array) {
         let head: Vec<_> = vector
             .iter()
             .take(VECTOR_SHOWN)
             .map(|number| format!("{:.4}", number.as_f64().unwrap_or(f64::NAN)))
             .collect();
-        println!("{} numbers: {}, ...", vector.len(), head.join(", "));
+        // Writing to a String cannot fail.
+        let _ = writeln!(lines, "{} numbers: {}, ...", vector.len(), head.join(", "));
     }
+    lines
 }
 
-/// Writes the text of each frame as it comes.
+/// Writes the text of each frame as it comes; ends early where nobody reads any more.
 async fn print_stream(body: &mut Body) -> Result<(), Stop> {
     let mut pending = Vec::new();
     let mut out = std::io::stdout();
@@ -146,11 +173,15 @@ async fn print_stream(body: &mut Body) -> Result<(), Stop> {
             };
             // The last frame, [DONE], is no JSON.
             let value: Value = serde_json::from_slice(json).unwrap_or_default();
-            let text = value["response"].as_str().unwrap_or_default();
-            let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-            written.map_err(|error| Stop::failed(format!("standard output: {error}")))?;
+            let delta = &value["choices"][0]["delta"]["content"];
+            let text = value["response"].as_str().or(delta.as_str());
+            let text = text.unwrap_or_default();
+            match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
+                Err(error) => return Err(Stop::failed(format!("standard output: {error}"))),
+                Ok(()) => {}
+            }
         }
     }
-    println!();
-    Ok(())
+    output::text("\n")
 }

@@ -1,5 +1,6 @@
 //! `hearth serve`: the port, its connections, and an orderly end.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,13 +59,14 @@ async fn listen(server: Server, place: &Place, catalog: Arc<Catalog>) -> Result<
     let address = listener
         .local_addr()
         .map_err(|error| Stop::failed(format!("cannot listen on {address}: {error}")))?;
-    let mut loader = WeightLoader::new(place, catalog.clone())?;
-    if let Some(bytes) = server.policy.budget_bytes {
-        loader = loader.within(bytes);
-    }
+    let loader = WeightLoader::new(place, catalog.clone())?;
     announce(address, &loader);
     let device = place.device.to_string();
-    let engine = Engine::with_policy(Arc::new(loader), &device, server.policy)
+    let policy = engine::Policy {
+        budget_bytes: Some(place.memory_bytes),
+        ..server.policy
+    };
+    let engine = Engine::with_policy(Arc::new(loader), &device, policy)
         .map_err(|failure| Stop::failed(failure.to_string()))?;
     preload(&engine, server.preload);
     let ledger = crate::records::open(&server.records, place)?;
@@ -85,15 +87,21 @@ async fn listen(server: Server, place: &Place, catalog: Arc<Catalog>) -> Result<
 }
 
 fn announce(address: std::net::SocketAddr, loader: &WeightLoader) {
-    println!(
-        "hearth {} listens on http://{address}",
-        env!("CARGO_PKG_VERSION")
+    let version = env!("CARGO_PKG_VERSION");
+    let mut text = format!(
+        "hearth {version} listens on http://{address}\n  \
+         REST base  http://{address}/client/v4/accounts/<any id>/ai/run/<model>\n"
     );
-    println!("  REST base  http://{address}/client/v4/accounts/<any id>/ai/run/<model>");
     for line in loader.summary() {
-        println!("  {line}");
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {line}");
     }
-    println!("  `hearth list` shows each name; the first request to a model fetches its weights");
+    text.push_str(
+        "  `hearth list` shows each name; the first request to a model fetches its weights\n",
+    );
+    if let Err(stop) = crate::output::text(text) {
+        tracing::warn!("{stop}"); // who cannot be told can still be served
+    }
 }
 
 fn preload(engine: &Engine, models: Vec<String>) {

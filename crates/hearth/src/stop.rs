@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::args;
 use crate::failure::Stop;
-use crate::remote;
+use crate::{output, remote};
 
 pub(crate) fn stop(args: &args::Stop) -> Result<(), Stop> {
     let name = &args.name;
@@ -14,16 +14,15 @@ pub(crate) fn stop(args: &args::Stop) -> Result<(), Stop> {
     } else {
         "weights"
     };
-    let answer = remote::post(&args.remote, "/hearth/stop", &json!({ kind: name }))?;
+    let answer = remote::post(&args.at, "/hearth/stop", &json!({ kind: name }))?;
     let weights = answer["weights"].as_str().unwrap_or(name);
-    match answer["stopped"].as_str() {
-        Some("unloaded") => println!("{weights} was unloaded"),
+    output::text(match answer["stopped"].as_str() {
+        Some("unloaded") => format!("{weights} was unloaded\n"),
         Some("when idle") => {
             let busy = &answer["busy"];
-            println!("{weights} is unloaded as soon as it is idle ({busy} running)");
+            format!("{weights} is unloaded as soon as it is idle ({busy} running)\n")
         }
-        Some("not loaded") => println!("{weights} is not loaded"),
-        _ => return Err(remote::stranger(&args.remote)),
-    }
-    Ok(())
+        Some("not loaded") => format!("{weights} is not loaded\n"),
+        _ => return Err(remote::stranger(&args.at)),
+    })
 }

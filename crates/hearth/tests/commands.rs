@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)] // helpers of tests panic as tests do
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -227,6 +227,63 @@ fn the_file_adds_models_weights_and_aliases() {
 }
 
 #[test]
+fn weights_of_ones_own_are_a_folder_or_a_file_among_others() {
+    let ground = Ground::new();
+    let real = weights("smollm2-135m-instruct").join("model.gguf");
+    let folder = ground.path("folder");
+    let shelf = ground.path("shelf");
+    for (place, name) in [(&folder, "model.gguf"), (&shelf, "mine.gguf")] {
+        fs::create_dir_all(place).unwrap();
+        fs::hard_link(&real, place.join(name))
+            .or_else(|_| fs::copy(&real, place.join(name)).map(drop))
+            .unwrap();
+    }
+    // What else is on the shelf is none of its business.
+    for other in ["model.gguf", "other.gguf", "tokenizer.json"] {
+        fs::write(shelf.join(other), "something else").unwrap();
+    }
+    for path in ["folder", "shelf/mine.gguf"] {
+        let text = format!(
+            "[weights.mine]\narchitecture = \"llama\"\npath = \"{path}\"\n\
+             [model.\"@cf/meta/llama-3.2-1b-instruct\"]\nvariants = [{{ weights = \"mine\", grade = \"twin\" }}]\n"
+        );
+        fs::write(ground.path("hearth.toml"), text).unwrap();
+        let model = "@cf/meta/llama-3.2-1b-instruct";
+        let answer = ground.json(&["run", model, "Say hello.", "--offline", "--json"]);
+        assert!(
+            !answer["response"].as_str().unwrap().is_empty(),
+            "{path}: {answer}"
+        );
+    }
+}
+
+#[test]
+fn memory_decides_for_run_and_list_as_for_serve() {
+    let ground = Ground::with_weights();
+    let state = |memory: &str| {
+        let rows = ground.json(&["list", "--json", "--offline", "--memory", memory]);
+        row(&rows, "name", MODEL)["state"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    assert_eq!(state("1GB"), "on disk");
+    assert!(state("50MB").contains("memory"), "{}", state("50MB"));
+    let run = |memory: &str| ground.run(&["run", MODEL, "hello", "--offline", "--memory", memory]);
+    assert!(run("1GB").status.success());
+    let refused = run("100MB");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(stderr(&refused).contains("100 MB"), "{}", stderr(&refused));
+    let wrong = ground.run(&["list", "--memory", "much"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(
+        stderr(&wrong).contains("--memory: \"much\""),
+        "{}",
+        stderr(&wrong)
+    );
+}
+
+#[test]
 fn every_shell_gets_completions_that_know_the_commands() {
     let ground = Ground::new();
     // A broken configuration is no reason for a shell without completions.
@@ -311,6 +368,87 @@ fn the_doctor_fails_on_what_does_not_work() {
         );
     }
     assert!(stderr(&output).contains("port"), "{}", stderr(&output));
+}
+
+/// A hub of one repository, `acme/tiny`, with one file.
+fn hub() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut line = String::new();
+            let _ = BufReader::new(&stream).read_line(&mut line);
+            let body = if line.starts_with("GET /api/models/acme/tiny/revision/main?blobs=true ") {
+                let sha = "0123456789abcdef0123456789abcdef01234567";
+                let body = json!({"id": "acme/tiny", "sha": sha, "gated": false,
+                    "siblings": [{"rfilename": "tiny.gguf", "size": 1_000_000}]});
+                format!(
+                    "200 ok\r\nContent-Length: {}\r\n\r\n{body}",
+                    body.to_string().len()
+                )
+            } else {
+                "404 no\r\nX-Error-Code: RepoNotFound\r\nContent-Length: 0\r\n\r\n".to_owned()
+            };
+            let _ = stream.write_all(format!("HTTP/1.1 {body}").as_bytes());
+        }
+    });
+    endpoint
+}
+
+#[test]
+fn the_doctor_holds_the_list_of_weights_against_the_hub() {
+    let ground = Ground::new();
+    let entry = |name: &str, repository: &str, bytes: u32| {
+        format!(
+            "[weights.{name}]\narchitecture = \"llama\"\nlicence = \"MIT\"\nrepository = \"{repository}\"\n\
+             unchecked = true\nfiles = [\"tiny.gguf\"]\ndisk_bytes = {bytes}\n"
+        )
+    };
+    let file = [
+        entry("right", "acme/tiny", 1_010_000),
+        entry("large", "acme/tiny", 2_000_000),
+        entry("gone", "acme/gone", 1),
+    ];
+    fs::write(ground.path("hearth.toml"), file.concat()).unwrap();
+    let endpoint = hub();
+    let doctor = |arguments: &[&str]| {
+        let arguments = [&["doctor", "models"], arguments].concat();
+        ground
+            .command(&arguments)
+            .env("HF_ENDPOINT", &endpoint)
+            .output()
+            .unwrap()
+    };
+    let well = doctor(&["right"]);
+    assert!(well.status.success(), "{}", stderr(&well));
+    let text = stdout(&well);
+    assert!(
+        text.contains("0123456789abcdef0123456789abcdef01234567")
+            && text.contains("remove `unchecked`"),
+        "{text}"
+    );
+    let output = doctor(&["right", "large", "gone", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).ends_with("not as the hub has it: large, gone\n"),
+        "{}",
+        stderr(&output)
+    );
+    let rows = parsed(&output);
+    assert_eq!(row(&rows, "weights", "right")["problems"], json!([]));
+    let write = |name: &str| row(&rows, "weights", name)["problems"][0]["write"].clone();
+    assert_eq!(write("large"), "disk_bytes = 1000000");
+    assert_eq!(write("gone"), "correct `repository`");
+
+    let offline = doctor(&["--offline"]);
+    assert_eq!(offline.status.code(), Some(1));
+    assert!(
+        stderr(&offline).contains("--offline"),
+        "{}",
+        stderr(&offline)
+    );
+    let other = doctor(&[SET]);
+    assert_eq!(other.status.code(), Some(2), "{}", stderr(&other));
 }
 
 #[test]
@@ -517,6 +655,9 @@ fn the_images_start_what_is_built() {
             "HEALTHCHECK",
             "CMD [\"hearth\", \"ps\"]",
             "HEARTH_LISTEN=0.0.0.0:7777",
+            // Of both kinds of weights none is lost with the container.
+            "HEARTH_HOME=/weights HF_HOME=/weights/",
+            "VOLUME /weights",
         ] {
             assert!(file.contains(line), "{name} lacks {line}");
         }

@@ -140,17 +140,34 @@ fn models_take_turns_in_little_memory_and_give_it_back() {
 
 #[test]
 fn what_does_not_fit_is_refused_with_numbers() {
-    let server = serve(&["--memory", "600MB"]);
+    let server = serve(&["--memory", "200MB"]);
     let answer = server.run(CHAT, &json!({"prompt": "Hi"}));
     assert_eq!(answer.status, 503, "{}", answer.text());
     let message = answer.json()["errors"][0]["message"]
         .as_str()
         .unwrap()
         .to_owned();
-    for part in ["weights 97 MB", "KV cache", "600 MB", "--memory"] {
+    for part in ["weights 97 MB", "KV cache", "200 MB", "--memory"] {
         assert!(message.contains(part), "{part} in {message}");
     }
     ask(&server, EMBED);
+}
+
+#[test]
+fn little_memory_makes_the_cache_shorter_and_a_request_that_exceeds_it_is_told() {
+    let server = serve(&["--memory", "280MB"]);
+    ask(&server, CHAT);
+    let need = &ps(&server)["models"][0]["need"];
+    let bytes = |key: &str| need[key].as_u64().unwrap();
+    assert!(bytes("total_bytes") <= 280_000_000, "{need}");
+    assert!(
+        bytes("cache_bytes") > 100_000_000,
+        "what is there is used: {need}"
+    );
+    // Within the context window, and longer than the cache.
+    let answer = server.run(CHAT, &json!({"prompt": "Hi", "max_tokens": 8000}));
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    assert!(answer.text().contains("KV cache") && answer.text().contains("--memory"));
 }
 
 #[test]

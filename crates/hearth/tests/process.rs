@@ -1,7 +1,8 @@
 //! The binary as a process: what it refuses to start with, and how it ends.
 #![allow(clippy::unwrap_used)] // helpers of tests panic as tests do
 
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use testkit::{Server, weights_home};
@@ -48,6 +49,36 @@ fn a_taken_port_is_said_plainly() {
     assert!(stderr(&output).contains("--listen"), "it says what to do");
 }
 
+/// A service manager may close what it does not read.
+#[test]
+fn a_server_whose_output_nobody_reads_answers() {
+    let address = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_hearth"))
+        .args(["serve", "--offline", "--listen", &address.to_string()])
+        .current_dir(std::env::temp_dir())
+        .env("HEARTH_HOME", weights_home())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop((child.stdout.take(), child.stderr.take()));
+    let end = Instant::now() + Duration::from_secs(20);
+    let greeting = loop {
+        match ureq::get(format!("http://{address}/")).call() {
+            Ok(answer) => break answer.status().as_u16(),
+            Err(error) => assert!(Instant::now() < end, "{error}"),
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    let left = child.try_wait().unwrap();
+    let _ = child.kill(); // it may have ended by itself
+    let _ = child.wait();
+    assert_eq!((greeting, left), (200, None));
+}
+
 #[test]
 fn it_ends_cleanly_when_asked() {
     let server = Server::start(env!("CARGO_BIN_EXE_hearth"), &weights_home(), &[]);
@@ -72,7 +103,7 @@ fn a_running_answer_is_finished_before_the_end() {
             .send(json!({"prompt": "Tell me a story.", "max_tokens": 60}).to_string())
             .map(|answer| answer.status().as_u16())
     });
-    std::thread::sleep(std::time::Duration::from_millis(400));
+    std::thread::sleep(Duration::from_millis(400));
     assert!(server.terminate().success());
     assert_eq!(asked.join().unwrap().unwrap(), 200);
 }

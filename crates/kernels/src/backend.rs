@@ -10,7 +10,9 @@ use crate::linear::ROWS_TOGETHER;
 use crate::pool::Pool;
 use crate::tile::{Eight, FiveMin, Four, FourMin, Tile};
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
-use columns::Columns;
+pub(crate) use columns::Columns;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use x86::{has_avx2, has_avx512_vnni};
 
 /// A set of instructions for the integer dot products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -34,10 +36,10 @@ impl Backend {
         let mut available = vec![Self::Portable];
         #[cfg(target_arch = "x86_64")]
         {
-            if x86::has_avx2() {
+            if has_avx2() {
                 available.push(Self::Avx2);
             }
-            if x86::has_avx512_vnni() {
+            if has_avx512_vnni() {
                 available.push(Self::Avx512Vnni);
             }
         }
@@ -66,11 +68,11 @@ impl Backend {
         match self {
             Self::Portable => product::<T, portable::Portable>(tiles, activations, outputs, out),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 if x86::has_avx2() => {
+            Self::Avx2 if has_avx2() => {
                 product::<T, x86::Avx2>(tiles, activations, outputs, out);
             }
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512Vnni if x86::has_avx512_vnni() => {
+            Self::Avx512Vnni if has_avx512_vnni() => {
                 product::<T, x86::Avx512Vnni>(tiles, activations, outputs, out);
             }
             other => unreachable!("{other:?} was chosen on a processor without it"),

@@ -7,17 +7,26 @@
 #![warn(missing_docs)]
 
 mod activations;
+mod attention;
 mod backend;
+mod cache;
+mod float_linear;
 mod ggml;
+mod lanes;
 mod linear;
 mod pool;
+mod rows;
 mod tile;
 
 pub use activations::{Activations, Precision};
+pub use attention::{Attention, Queries};
 pub use backend::Backend;
+pub use cache::{CACHE_BLOCK_POSITIONS, NoBlock, PagedCache};
+pub use float_linear::FloatLinear;
 pub use ggml::{Format, FormatError};
 pub use linear::PackedLinear;
 pub use pool::Pool;
+pub use rows::{Gate, gated, layer_norm, rms_norm};
 
 /// Inputs that share a scale, and the depth of a tile.
 pub const BLOCK_INPUTS: usize = 32;

@@ -120,6 +120,15 @@ impl Checkpoint {
             .sum()
     }
 
+    /// Bytes of the widest type of a tensor.
+    pub(crate) fn bytes_per_element(&self) -> u32 {
+        let sizes = self
+            .entries
+            .values()
+            .map(|place| place.dtype.size_in_bytes());
+        sizes.max().unwrap_or(0) as u32
+    }
+
     /// The names of all tensors, in no order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.entries.keys().map(String::as_str)
@@ -142,6 +151,21 @@ impl Checkpoint {
         device: &Device,
     ) -> Result<Tensor, LoadError> {
         self.read(self.place(name, shape)?, dtype, device)
+            .map_err(|error| LoadError::device(&error))
+    }
+
+    /// The bytes of a tensor of an exact shape, and their type.
+    pub(crate) fn bytes(&self, name: &str, shape: &[usize]) -> Result<(DType, &[u8]), LoadError> {
+        let place = self.place(name, shape)?;
+        let bytes = &self.shards[place.shard].map[place.begin..place.end];
+        Ok((place.dtype, bytes))
+    }
+
+    /// The numbers of a tensor of an exact shape.
+    pub(crate) fn floats(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LoadError> {
+        self.tensor(name, shape, DType::F32, &Device::Cpu)?
+            .flatten_all()
+            .and_then(|tensor| tensor.to_vec1())
             .map_err(|error| LoadError::device(&error))
     }
 

@@ -89,16 +89,31 @@ impl LoadError {
     }
 }
 
-/// The folder that holds a checkpoint.
+/// The folder that holds a checkpoint, or the one file that is a checkpoint.
 #[derive(Debug, Clone)]
 pub struct Files {
     folder: PathBuf,
+    /// The only file that counts, whatever else is in the folder.
+    single: Option<String>,
 }
 
 impl Files {
     /// Names the folder; nothing is read yet.
     pub fn new(folder: PathBuf) -> Self {
-        Self { folder }
+        Self {
+            folder,
+            single: None,
+        }
+    }
+
+    /// A checkpoint of a single file, such as a GGUF file among others; nothing is read yet. A name
+    /// that is not UTF-8 is that of no checkpoint.
+    pub fn single(file: &Path) -> Self {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        Self {
+            folder: file.parent().unwrap_or(Path::new("")).to_path_buf(),
+            single: Some(name.into_owned()),
+        }
     }
 
     /// The folder.
@@ -113,11 +128,17 @@ impl Files {
 
     /// Whether the checkpoint has this file.
     pub fn has(&self, name: &str) -> bool {
-        self.path(name).is_file()
+        self.single.as_ref().is_none_or(|single| single == name) && self.path(name).is_file()
     }
 
-    /// The name of the folder's only file with this extension; `None` if there is none, or several.
+    /// The name of the only file with this extension; `None` if there is none, or several.
     pub fn only(&self, extension: &str) -> Option<String> {
+        if let Some(single) = &self.single {
+            let same = Path::new(single)
+                .extension()
+                .is_some_and(|end| end == extension);
+            return same.then(|| single.clone());
+        }
         let entries = std::fs::read_dir(&self.folder).ok()?;
         let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
         let mut names = names.filter(|name| {

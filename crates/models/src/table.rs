@@ -3,6 +3,7 @@
 use engine::{Lane, Need};
 
 use crate::device::Device;
+use crate::fit::Fit;
 use crate::load::{Files, LoadError};
 use crate::{bert, decoder, whisper};
 
@@ -12,8 +13,8 @@ pub struct Architecture {
     pub name: &'static str,
     /// Its tiny checkpoint with the reference's numbers, a folder of tests/golden.
     pub golden: &'static str,
-    load: fn(&Files, &Device) -> Result<Lane, LoadError>,
-    need: fn(&Files, &Device) -> Result<Need, LoadError>,
+    load: fn(&Files, &Device, Fit) -> Result<Lane, LoadError>,
+    need: fn(&Files, &Device, Fit) -> Result<Need, LoadError>,
 }
 
 /// Every architecture. A new one is a file, a line here, and a golden folder.
@@ -21,17 +22,17 @@ pub const ARCHITECTURES: &[Architecture] = &[
     Architecture {
         name: "bert",
         golden: "tiny-bert-embed",
-        load: |files, device| {
-            let (companion, model) = bert::load(files, device)?;
+        load: |files, device, fit| {
+            let (companion, model) = bert::load(files, device, fit.quality)?;
             Ok(Lane::batch(companion, model))
         },
-        need: |files, _| bert::need(files),
+        need: |files, device, fit| bert::need(files, device, fit.quality),
     },
     Architecture {
         name: "llama",
         golden: "tiny-llama",
-        load: |files, device| {
-            let (companion, model) = decoder::load(files, device)?;
+        load: |files, device, fit| {
+            let (companion, model) = decoder::load_within(files, device, fit)?;
             Ok(Lane::steps(companion, model))
         },
         need: decoder::need,
@@ -39,11 +40,11 @@ pub const ARCHITECTURES: &[Architecture] = &[
     Architecture {
         name: "whisper",
         golden: "tiny-whisper",
-        load: |files, device| {
+        load: |files, device, _| {
             let (companion, model) = whisper::load(files, device)?;
             Ok(Lane::steps(companion, model))
         },
-        need: |files, _| whisper::need(files),
+        need: |files, _, _| whisper::need(files),
     },
 ];
 
@@ -51,8 +52,13 @@ pub const ARCHITECTURES: &[Architecture] = &[
 ///
 /// # Errors
 /// [`LoadError`] for a name that is not in the table, and for whatever is wrong with the files.
-pub fn load(architecture: &str, files: &Files, device: &Device) -> Result<Lane, LoadError> {
-    (row(architecture, files)?.load)(files, device)
+pub fn load(
+    architecture: &str,
+    files: &Files,
+    device: &Device,
+    fit: Fit,
+) -> Result<Lane, LoadError> {
+    (row(architecture, files)?.load)(files, device, fit)
 }
 
 /// What a checkpoint will take of the device's memory. Reads its configuration and the headers of
@@ -60,8 +66,13 @@ pub fn load(architecture: &str, files: &Files, device: &Device) -> Result<Lane, 
 ///
 /// # Errors
 /// As [`load`], as far as configuration and headers show it.
-pub fn need(architecture: &str, files: &Files, device: &Device) -> Result<Need, LoadError> {
-    (row(architecture, files)?.need)(files, device)
+pub fn need(
+    architecture: &str,
+    files: &Files,
+    device: &Device,
+    fit: Fit,
+) -> Result<Need, LoadError> {
+    (row(architecture, files)?.need)(files, device, fit)
 }
 
 fn row(architecture: &str, files: &Files) -> Result<&'static Architecture, LoadError> {

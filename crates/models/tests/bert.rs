@@ -11,7 +11,12 @@ use tasks::{EmbedRequest, Embedding, Failure, Overlong, Pooling};
 const HIDDEN: usize = 48;
 
 fn load() -> (std::sync::Arc<BertCompanion>, Bert) {
-    bert::load(&Files::new(golden("tiny-bert-embed")), &device()).expect("a checkpoint")
+    bert::load(
+        &Files::new(golden("tiny-bert-embed")),
+        &device(),
+        models::Quality::Exact,
+    )
+    .expect("a checkpoint")
 }
 
 fn request(text: &str, pooling: Pooling, width: usize) -> EmbedRequest {
@@ -65,6 +70,7 @@ fn golden_vectors_alone_and_in_a_batch() {
                     "{text}"
                 );
             }
+            assert_eq!(alone.vector, together.vector, "neighbours change no bit");
             assert_eq!(alone.tokens, together.tokens);
             assert_eq!(alone.truncated, 0);
         }

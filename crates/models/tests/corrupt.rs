@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use common::gguf::{GgufFile, tiny_llama};
 use common::golden;
 use models::device::Device;
-use models::{Checkpoint, Files, LoadError, bert, decoder};
+use models::{Checkpoint, Files, LoadError, Quality, bert, decoder};
 use serde_json::{Value, json};
 
 /// The longest that a bad file may take to be refused.
@@ -398,7 +398,12 @@ fn a_tokenizer_must_be_one_and_fit_the_model() {
         let folder = with_file("tiny-llama", "tokenizer.json", text.as_bytes());
         assert_corrupt(load_decoder(folder.path()), "tokenizer.json", text);
         let folder = with_file("tiny-bert-embed", "tokenizer.json", text.as_bytes());
-        let loaded = bert::load(&Files::new(folder.path().to_path_buf()), &Device::Cpu).map(|_| ());
+        let loaded = bert::load(
+            &Files::new(folder.path().to_path_buf()),
+            &Device::Cpu,
+            Quality::Exact,
+        )
+        .map(|_| ());
         assert_corrupt(loaded, "tokenizer.json", text);
     }
     let bytes = std::fs::read(golden("tiny-llama").join("tokenizer.json")).expect("tokenizer.json");
@@ -444,7 +449,12 @@ fn a_bert_must_fit_its_configuration() {
             "config.json",
             config.to_string().as_bytes(),
         );
-        let loaded = bert::load(&Files::new(folder.path().to_path_buf()), &Device::Cpu).map(|_| ());
+        let loaded = bert::load(
+            &Files::new(folder.path().to_path_buf()),
+            &Device::Cpu,
+            Quality::Exact,
+        )
+        .map(|_| ());
         assert_corrupt(loaded, file, key);
     }
 }
@@ -456,6 +466,11 @@ fn a_file_that_is_not_there_is_missing() {
         load_decoder(empty.path()),
         Err(LoadError::Missing { .. })
     ));
-    let loaded = bert::load(&Files::new(empty.path().to_path_buf()), &Device::Cpu).map(|_| ());
+    let loaded = bert::load(
+        &Files::new(empty.path().to_path_buf()),
+        &Device::Cpu,
+        Quality::Exact,
+    )
+    .map(|_| ());
     assert!(matches!(loaded, Err(LoadError::Missing { .. })));
 }

@@ -188,12 +188,71 @@ fn an_unfinished_character_is_told_at_the_end_and_junk_is_not_held_for_ever() {
     let smile = companion.text().tokens("🙂", false).expect("tokens");
     assert!(smile.len() > 1);
     let events = write(&companion, &smile[..1]);
-    assert!(events[0].is_empty());
+    let read = ChatEvent::Read {
+        prompt_tokens: prompt_tokens(&companion),
+        cached_tokens: 0,
+    };
+    assert_eq!(events[0], [read]);
     assert_eq!(joined(&events), "\u{fffd}");
     let events = write(&companion, &[smile[0]; 40]);
-    assert!(events[..40].iter().any(|events| !events.is_empty()));
+    assert!(events[1..40].iter().any(|events| !events.is_empty()));
     // An id without a token, and special tokens, are silent.
     assert_eq!(joined(&write(&companion, &[9999, 2, 3])), "");
+}
+
+/// Tokens of the prompt that [`write`] continues.
+fn prompt_tokens(companion: &ChatCompanion) -> u32 {
+    let tokens = companion.tokens(&Prompt::Raw("a".to_owned()));
+    tokens.expect("tokens").len() as u32
+}
+
+#[test]
+fn a_stop_text_ends_the_answer_across_tokens_and_no_part_of_it_is_told() {
+    for name in ["tiny-llama", "tiny-llama2-mha"] {
+        let companion = companion(name);
+        for (stops, text, wanted) in [
+            (&[" world"][..], "Hello world and more", "Hello"),
+            (&["🙂", "zzz"], "a zz🙂b", "a zz"),
+            (&["never"], "it is nev", "it is nev"),
+        ] {
+            let mut asked = request(Prompt::Raw("a".to_owned()), 99, 256);
+            asked.options.stop = stops.iter().map(ToString::to_string).collect();
+            let mut writer = companion.admit(asked).expect("an admission").writer;
+            let (mut told, mut out) = (String::new(), Vec::new());
+            let mut finish = Finish::Length;
+            for token in companion.text().tokens(text, false).expect("tokens") {
+                if let Some(end) = writer.token(token, &mut out) {
+                    finish = end;
+                    break;
+                }
+                told += &joined(&[std::mem::take(&mut out)]);
+                assert!(wanted.starts_with(&told), "{name}: {told:?} was told");
+            }
+            writer.finish(finish, Usage::default(), &mut out);
+            assert_eq!(told + &joined(&[out]), wanted, "{name}");
+            let stopped = if wanted == text {
+                Finish::Length
+            } else {
+                Finish::Stop
+            };
+            assert_eq!(finish, stopped);
+        }
+    }
+}
+
+#[test]
+fn biases_reach_the_logits_of_known_tokens() {
+    let companion = companion("tiny-llama");
+    let biased = |token| {
+        let mut asked = request(Prompt::Raw("a".to_owned()), 9, 256);
+        asked.options.logit_bias = vec![(token, 3.0)];
+        companion.admit(asked)
+    };
+    let mut rules = biased(1).expect("an admission").rules.expect("rules");
+    let mut logits = [0.0, 0.0];
+    rules.apply(&[], &mut logits);
+    assert!(logits == [0.0, 3.0]);
+    assert!(matches!(biased(u32::MAX).err(), Some(Failure::BadInput(_))));
 }
 
 #[test]
@@ -205,7 +264,7 @@ fn end_tokens_end_the_turn() {
             let mut writer = admission.expect("an admission").writer;
             let mut out = Vec::new();
             assert_eq!(writer.token(end, &mut out), Some(Finish::Stop), "{name}");
-            assert!(out.is_empty());
+            assert!(matches!(out[..], [ChatEvent::Read { .. }]), "{out:?}");
         }
     }
 }

@@ -118,6 +118,9 @@ pub struct ChatOptions {
     pub effort: Option<String>,
     /// The name or id of a LoRA adapter.
     pub lora: Option<String>,
+    /// The model is one that judges a conversation instead of continuing it (Llama Guard): its answer is `safe`, or
+    /// `unsafe` and a line of categories. Real weights do so by their template; those who answer without must be told.
+    pub judges: bool,
 }
 
 /// A request for text.
@@ -160,6 +163,13 @@ pub struct Usage {
 /// A piece of the answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChatEvent {
+    /// The prompt was read. Comes first, from models that tell; [`ChatEvent::Done`] counts again.
+    Read {
+        /// Tokens of the prompt, template included.
+        prompt_tokens: u32,
+        /// Tokens of it that were in the cache already.
+        cached_tokens: u32,
+    },
     /// More text: whole UTF-8 characters only.
     Text(String),
     /// More of the thinking that precedes the answer.

@@ -46,6 +46,9 @@ pub enum Failure {
     /// `response_format` was asked of a model without JSON mode.
     #[error("this model has no JSON mode")]
     NoJsonMode,
+    /// No answer satisfies the schema of `response_format`, or none that this model can give; the text is for the log.
+    #[error("no answer satisfies the schema of response_format: {0}")]
+    JsonModeUnmet(String),
     /// Every place in the queue is taken.
     #[error("the queue is full")]
     Busy,

@@ -4,8 +4,10 @@ mod address;
 mod attempts;
 mod cache;
 mod client;
+mod comparison;
 mod content;
 mod hub_error;
+mod listing;
 mod options;
 mod remote;
 mod transfer;
@@ -30,6 +32,7 @@ use hub_error::Trouble;
 use remote::{About, Remote, describe};
 use transfer::Transfer;
 
+pub use comparison::{Comparison, Difference, SIZE_TOLERANCE_PERCENT};
 pub use hub_error::HubError;
 pub use options::{HubOptions, Secret};
 
@@ -339,7 +342,9 @@ impl HubSet<'_> {
             },
             Trouble::Hub(source) => FetchError::Hub {
                 set,
-                file: format!("{}@{}/{file}", self.name, self.revision),
+                file: format!("{}@{}/{file}", self.name, self.revision)
+                    .trim_end_matches('/')
+                    .to_owned(),
                 source,
             },
         }

@@ -38,6 +38,6 @@ mod wheels;
 pub use convert::ConvertError;
 pub use fetch_error::FetchError;
 pub use files::Files;
-pub use hub::{HubError, HubOptions, Secret};
+pub use hub::{Comparison, Difference, HubError, HubOptions, SIZE_TOLERANCE_PERCENT, Secret};
 pub use progress::{Bars, Lines, Progress, Silent, for_terminal};
 pub use store::{BundleError, Imported, Leftover, LeftoverKind, Options, Store};

@@ -56,6 +56,9 @@ fn paths<'a>(
     }
     match set.files.as_slice() {
         [only] => Ok(vec![(only, source.to_owned())]),
+        [] => Err(refuse(
+            "is a file whose name does not end in .gguf; give the folder of the checkpoint",
+        )),
         _ => Err(refuse(
             "is a file, but the set has several; give their folder",
         )),

@@ -31,6 +31,10 @@ pub fn for_terminal() -> Box<dyn Progress> {
     }
 }
 
+/// What a bar shows, in one line of whatever width the terminal has; in units of 1000 as everywhere here.
+const BAR: &str =
+    "  {wide_bar} {decimal_bytes}/{decimal_total_bytes}  {decimal_bytes_per_sec}  {eta} left";
+
 /// Says nothing.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;
@@ -50,11 +54,11 @@ pub struct Bars {
 
 impl Progress for Bars {
     fn started(&self, what: &str, bytes: u64) {
-        let bar = ProgressBar::new(bytes).with_message(what.to_owned());
+        // On a line of its own: names are long, and a bar that wraps is drawn anew on every line it takes.
+        say(&mut io::stderr(), what);
+        let bar = ProgressBar::new(bytes);
         // The template is ours; should it ever be refused, indicatif's own bar does as well.
-        if let Ok(style) = ProgressStyle::with_template(
-            "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
-        ) {
+        if let Ok(style) = ProgressStyle::with_template(BAR) {
             bar.set_style(style);
         }
         *held(&self.bar) = Some(bar);
@@ -76,6 +80,8 @@ impl Progress for Bars {
     fn finished(&self) {
         if let Some(bar) = held(&self.bar).take() {
             bar.abandon();
+            // What comes next begins a line, also where the terminal does not wrap at its last column.
+            say(&mut io::stderr(), "");
         }
     }
 }

@@ -52,6 +52,15 @@ fn the_cache_has_the_layout_of_huggingface_hub() {
     );
 }
 
+#[test]
+fn a_mirror_that_keeps_the_bytes_at_its_own_address_does_as_well() {
+    let bench = HubBench::new(10_000);
+    bench.server.keep_the_bytes();
+    bench.store().fetch(&set("main"), &Silent).unwrap();
+    bench.assert_whole("a mirror");
+    assert!(bench.server.seen().iter().all(|seen| !seen.storage));
+}
+
 /// Lays a cache out as Python does.
 fn lay_out(bench: &HubBench, names: &[&str]) {
     let repository = bench.repository();
@@ -176,6 +185,13 @@ fn a_source_out_of_reach_is_remembered_and_forgotten_when_it_answers() {
     let error = store.fetch(&set("main"), &Silent).unwrap_err();
     assert!(matches!(error, FetchError::Unreachable { .. }), "{error}");
     assert!(began.elapsed() < Duration::from_secs(5));
+    // Nor does a name that no network knows (RFC 6761) wait for better times.
+    let mut nowhere = bench.options.clone();
+    nowhere.hub.endpoint = "http://hub.invalid".to_owned();
+    nowhere.hub.pause = Duration::from_mins(1);
+    let error = Store::open(bench.home().join("store"), nowhere).fetch(&set("main"), &Silent);
+    let error = error.unwrap_err();
+    assert!(matches!(error, FetchError::Unreachable { .. }), "{error}");
     assert!(store.failed_lately(&set("main")) && store.clone().failed_lately(&set(COMMIT)));
     bench.options.hub.endpoint = there;
     let other = bench.store();

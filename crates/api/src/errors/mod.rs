@@ -1,6 +1,8 @@
 //! Errors: what went wrong ([`table`]), and how each surface tells it.
 
 mod denial;
+#[cfg(test)]
+mod rows;
 mod table;
 
 use axum::body::Body;
@@ -9,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 pub(crate) use denial::Denial;
 use serde::Serialize;
 pub(crate) use table::Refusal;
-use table::{Row, row};
+use table::{Row, row_of};
 use tasks::Failure;
 use uuid::Uuid;
 
@@ -38,7 +40,7 @@ impl std::fmt::Display for RequestId {
 fn log(refusal: &Refusal, model: &str, id: RequestId) {
     let told = match refusal {
         Refusal::Failure(failure) => failure.to_string(),
-        other => row(other).description,
+        other => row_of(other).description,
     };
     // The name is the caller's: it must not end the line and write another.
     let line = format!("{model}: {told} ({id})").replace(char::is_control, " ");
@@ -61,10 +63,11 @@ pub(crate) fn inference(
     surface: Surface,
 ) -> Response {
     log(refusal, model, id);
-    let row = row(refusal);
+    let row = row_of(refusal);
     let mut response = match surface {
         Surface::Rest | Surface::OpenAi => envelope(&row, id),
         Surface::Binding => named(&row, id),
+        Surface::Responses => prompt_error(&row, id),
     };
     add_request_id(&mut response, id);
     response
@@ -72,13 +75,14 @@ pub(crate) fn inference(
 
 /// The text of an error: `AiError: <short name>: <description> (<uuid>)`.
 fn message(row: &Row, id: RequestId) -> String {
-    format!("AiError: {}: {} ({id})", row.name, row.description)
+    let told = row.message.as_ref().unwrap_or(&row.description);
+    format!("AiError: {}: {told} ({id})", row.name)
 }
 
 /// The text of a refusal where it stands alone: of an item of a batch.
 pub(crate) fn text(refusal: &Refusal, model: &str, id: RequestId) -> String {
     log(refusal, model, id);
-    message(&row(refusal), id)
+    message(&row_of(refusal), id)
 }
 
 /// The inference envelope of the REST and OpenAI surfaces.
@@ -134,6 +138,24 @@ fn named(row: &Row, id: RequestId) -> Response {
             request_id: id.to_string(),
         },
     )
+}
+
+/// The error of OpenAI's responses route, which has one word for all codes.
+fn prompt_error(row: &Row, id: RequestId) -> Response {
+    #[derive(Serialize)]
+    struct Told {
+        error: Entry,
+    }
+    #[derive(Serialize)]
+    struct Entry {
+        code: &'static str,
+        message: String,
+    }
+    let error = Entry {
+        code: "invalid_prompt",
+        message: message(row, id),
+    };
+    json(row.status, &Told { error })
 }
 
 /// Adds the header that names the request.

@@ -14,7 +14,7 @@ use super::model_rows::Row;
 use super::openrouter;
 use crate::App;
 use crate::errors::json;
-use crate::run::classes;
+use crate::run::dialects;
 
 /// Days that a model is still listed after it was withdrawn, for those who ask for deprecated ones.
 const DEPRECATED_DAYS: i64 = 92;
@@ -181,8 +181,8 @@ pub(crate) async fn schema(
 
 /// The schemas that a model publishes.
 fn documents(card: &ModelCard) -> Result<Value, Declined> {
-    match classes::documents(&card.schema_class) {
-        Some((input, output)) => Ok(json!({"input": input, "output": output})),
+    match dialects::of(card) {
+        Some(class) => Ok(json!({"input": class.input_json, "output": class.output_json})),
         None => Err(Declined::unserved(&format!(
             "the schema of the class {}",
             card.schema_class

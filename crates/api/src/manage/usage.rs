@@ -13,6 +13,7 @@ use super::envelope::{Declined, NO_LEDGER};
 use super::prices::{AS_OF, FREE_NEURONS_PER_DAY, USD_PER_1000_NEURONS, rounded, usd};
 use crate::App;
 use crate::errors::json;
+use crate::run::Cost;
 
 /// Counts what one model does; without a ledger, nothing. Cheap to clone and to use.
 #[derive(Debug, Clone)]
@@ -29,46 +30,36 @@ impl Meter {
         }
     }
 
-    /// A request was answered, or is being answered as a stream: then its neurons come later.
-    pub(crate) fn request(&self, neurons: Option<f64>, is_stream: bool) {
-        self.add(Units {
-            requests: 1,
-            unpriced: u64::from(neurons.is_none() && !is_stream),
-            neurons: neurons.unwrap_or(0.0),
-            ..Units::default()
-        });
+    /// A request was answered, or is being answered as a stream: what that costs comes at its end.
+    pub(crate) fn answered(&self, cost: Cost, is_stream: bool) {
+        let mut units = units(cost);
+        units.requests = 1;
+        if is_stream {
+            units.unpriced = 0;
+        }
+        self.add(units);
     }
 
-    /// What a stream cost, at its end.
-    pub(crate) fn streamed(&self, neurons: Option<f64>) {
-        self.add(Units {
-            unpriced: u64::from(neurons.is_none()),
-            neurons: neurons.unwrap_or(0.0),
-            ..Units::default()
-        });
-    }
-
-    /// Tokens that were read and written.
-    pub(crate) fn tokens(&self, read: u64, written: u64) {
-        self.add(Units {
-            input_tokens: read,
-            output_tokens: written,
-            ..Units::default()
-        });
-    }
-
-    /// Seconds of audio.
-    pub(crate) fn audio(&self, seconds: f32) {
-        self.add(Units {
-            seconds: f64::from(seconds),
-            ..Units::default()
-        });
+    /// A stream has ended.
+    pub(crate) fn streamed(&self, cost: Cost) {
+        self.add(units(cost));
     }
 
     fn add(&self, units: Units) {
         if let Some(ledger) = &self.ledger {
             ledger.add(&self.model, units);
         }
+    }
+}
+
+fn units(cost: Cost) -> Units {
+    Units {
+        requests: 0,
+        unpriced: u64::from(cost.neurons.is_none()),
+        neurons: cost.neurons.unwrap_or(0.0),
+        input_tokens: cost.read,
+        output_tokens: cost.written,
+        seconds: cost.seconds,
     }
 }
 

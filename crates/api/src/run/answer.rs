@@ -7,6 +7,9 @@ use catalog::ModelCard;
 use serde::Serialize;
 use tasks::{Failure, Served};
 
+use super::embedding::Vectors;
+use super::neurons::Cost;
+use super::{Call, neurons};
 use crate::errors::{RequestId, add_request_id, json_bytes};
 use crate::surface::Surface;
 
@@ -14,8 +17,7 @@ use crate::surface::Surface;
 pub(crate) struct Answer {
     pub(crate) content: Content,
     pub(super) served: Served,
-    /// Unknown where the card has no rate, or the answer is still being made.
-    pub(super) neurons: Option<f64>,
+    pub(super) cost: Cost,
     /// Texts that were cut to the window.
     pub(super) truncated: usize,
 }
@@ -27,7 +29,6 @@ pub(crate) enum Content {
     /// Server-sent events, the same bytes on every surface.
     Events(Body),
     /// A picture or sound as it is, the same bytes on every surface.
-    #[allow(dead_code)] // made by the tasks that paint and speak
     File {
         content_type: &'static str,
         body: Body,
@@ -37,7 +38,7 @@ pub(crate) enum Content {
 impl Content {
     /// # Errors
     /// [`Failure::Internal`] for an output that is no JSON.
-    pub(super) fn json(output: &impl Serialize) -> Result<Self, Failure> {
+    pub(crate) fn json(output: &impl Serialize) -> Result<Self, Failure> {
         let json = serde_json::to_vec(output);
         let json =
             json.map_err(|error| Failure::Internal(format!("writing an answer: {error}")))?;
@@ -46,6 +47,16 @@ impl Content {
 }
 
 impl Answer {
+    /// An answer about vectors of texts.
+    pub(crate) fn of_vectors(call: Call<'_>, content: Content, made: Vectors) -> Self {
+        Self {
+            content,
+            served: made.served,
+            cost: neurons::of_tokens(call.card.neurons, made.tokens, 0),
+            truncated: made.truncated,
+        }
+    }
+
     pub(crate) fn into_response(
         self,
         card: &ModelCard,
@@ -72,7 +83,7 @@ impl Answer {
         };
         let Served { weights, grade } = &self.served;
         add("hearth-model", format!("{weights}; grade={grade}"));
-        if let Some(neurons) = self.neurons {
+        if let Some(neurons) = self.cost.neurons {
             add("cf-ai-neurons", format!("{neurons:.2}"));
         }
         if self.truncated > 0 {
@@ -90,7 +101,7 @@ impl Answer {
 pub(super) fn dressed(json: Vec<u8>, status: StatusCode, surface: Surface) -> Response {
     match surface {
         Surface::Rest => json_bytes(status, envelope(&json)),
-        Surface::Binding | Surface::OpenAi => json_bytes(status, json),
+        Surface::Binding | Surface::OpenAi | Surface::Responses => json_bytes(status, json),
     }
 }
 

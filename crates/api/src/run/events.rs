@@ -1,20 +1,20 @@
-//! Server-sent events of text generation, as the legacy models of the service send them.
+//! Server-sent events: a stream's frames as its jobs' events come.
 
+use std::collections::VecDeque;
 use std::io;
 
 use axum::body::Body;
 use bytes::Bytes;
-use catalog::Rate;
+use futures_util::future::select_all;
 use futures_util::stream::unfold;
 use rand::Rng;
 use serde::Serialize;
-use tasks::{ChatEvent, Failure, Usage};
+use tasks::{Failure, Usage};
 
+use super::Call;
 use super::job::Job;
-use super::text_generation::UsageWords;
-use super::{Call, neurons};
+use super::till::Till;
 use crate::errors::RequestId;
-use crate::manage::Meter;
 
 /// The last frame.
 const DONE: &str = "data: [DONE]\n\n";
@@ -22,97 +22,118 @@ const DONE: &str = "data: [DONE]\n\n";
 /// What the padding `p` is cut from; it hides the lengths of tokens from whoever sees only sizes.
 const PADDING: &str = "abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrstuvwxyz0123456789";
 
-/// A stream in progress.
-struct Frames {
-    job: Job<ChatEvent>,
-    /// The event that was awaited before the answer began.
-    first: Option<ChatEvent>,
-    is_over: bool,
-    id: RequestId,
-    meter: Meter,
-    rate: Option<Rate>,
+/// Padding of a random length.
+pub(super) fn padding() -> &'static str {
+    let length = rand::rng().random_range(1..=PADDING.len());
+    &PADDING[..length]
 }
 
-/// The body of a stream whose first event is there. Dropping it cancels the job; a failure in the
-/// middle breaks the connection off, for the contract has no frame to tell it with.
-pub(super) fn body(job: Job<ChatEvent>, first: ChatEvent, call: Call<'_>) -> Body {
+/// Frames that are ready to be sent.
+#[derive(Default)]
+pub(super) struct Lines(String);
+
+impl Lines {
+    /// # Errors
+    /// [`Failure::Internal`] for what is no JSON.
+    pub(super) fn push(&mut self, json: &impl Serialize) -> Result<(), Failure> {
+        let json = serde_json::to_string(json);
+        let json = json.map_err(|error| Failure::Internal(format!("writing a frame: {error}")))?;
+        self.0.push_str("data: ");
+        self.0.push_str(&json);
+        self.0.push_str("\n\n");
+        Ok(())
+    }
+}
+
+/// Writes the frames of one stream.
+pub(super) trait Scribe: Send + 'static {
+    /// What the jobs tell.
+    type Event: Send + 'static;
+
+    /// Writes what an event of a choice comes to; true for the choice's last event.
+    fn tell(&mut self, choice: usize, event: Self::Event, out: &mut Lines)
+    -> Result<bool, Failure>;
+
+    /// Writes what follows when every choice has ended, without the frame that every stream ends
+    /// with. Gives what was counted.
+    fn close(&mut self, out: &mut Lines) -> Result<Usage, Failure>;
+}
+
+/// A stream in progress.
+struct Frames<S: Scribe> {
+    /// Those of choices that have not ended, with the choices' places.
+    jobs: Vec<(usize, Job<S::Event>)>,
+    /// Events that were awaited before the answer began.
+    ready: VecDeque<(usize, S::Event)>,
+    scribe: S,
+    till: Till,
+    is_over: bool,
+    id: RequestId,
+}
+
+/// The body of a stream whose first event is there: that of the first job. Dropping it cancels the
+/// jobs; a failure in the middle breaks the connection off, for the contract has no frame to tell it
+/// with.
+pub(super) fn body<S: Scribe>(
+    jobs: Vec<Job<S::Event>>,
+    first: S::Event,
+    scribe: S,
+    call: Call<'_>,
+) -> Body {
     let frames = Frames {
-        job,
-        first: Some(first),
+        jobs: jobs.into_iter().enumerate().collect(),
+        ready: VecDeque::from([(0, first)]),
+        scribe,
+        till: Till::of(call),
         is_over: false,
         id: call.id,
-        meter: call.meter(),
-        rate: call.card.neurons,
     };
     Body::from_stream(unfold(frames, async |mut frames| {
         if frames.is_over {
             return None;
         }
-        let frame = frames.next().await;
-        Some((frame, frames))
+        let lines = frames.next().await;
+        let lines = lines.map(Bytes::from).map_err(|failure| {
+            frames.is_over = true;
+            tracing::error!("a stream was broken off: {failure} ({})", frames.id);
+            io::Error::other(failure)
+        });
+        Some((lines, frames))
     }))
 }
 
-impl Frames {
-    fn count(&self, usage: Usage) {
-        let (read, written) = (usage.prompt_tokens.into(), usage.completion_tokens.into());
-        self.meter.tokens(read, written);
-        self.meter
-            .streamed(neurons::of_tokens(self.rate, read, written));
-    }
-
-    async fn next(&mut self) -> io::Result<Bytes> {
-        let event = match self.first.take() {
-            Some(event) => Ok(Some(event)),
-            None => self.job.next().await,
-        };
-        let frame = event.and_then(|event| match event {
-            Some(ChatEvent::Text(text)) => text_frame(&text),
-            Some(ChatEvent::Done { usage, .. }) => {
-                self.is_over = true;
-                self.count(usage);
-                usage_frame(&usage.into()).map(|frame| frame + DONE)
+impl<S: Scribe> Frames<S> {
+    /// The next frames; at least one.
+    async fn next(&mut self) -> Result<String, Failure> {
+        let mut lines = Lines::default();
+        while lines.0.is_empty() {
+            let (choice, event) = match self.ready.pop_front() {
+                Some(ready) => ready,
+                None => self.await_event().await?,
+            };
+            if self.scribe.tell(choice, event, &mut lines)? {
+                self.jobs.retain(|(place, _)| *place != choice);
             }
-            Some(ChatEvent::Reasoning(_) | ChatEvent::ToolCall(_)) => Ok(String::new()),
-            None => Err(Failure::Internal(
-                "the stream ended without its last event".into(),
-            )),
+            if self.jobs.is_empty() {
+                self.is_over = true;
+                let usage = self.scribe.close(&mut lines)?;
+                self.till.book(usage);
+                lines.0.push_str(DONE);
+            }
+        }
+        Ok(lines.0)
+    }
+
+    /// The next event of whichever job has one.
+    async fn await_event(&mut self) -> Result<(usize, S::Event), Failure> {
+        let next = self.jobs.iter_mut().map(|(choice, job)| {
+            Box::pin(async {
+                let event = job.next().await?;
+                let ended = "the stream ended without its last event";
+                let event = event.ok_or_else(|| Failure::Internal(ended.into()))?;
+                Ok((*choice, event))
+            })
         });
-        frame.map(Bytes::from).map_err(|failure| {
-            self.is_over = true;
-            tracing::error!("a stream was broken off: {failure} ({})", self.id);
-            io::Error::other(failure)
-        })
+        select_all(next).await.0
     }
-}
-
-fn text_frame(text: &str) -> Result<String, Failure> {
-    #[derive(Serialize)]
-    struct Frame<'a> {
-        response: &'a str,
-        p: &'static str,
-    }
-    let length = rand::rng().random_range(1..=PADDING.len());
-    frame(&Frame {
-        response: text,
-        p: &PADDING[..length],
-    })
-}
-
-fn usage_frame(usage: &UsageWords) -> Result<String, Failure> {
-    #[derive(Serialize)]
-    struct Frame<'a> {
-        response: &'a str,
-        usage: &'a UsageWords,
-    }
-    frame(&Frame {
-        response: "",
-        usage,
-    })
-}
-
-fn frame(json: &impl Serialize) -> Result<String, Failure> {
-    let json = serde_json::to_string(json);
-    let json = json.map_err(|error| Failure::Internal(format!("writing a frame: {error}")))?;
-    Ok(format!("data: {json}\n\n"))
 }

@@ -51,3 +51,30 @@ pub(super) fn refuse(input: &Value, name: &str) -> Result<(), Failure> {
 pub(super) fn unserved(name: &str) -> Failure {
     Failure::Unsupported(format!("{name} is not served by this version of hearth"))
 }
+
+/// A whole number of at least one; beyond 32 bits it saturates.
+///
+/// # Errors
+/// [`Failure::BadInput`] for less.
+pub(super) fn count(input: &Value, name: &str) -> Result<Option<u32>, Failure> {
+    match number(input, name) {
+        Some(number) if number < 1.0 => Err(Failure::BadInput(format!("{name} is {number}"))),
+        number => Ok(number.map(|number| number as u32)),
+    }
+}
+
+/// A seed; the same negative number is the same seed, too.
+pub(super) fn seed(input: &Value) -> Option<u64> {
+    let seed = input.get("seed")?;
+    let whole = seed
+        .as_u64()
+        .or_else(|| seed.as_i64().map(i64::cast_unsigned));
+    whole.or_else(|| seed.as_f64().map(|seed| seed as i64 as u64))
+}
+
+/// A number rounded to so many places behind the point.
+pub(super) fn rounded(number: f64, places: i32) -> f64 {
+    let scale = 10_f64.powi(places);
+    let rounded = (number * scale).round() / scale;
+    if rounded == 0.0 { 0.0 } else { rounded } // no negative zero
+}

@@ -1,12 +1,14 @@
 //! From a body's bytes to a validated input.
 
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
 use bytes::Bytes;
 use serde_json::{Map, Value};
 use tasks::Failure;
 
+use super::Call;
 use super::classes::Class;
-use crate::validate::validate;
+use crate::validate::{Schema, validate};
 
 /// Bodies up to this size are parsed where they are; larger ones on a thread that may block.
 const PARSE_INLINE_MAX_BYTES: usize = 64 * 1024;
@@ -17,9 +19,10 @@ const CHECK_INLINE_MAX_ITEMS: usize = 4096;
 /// A model's one binary input, as it came.
 #[derive(Debug, Clone)]
 pub(crate) struct Binary {
+    /// The input that it is.
+    pub(crate) name: &'static str,
     pub(crate) bytes: Bytes,
     /// What the caller calls it; a form of curl's says little.
-    #[allow(dead_code)] // read by the classes that take raw samples
     pub(crate) content_type: String,
 }
 
@@ -74,48 +77,58 @@ impl Options {
 }
 
 impl Input {
-    /// Reads the body of the REST surface, which is the input itself.
+    /// Reads the body of the REST surface, which is the input itself: JSON, or raw bytes with flags
+    /// in the query.
     ///
     /// # Errors
     /// [`Failure::Missing`] for an empty body or one that is no JSON, [`Failure::Schema`].
     pub(crate) async fn open(
+        call: Call<'_>,
+        parts: &Parts,
         body: Bytes,
-        headers: &HeaderMap,
-        class: &'static Class,
         options: &mut Options,
     ) -> Result<Self, Failure> {
-        if class.takes_bytes && is_binary(&body) {
-            let nothing = Value::Object(Map::new());
-            return Self::with_binary(body, headers, nothing, class).await;
+        let class = call.class()?;
+        let content_type = content_type(&parts.headers);
+        if !is_raw(class, &body, &content_type) {
+            let mut input = parse_json(body).await?;
+            options.take_from(&mut input);
+            return Self::checked(input, class).await;
         }
-        let mut input = parse_json(body).await?;
-        options.take_from(&mut input);
-        Self::checked(input, class).await
+        let fields = if class.takes_multipart {
+            Map::new()
+        } else {
+            flags(parts.uri.query().unwrap_or_default(), class)?
+        };
+        Self::with_binary(call, parts, body, Value::Object(fields)).await
     }
 
-    /// Takes raw bytes as the binary input of a class that has one, beside other fields.
+    /// Takes raw bytes as the one binary input of the class, beside the fields that a Worker sent
+    /// with them.
     ///
     /// # Errors
-    /// [`Failure::Missing`] for an empty body.
-    #[allow(clippy::unused_async)] // classes with fields beside their bytes validate them here
+    /// [`Failure::Missing`] for an empty body, [`Failure::BadInput`] for a class without a binary
+    /// input, [`Failure::Schema`] for the other fields.
     pub(crate) async fn with_binary(
+        call: Call<'_>,
+        parts: &Parts,
         body: Bytes,
-        headers: &HeaderMap,
         fields: Value,
-        _class: &'static Class,
     ) -> Result<Self, Failure> {
+        let class = call.class()?;
+        let (Some(name), Some(beside)) = (class.binary, &class.beside) else {
+            return Err(Failure::BadInput("this model takes no binary input".into()));
+        };
         if body.is_empty() {
             return Err(Failure::Missing("body".into()));
         }
-        let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-        let content_type = String::from_utf8_lossy(kind.unwrap_or_default()).into_owned();
-        Ok(Self {
-            fields,
-            binary: Some(Binary {
-                bytes: body,
-                content_type,
-            }),
-        })
+        let mut input = Self::held_against(beside, fields).await?;
+        input.binary = Some(Binary {
+            name,
+            bytes: body,
+            content_type: content_type(&parts.headers),
+        });
+        Ok(input)
     }
 
     /// Validates an input that was parsed already, and fills its defaults in.
@@ -123,10 +136,14 @@ impl Input {
     /// # Errors
     /// [`Failure::Schema`].
     pub(crate) async fn checked(input: Value, class: &'static Class) -> Result<Self, Failure> {
+        Self::held_against(&class.input, input).await
+    }
+
+    async fn held_against(schema: &'static Schema, input: Value) -> Result<Self, Failure> {
         let is_large = items(&input) > CHECK_INLINE_MAX_ITEMS;
         let check = move || {
             let mut fields = input;
-            validate(&class.input, &mut fields).map_err(Failure::Schema)?;
+            validate(schema, &mut fields).map_err(Failure::Schema)?;
             Ok(Self {
                 fields,
                 binary: None,
@@ -176,9 +193,59 @@ pub(crate) async fn parse_json(body: Bytes) -> Result<Value, Failure> {
         .map_err(|error| Failure::Internal(format!("parsing a body: {error}")))?
 }
 
-/// Documented samples send audio as a form, so the content type says little; JSON inputs of models
-/// that take bytes are objects.
-fn is_binary(body: &[u8]) -> bool {
+/// What the caller calls its body.
+fn content_type(headers: &HeaderMap) -> String {
+    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    String::from_utf8_lossy(kind.unwrap_or_default()).into_owned()
+}
+
+/// Whether a REST body is the raw bytes of the class's binary input, and not JSON. Documented samples
+/// send audio as a form of curl's, so that beside the kinds of content that are never JSON the first
+/// byte decides.
+fn is_raw(class: &Class, body: &[u8], content_type: &str) -> bool {
+    let kind = content_type.trim_start().to_ascii_lowercase();
+    if class.takes_multipart {
+        return kind.starts_with("multipart/") || body.starts_with(b"--");
+    }
+    let is_never_json = ["audio/", "image/", "video/", "application/octet-stream"]
+        .iter()
+        .any(|never| kind.starts_with(never));
     let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
-    !matches!(first, None | Some(b'{' | b'['))
+    class.takes_bytes
+        && !body.is_empty()
+        && (is_never_json || !matches!(first, None | Some(b'{' | b'[')))
+}
+
+/// The query's parameters that name inputs of the class, as the types that its schema wants.
+/// Others are options.
+///
+/// # Errors
+/// [`Failure::BadInput`] for an input that is given twice.
+fn flags(query: &str, class: &Class) -> Result<Map<String, Value>, Failure> {
+    let mut fields = Map::new();
+    for (name, text) in form_urlencoded::parse(query.as_bytes()) {
+        let Some(kind) = kind_of(&class.input_json, &name) else {
+            continue;
+        };
+        let value = match (kind, text.as_ref()) {
+            ("boolean", "true") => Value::Bool(true),
+            ("boolean", "false") => Value::Bool(false),
+            ("number" | "integer", text) => {
+                serde_json::from_str(text).unwrap_or_else(|_| text.into())
+            }
+            (_, text) => text.into(),
+        };
+        if fields.insert(name.to_string(), value).is_some() {
+            return Err(Failure::BadInput(format!("{name} is given twice")));
+        }
+    }
+    Ok(fields)
+}
+
+/// The type that an input of this name is declared to have, in whatever branch.
+fn kind_of<'s>(schema: &'s Value, name: &str) -> Option<&'s str> {
+    let branches = schema["oneOf"].as_array().map_or(&[][..], Vec::as_slice);
+    let mut forms = std::iter::once(schema).chain(branches);
+    let property = forms.find_map(|form| form["properties"].get(name))?;
+    Some(property["type"].as_str().unwrap_or_default())
 }

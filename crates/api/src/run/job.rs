@@ -4,10 +4,15 @@ use std::time::Duration;
 
 use catalog::ModelCard;
 use engine::Replies;
+use futures_util::{StreamExt, stream};
 use tasks::{Failure, Served, Task};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
+use super::Call;
 use crate::App;
+
+/// Jobs that one request may have in the engine at once.
+const REQUEST_MAX_JOBS: usize = 32;
 
 /// A job and its answers. Dropping it cancels the job.
 pub(super) struct Job<E> {
@@ -52,6 +57,72 @@ impl<E> Job<E> {
     pub(super) fn served(&self) -> &Served {
         self.replies.served()
     }
+}
+
+/// Runs a job that answers with one event.
+///
+/// # Errors
+/// What the engine or the model says.
+pub(super) async fn one<T: Task>(
+    Call { app, card, .. }: Call<'_>,
+    request: T::Request,
+) -> Result<(T::Event, Served), Failure> {
+    let mut job = Job::submit::<T>(app, card, request).await?;
+    let event = job.next().await?.ok_or_else(|| ended_early(card))?;
+    Ok((event, job.served().clone()))
+}
+
+/// What each of many jobs answered, in their order. Inputs that are too long for the model are told
+/// one by one; any other failure is the failure of all.
+pub(super) struct Many<E> {
+    pub(super) events: Vec<Result<E, Failure>>,
+    pub(super) served: Served,
+}
+
+impl<E> Many<E> {
+    /// The events, where none of the inputs was too long.
+    ///
+    /// # Errors
+    /// [`Failure::ContextExceeded`].
+    pub(super) fn all(self) -> Result<(Vec<E>, Served), Failure> {
+        let events = self.events.into_iter().collect::<Result<_, _>>()?;
+        Ok((events, self.served))
+    }
+}
+
+/// Runs jobs that answer with one event each, some at a time.
+///
+/// # Errors
+/// As [`one`].
+pub(super) async fn many<T: Task>(
+    call: Call<'_>,
+    requests: impl IntoIterator<Item = T::Request>,
+) -> Result<Many<T::Event>, Failure> {
+    let jobs = requests.into_iter().map(async |request| {
+        let places = call.app.list_places.acquire();
+        let _place = timeout(call.app.settings.request_timeout, places)
+            .await
+            .map_err(|_| Failure::Timeout)?; // the semaphore is never closed
+        one::<T>(call, request).await
+    });
+    let mut jobs = stream::iter(jobs).buffered(REQUEST_MAX_JOBS);
+    let mut events = Vec::new();
+    let mut served = None;
+    while let Some(answer) = jobs.next().await {
+        events.push(match answer {
+            Ok((event, by)) => {
+                served = Some(by);
+                Ok(event)
+            }
+            Err(failure @ Failure::ContextExceeded { .. }) => Err(failure),
+            Err(failure) => return Err(failure),
+        });
+    }
+    let served = match served {
+        Some(served) => served,
+        None => call.app.engine.served(&call.card.name)?, // no job, or none that was answered
+    };
+    Ok(Many { events, served })
 }
 
 /// A job that ended before its last event: a broken promise of a model.

@@ -1,16 +1,40 @@
 //! One inference, whatever the task and wherever it came in: the model, its input, its answer.
 
 mod answer;
+
 pub(crate) mod classes;
+mod decision;
+pub(crate) mod dialects;
+pub(crate) mod embedding;
 mod events;
 mod fields;
+mod flux_2;
+mod form;
+mod image_classification;
+mod image_to_text;
 mod input;
 mod job;
+mod languages;
+mod moondream;
 mod neurons;
+mod object_detection;
+mod picture;
+mod raw;
+mod reranking;
 pub(crate) mod rest;
+mod sound;
+mod speech_options;
 mod speech_recognition;
+mod summarization;
+mod text_classification;
 mod text_embeddings;
-mod text_generation;
+pub(crate) mod text_generation;
+mod text_to_image;
+mod text_to_speech;
+mod till;
+mod transcript;
+mod translation;
+mod voice_activity;
 
 pub(crate) use answer::{Answer, Content};
 use axum::extract::Request;
@@ -19,6 +43,8 @@ use axum::response::Response;
 use bytes::Bytes;
 use catalog::{ModelCard, TaskKind};
 pub(crate) use input::{Input, Options, parse_json};
+pub(crate) use neurons::Cost;
+pub(crate) use raw::to_base64;
 use serde_json::Value;
 use tasks::Failure;
 
@@ -34,7 +60,7 @@ use crate::{App, DeprecatedPolicy};
 pub(crate) struct Call<'a> {
     pub(crate) app: &'a App,
     pub(crate) card: &'a ModelCard,
-    #[allow(dead_code)] // read where a task answers differently on the OpenAI surface
+    #[allow(dead_code)] // read where a task answers differently by surface
     pub(crate) surface: Surface,
     pub(crate) id: RequestId,
 }
@@ -43,27 +69,41 @@ impl<'a> Call<'a> {
     /// A call of a name that may be asked.
     ///
     /// # Errors
-    /// [`Failure::NoSuchModel`], [`Failure::Deprecated`].
+    /// [`Failure::NoSuchModel`], [`Failure::Deprecated`], and what the account may not ask.
     pub(crate) fn of(
         app: &'a App,
         model: &str,
         surface: Surface,
         id: RequestId,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, Refusal> {
         let card = app.catalog.card(model);
-        let card = card.ok_or_else(|| Failure::NoSuchModel(model.into()))?;
-        match (&card.deprecated_on, app.settings.deprecated) {
-            (Some(on), DeprecatedPolicy::Refuse) => Err(Failure::Deprecated {
-                model: card.name.clone(),
-                on: on.clone(),
-            }),
-            _ => Ok(Self {
-                app,
-                card,
-                surface,
-                id,
-            }),
+        let mut card = card.ok_or_else(|| Failure::NoSuchModel(model.into()))?;
+        if let (Some(on), DeprecatedPolicy::Refuse) = (&card.deprecated_on, app.settings.deprecated)
+        {
+            let successor = card.answered_by.as_ref();
+            card = successor
+                .and_then(|name| app.catalog.card(name))
+                .ok_or_else(|| Failure::Deprecated {
+                    model: card.name.clone(),
+                    on: on.clone(),
+                })?;
         }
+        app.account.admit(card)?;
+        Ok(Self {
+            app,
+            card,
+            surface,
+            id,
+        })
+    }
+
+    /// Reads a request's whole body; some models take less than others.
+    pub(crate) async fn read_body(&self, request: Request) -> Result<(Parts, Bytes), Failure> {
+        let mut limit = self.app.settings.body_limit_bytes;
+        if decision::serves(self.card) {
+            limit = limit.min(decision::BODY_LIMIT_BYTES);
+        }
+        read_within(request, limit).await
     }
 
     /// Counts what the model does.
@@ -71,9 +111,18 @@ impl<'a> Call<'a> {
         Meter::of(self.app, &self.card.name)
     }
 
+    /// Books what an answer cost; a stream books itself at its end.
+    pub(crate) fn book(&self, answer: &Answer) {
+        let is_stream = matches!(answer.content, Content::Events(_));
+        if let Some(neurons) = answer.cost.neurons {
+            self.app.account.spend(neurons);
+        }
+        self.meter().answered(answer.cost, is_stream);
+    }
+
     /// The class of the model's inputs.
     pub(crate) fn class(&self) -> Result<&'static classes::Class, Failure> {
-        classes::of(&self.card.schema_class).ok_or_else(|| {
+        dialects::of(self.card).ok_or_else(|| {
             Failure::Unsupported(format!(
                 "{} takes inputs of the class {}, which this version of hearth does not serve",
                 self.card.name, self.card.schema_class
@@ -83,14 +132,14 @@ impl<'a> Call<'a> {
 }
 
 /// What a call came to.
-pub(crate) enum Outcome<'a> {
+pub(crate) enum Reply<'a> {
     /// The model has answered.
     Answer(Answer, &'a ModelCard),
     /// It was about a batch.
     Batch(Told),
 }
 
-impl<'a> From<(Answer, &'a ModelCard)> for Outcome<'a> {
+impl<'a> From<(Answer, &'a ModelCard)> for Reply<'a> {
     fn from((answer, card): (Answer, &'a ModelCard)) -> Self {
         Self::Answer(answer, card)
     }
@@ -98,14 +147,14 @@ impl<'a> From<(Answer, &'a ModelCard)> for Outcome<'a> {
 
 /// The response to a call: its answer, or the refusal in the surface's dress.
 pub(crate) fn respond<'a>(
-    answered: Result<impl Into<Outcome<'a>>, Refusal>,
+    answered: Result<impl Into<Reply<'a>>, Refusal>,
     model: &str,
     surface: Surface,
     id: RequestId,
 ) -> Response {
     match answered.map(Into::into) {
-        Ok(Outcome::Answer(answer, card)) => answer.into_response(card, surface, id),
-        Ok(Outcome::Batch(told)) => {
+        Ok(Reply::Answer(answer, card)) => answer.into_response(card, surface, id),
+        Ok(Reply::Batch(told)) => {
             let mut response = answer::dressed(told.json, told.status, surface);
             add_request_id(&mut response, id);
             response
@@ -116,50 +165,62 @@ pub(crate) fn respond<'a>(
 
 /// Reads a request's whole body.
 pub(crate) async fn read_body(app: &App, request: Request) -> Result<(Parts, Bytes), Failure> {
+    read_within(request, app.settings.body_limit_bytes).await
+}
+
+async fn read_within(request: Request, limit_bytes: usize) -> Result<(Parts, Bytes), Failure> {
     let (parts, body) = request.into_parts();
-    let body = body::read(&parts.headers, body, app.settings.body_limit_bytes).await?;
+    let body = body::read(&parts.headers, body, limit_bytes).await?;
     Ok((parts, body))
 }
 
 /// Answers an input that was parsed, whether it is a model's or about a batch.
-pub(crate) async fn outcome<'a>(
+pub(crate) async fn reply<'a>(
     call: Call<'a>,
     input: Value,
     options: &Options,
-) -> Result<Outcome<'a>, Refusal> {
+) -> Result<Reply<'a>, Refusal> {
     if let Some(told) = batch::ask(call, &input, options).await? {
-        return Ok(Outcome::Batch(told));
+        return Ok(Reply::Batch(told));
     }
     let input = Input::checked(input, call.class()?).await?;
-    let answer = answer(call, input, options).await?;
-    Ok(Outcome::Answer(answer, call.card))
+    Ok(Reply::Answer(answer(call, input).await?, call.card))
 }
 
-/// Answers a validated input, and counts it.
-pub(crate) async fn answer(
-    call: Call<'_>,
-    input: Input,
-    options: &Options,
-) -> Result<Answer, Refusal> {
-    let answer = by_task(call, input, options).await?;
-    let is_stream = matches!(answer.content, Content::Events(_));
-    call.meter().request(answer.neurons, is_stream);
+/// Answers a validated input, and books what it cost.
+pub(crate) async fn answer(call: Call<'_>, input: Input) -> Result<Answer, Refusal> {
+    let answer = by_task(call, input).await?;
+    call.book(&answer);
     Ok(answer)
 }
 
-async fn by_task(call: Call<'_>, input: Input, _options: &Options) -> Result<Answer, Refusal> {
+async fn by_task(call: Call<'_>, input: Input) -> Result<Answer, Refusal> {
+    call.app.account.check_licence(call.card, &input.fields)?;
+    if call.card.task != TaskKind::TextGeneration {
+        call.app.account.begin(call.card)?; // text generation looks at its input first
+    }
     match call.card.task {
+        TaskKind::TextGeneration if decision::serves(call.card) => {
+            decision::answer(call, input).await
+        }
         TaskKind::TextGeneration => text_generation::answer(call, &input.fields).await,
         TaskKind::TextEmbeddings => text_embeddings::answer(call, &input.fields).await,
-        TaskKind::SpeechRecognition => speech_recognition::answer(call, input).await,
-        task => {
-            let text = format!(
-                "{} ({}) is not served by this version of hearth",
-                call.card.name,
-                task.name()
-            );
-            Err(Failure::Unsupported(text).into())
+        TaskKind::TextClassification if reranking::serves(call.card) => {
+            reranking::answer(call, &input.fields).await
         }
+        TaskKind::TextClassification => text_classification::answer(call, &input.fields).await,
+        TaskKind::SpeechRecognition => speech_recognition::answer(call, input).await,
+        TaskKind::TextToImage => text_to_image::answer(call, input).await,
+        TaskKind::TextToSpeech => text_to_speech::answer(call, &input.fields).await,
+        TaskKind::Translation => translation::answer(call, &input.fields).await,
+        TaskKind::Summarization => summarization::answer(call, &input.fields).await,
+        TaskKind::ImageClassification => image_classification::answer(call, input).await,
+        TaskKind::ObjectDetection => object_detection::answer(call, input).await,
+        TaskKind::ImageToText if moondream::serves(call.card) => {
+            moondream::answer(call, input).await
+        }
+        TaskKind::ImageToText => image_to_text::answer(call, input).await,
+        TaskKind::VoiceActivityDetection => voice_activity::answer(call, input).await,
     }
 }
 
@@ -170,7 +231,7 @@ async fn by_task(call: Call<'_>, input: Input, _options: &Options) -> Result<Ans
 /// (a stream, a picture).
 pub(crate) async fn answer_json(call: Call<'_>, input: Value) -> Result<Value, Refusal> {
     let input = Input::checked(input, call.class()?).await?;
-    let answer = answer(call, input, &Options::default()).await?;
+    let answer = answer(call, input).await?;
     match answer.content {
         Content::Json(json) => serde_json::from_slice(&json)
             .map_err(|error| Failure::Internal(format!("reading an answer: {error}")).into()),

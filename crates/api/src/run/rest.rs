@@ -7,7 +7,7 @@ use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use tasks::Failure;
 
-use super::{Call, Input, Options, Outcome, answer, outcome, parse_json, read_body, respond};
+use super::{Call, Input, Options, Reply, answer, parse_json, read_body, reply, respond};
 use crate::App;
 use crate::errors::{Denial, Refusal, RequestId};
 use crate::manage::batch;
@@ -25,15 +25,14 @@ pub(crate) async fn run(
     let id = RequestId::new();
     let answered = async {
         let call = Call::of(&app, &model, Surface::Rest, id)?;
-        let class = call.class()?;
-        let (parts, body) = read_body(&app, request).await?;
+        call.class()?;
+        let (parts, body) = call.read_body(request).await?;
         let mut options = Options::from_query(parts.uri.query().unwrap_or_default());
         if let Some(told) = batch::ask_bytes(call, &body, &options).await? {
-            return Ok(Outcome::Batch(told));
+            return Ok(Reply::Batch(told));
         }
-        let input = Input::open(body, &parts.headers, class, &mut options).await?;
-        let answer = answer(call, input, &options).await?;
-        Ok::<_, Refusal>(Outcome::Answer(answer, call.card))
+        let input = Input::open(call, &parts, body, &mut options).await?;
+        Ok::<_, Refusal>(Reply::Answer(answer(call, input).await?, call.card))
     };
     respond(answered.await, &model, Surface::Rest, id)
 }
@@ -55,7 +54,7 @@ pub(crate) async fn unified(State(app): State<Arc<App>>, request: Request) -> Re
         let call = Call::of(&app, &model, Surface::Rest, id)?;
         let mut options = Options::from_query(parts.uri.query().unwrap_or_default());
         options.take_from(&mut body);
-        outcome(call, body["input"].take(), &options).await
+        reply(call, body["input"].take(), &options).await
     };
     let answered = answered.await;
     respond(answered, &model, Surface::Rest, id)

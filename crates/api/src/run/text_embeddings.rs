@@ -1,42 +1,35 @@
-//! Text embeddings of the classes `emb-bge` and `emb-bge-m3`.
+//! Text embeddings: the classes `emb-*`, and the rankings of `emb-bge-m3`.
 
-use catalog::ModelCard;
-use futures_util::{StreamExt, stream};
 use serde::Serialize;
 use serde_json::Value;
-use tasks::{Embed, EmbedRequest, Embedding, Failure, Overlong, Pooling, Served};
+use tasks::Failure;
 
+use super::Call;
 use super::answer::{Answer, Content};
-use super::fields::{flag, list, refuse, text};
-use super::job::{Job, ended_early};
-use super::{Call, neurons};
-use crate::App;
+use super::embedding::{BGE_M3, Manner, Vectors, at_most, count, embed, texts};
+use super::fields::{given, list, refuse, text};
 use crate::errors::Refusal;
 
-/// Texts of one request, as the service's schemas have it (`maxItems`).
-const REQUEST_MAX_TEXTS: usize = 100;
+/// Texts in each list of `emb-qwen3`, as its schema has it (`maxItems`).
+const QWEN3_MAX_TEXTS: usize = 32;
 
-/// Jobs that one request may have in the engine at once.
-const REQUEST_MAX_JOBS: usize = 32;
-
-/// The class that takes queries and contexts and chooses its pooling itself.
-const BGE_M3: &str = "emb-bge-m3";
-
-/// A request as it was asked.
+/// What is to be embedded, and what the answer looks like.
 #[derive(Debug)]
 struct Asked {
     /// In the order of the answer; a query comes before its contexts.
     texts: Vec<String>,
-    pooling: Pooling,
-    overlong: Overlong,
     form: Form,
 }
 
 /// What the answer looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
-    /// The vectors of texts.
-    Data,
+    /// The vectors of texts, with the pooling.
+    Pooled,
+    /// The vectors of texts: `shape`, `data`.
+    ShapeFirst,
+    /// The vectors of texts: `data`, `shape`.
+    DataFirst,
     /// The vectors of contexts.
     Contexts,
     /// The contexts by their likeness to the query.
@@ -45,90 +38,41 @@ enum Form {
 
 /// Answers a validated input.
 pub(super) async fn answer(call: Call<'_>, input: &Value) -> Result<Answer, Refusal> {
-    let Call { app, card, .. } = call;
-    let Asked {
-        texts,
-        pooling,
-        overlong,
-        form,
-    } = read(input, card)?;
-    let width = card
-        .output_dimensions
-        .ok_or_else(|| Failure::Internal(format!("{} has no output_dimensions", card.name)))?;
-    let mut served = None;
-    let mut embeddings = Vec::with_capacity(texts.len());
-    let requests = texts.into_iter().map(|text| EmbedRequest {
-        text,
-        pooling,
-        width,
-        window: card.context_window.unwrap_or(u32::MAX),
-        overlong,
-    });
-    let jobs = requests.map(|request| embed(app, card, request));
-    let mut jobs = stream::iter(jobs).buffered(REQUEST_MAX_JOBS);
-    while let Some(answer) = jobs.next().await {
-        let (embedding, by) = answer?;
-        if embedding.vector.len() != width {
-            let found = embedding.vector.len();
-            let text = format!("{}: a vector of {found} numbers for {width}", card.name);
-            return Err(Failure::Internal(text).into());
-        }
-        served = Some(by);
-        embeddings.push(embedding);
-    }
-    let served = match served {
-        Some(served) => served,
-        None => app.engine.served(&card.name)?, // no text, no job
-    };
-    let tokens = embeddings
-        .iter()
-        .map(|embedding| u64::from(embedding.tokens))
-        .sum();
-    let truncated = embeddings
-        .iter()
-        .filter(|embedding| embedding.truncated > 0)
-        .count();
-    let vectors = embeddings
-        .into_iter()
-        .map(|embedding| embedding.vector)
-        .collect();
-    call.meter().tokens(tokens, 0);
-    Ok(Answer {
-        content: write(vectors, width, pooling, form)?,
-        served,
-        neurons: neurons::of_tokens(card.neurons, tokens, 0),
-        truncated,
-    })
+    let card = call.card;
+    let Asked { texts, form } = read(input, &card.schema_class)?;
+    let manner = Manner::of(input, &card.schema_class);
+    let vectors = embed(call, texts, manner).await?;
+    let content = write(&vectors, manner.pooling.word(), form)?;
+    Ok(Answer::of_vectors(call, content, vectors))
 }
 
-/// Embeds one text.
-async fn embed(
-    app: &App,
-    card: &ModelCard,
-    request: EmbedRequest,
-) -> Result<(Embedding, Served), Refusal> {
-    let told = |failure| match failure {
-        Failure::ContextExceeded { tokens, window } => Refusal::Upstream(format!(
-            "Max context reached {tokens} tokens but model supports only {window}"
-        )),
-        failure => failure.into(),
-    };
-    let _place = tokio::time::timeout(app.settings.request_timeout, app.embedding_places.acquire())
-        .await
-        .map_err(|_| Failure::Timeout)?; // the semaphore is never closed
-    let mut job = Job::submit::<Embed>(app, card, request)
-        .await
-        .map_err(told)?;
-    let embedding = job.next().await.map_err(told)?;
-    let embedding = embedding.ok_or_else(|| ended_early(card))?;
-    Ok((embedding, job.served().clone()))
-}
-
-fn read(input: &Value, card: &ModelCard) -> Result<Asked, Refusal> {
+fn read(input: &Value, class: &str) -> Result<Asked, Refusal> {
     refuse(input, "requests")?;
-    let is_m3 = card.schema_class == BGE_M3;
+    let asked = match class {
+        BGE_M3 => bge_m3(input)?,
+        "emb-qwen3" => qwen3(input)?,
+        "emb-plamo" => Asked {
+            texts: any_texts(&input["text"])?,
+            form: Form::DataFirst,
+        },
+        class => Asked {
+            texts: texts(&input["text"], "text")?,
+            form: match class {
+                "emb-text" => Form::ShapeFirst,
+                _ => Form::Pooled,
+            },
+        },
+    };
+    count(
+        asked.texts.len() - usize::from(asked.form == Form::Ranking),
+        class,
+    )?;
+    Ok(asked)
+}
+
+fn bge_m3(input: &Value) -> Result<Asked, Failure> {
     let (texts, form) = match (input.get("text"), input.get("contexts")) {
-        (Some(texts), _) => (self::texts(texts)?, Form::Data),
+        (Some(value), _) => (texts(value, "text")?, Form::Pooled),
         (None, Some(contexts)) => {
             let mut texts = self::contexts(contexts)?;
             match input.get("query") {
@@ -139,36 +83,9 @@ fn read(input: &Value, card: &ModelCard) -> Result<Asked, Refusal> {
                 None => (texts, Form::Contexts),
             }
         }
-        (None, None) => return Err(Failure::BadInput("there is no text".into()).into()),
+        (None, None) => return Err(Failure::BadInput("there is no text".into())),
     };
-    let asked = texts.len() - usize::from(form == Form::Ranking);
-    if asked > REQUEST_MAX_TEXTS {
-        return Err(Refusal::Upstream(format!(
-            "{asked} texts in one request: at most {REQUEST_MAX_TEXTS} are taken"
-        )));
-    }
-    Ok(Asked {
-        texts,
-        pooling: if is_m3 || input["pooling"] == "cls" {
-            Pooling::Cls
-        } else {
-            Pooling::Mean
-        },
-        overlong: if is_m3 && !flag(input, "truncate_inputs") {
-            Overlong::Refuse
-        } else {
-            Overlong::Truncate
-        },
-        form,
-    })
-}
-
-fn texts(value: &Value) -> Result<Vec<String>, Failure> {
-    if value.is_string() {
-        return Ok(vec![text(value, "text")?]);
-    }
-    let items = list(value, "text")?.iter();
-    items.map(|item| text(item, "text[]")).collect()
+    Ok(Asked { texts, form })
 }
 
 fn contexts(value: &Value) -> Result<Vec<String>, Failure> {
@@ -178,21 +95,63 @@ fn contexts(value: &Value) -> Result<Vec<String>, Failure> {
         .collect()
 }
 
-fn write(
-    vectors: Vec<Vec<f32>>,
-    width: usize,
-    pooling: Pooling,
-    form: Form,
-) -> Result<Content, Failure> {
+/// Queries come first, with the instruction around them as the model's card has it; documents, of
+/// which `text` is another name, follow as they are.
+fn qwen3(input: &Value) -> Result<Asked, Refusal> {
+    let lists = ["queries", "documents", "text"];
+    if lists.iter().all(|name| input.get(*name).is_none()) {
+        return Err(Failure::BadInput("there are no queries, documents or text".into()).into());
+    }
+    let instruction = given(input, "instruction").and_then(Value::as_str);
+    let mut all = Vec::new();
+    for name in lists {
+        let Some(value) = input.get(name) else {
+            continue;
+        };
+        let mut texts = texts(value, name)?;
+        at_most(texts.len(), name, QWEN3_MAX_TEXTS)?;
+        if name == "queries" {
+            let instruction = instruction.unwrap_or_default();
+            for query in &mut texts {
+                *query = format!("Instruct: {instruction}\nQuery:{query}");
+            }
+        }
+        all.append(&mut texts);
+    }
+    Ok(Asked {
+        texts: all,
+        form: Form::DataFirst,
+    })
+}
+
+/// Texts that may be empty, as the schema of `emb-plamo` has it.
+fn any_texts(value: &Value) -> Result<Vec<String>, Failure> {
+    if let Value::String(text) = value {
+        return Ok(vec![text.clone()]);
+    }
+    let text = |item: &Value| {
+        let text = item.as_str().map(str::to_owned);
+        text.ok_or_else(|| Failure::BadInput("text has an item that is no string".into()))
+    };
+    list(value, "text")?.iter().map(text).collect()
+}
+
+fn write(made: &Vectors, pooling: &'static str, form: Form) -> Result<Content, Failure> {
     #[derive(Serialize)]
-    struct Vectors {
+    struct Pooled<'a> {
         shape: [usize; 2],
-        data: Vec<Vec<f32>>,
-        pooling: &'static str,
+        data: &'a [Vec<f32>],
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pooling: Option<&'static str>,
     }
     #[derive(Serialize)]
-    struct Contexts {
-        response: Vec<Vec<f32>>,
+    struct DataFirst<'a> {
+        data: &'a [Vec<f32>],
+        shape: [usize; 2],
+    }
+    #[derive(Serialize)]
+    struct Contexts<'a> {
+        response: &'a [Vec<f32>],
         shape: [usize; 2],
         pooling: &'static str,
     }
@@ -200,20 +159,27 @@ fn write(
     struct Ranking {
         response: Vec<Rank>,
     }
-    let (shape, pooling) = ([vectors.len(), width], pooling.word());
+    let data = &made.vectors[..];
+    let shape = [data.len(), made.width];
     match form {
-        Form::Data => Content::json(&Vectors {
+        Form::Pooled => Content::json(&Pooled {
             shape,
-            data: vectors,
-            pooling,
+            data,
+            pooling: Some(pooling),
         }),
+        Form::ShapeFirst => Content::json(&Pooled {
+            shape,
+            data,
+            pooling: None,
+        }),
+        Form::DataFirst => Content::json(&DataFirst { data, shape }),
         Form::Contexts => Content::json(&Contexts {
-            response: vectors,
+            response: data,
             shape,
             pooling,
         }),
         Form::Ranking => Content::json(&Ranking {
-            response: rank(&vectors),
+            response: rank(data),
         }),
     }
 }

@@ -15,14 +15,10 @@ pub(super) fn number(value: f64) -> String {
     if value == 0.0 {
         return "0".into(); // negative zero, too
     }
-    // Rust's `{:e}` gives the same shortest digits: `d.ddde±x`.
-    let scientific = format!("{:e}", value.abs());
-    let Some((mantissa, exponent)) = scientific.split_once('e') else {
+    let Some((digits, point)) = digits(value.abs()) else {
         return value.to_string(); // not finite: JSON has no such number
     };
-    let exponent: i32 = exponent.parse().unwrap_or_default();
-    let digits: String = mantissa.chars().filter(|c| *c != '.').collect();
-    let point = exponent + 1; // digits before the decimal point
+    let exponent = point - 1;
     let text = if exponent <= PLAIN_MIN_EXPONENT || exponent >= PLAIN_MAX_EXPONENT {
         let fraction = &digits[1..];
         let dot = if fraction.is_empty() { "" } else { "." };
@@ -44,31 +40,68 @@ pub(super) fn number(value: f64) -> String {
     }
 }
 
+/// The shortest digits of a positive number, and how many of them stand before the decimal point.
+/// Between two equally near ones JavaScript takes the even one. So does the writer of JSON, and Rust's
+/// own formatting does not.
+fn digits(value: f64) -> Option<(String, i32)> {
+    let text = serde_json::Number::from_f64(value)?.to_string();
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let all = format!("{whole}{fraction}");
+    let digits = all.trim_start_matches('0');
+    let zeros = i32::try_from(all.len() - digits.len()).ok()?;
+    let point = i32::try_from(whole.len()).ok()? - zeros + exponent.parse::<i32>().ok()?;
+    Some((digits.trim_end_matches('0').into(), point))
+}
+
 /// A value as a template literal writes it.
-pub(super) fn text(value: &Value) -> String {
+///
+/// # Errors
+/// JavaScript's own, for an object whose key `toString` hides the method of that name.
+pub(super) fn text(value: &Value) -> Result<String, String> {
     match value {
-        Value::Null => "null".into(),
-        Value::Bool(truth) => truth.to_string(),
-        Value::Number(value) => number(value.as_f64().unwrap_or(f64::NAN)),
-        Value::String(text) => text.clone(),
+        Value::Null => Ok("null".into()),
+        Value::Bool(truth) => Ok(truth.to_string()),
+        Value::Number(value) => Ok(number(value.as_f64().unwrap_or(f64::NAN))),
+        Value::String(text) => Ok(text.clone()),
         Value::Array(items) => join(items),
-        Value::Object(_) => "[object Object]".into(),
+        Value::Object(object) if object.contains_key("toString") => {
+            Err("Cannot convert object to primitive value".into())
+        }
+        Value::Object(_) => Ok("[object Object]".into()),
     }
 }
 
 /// `array.join(",")`.
-pub(super) fn join(items: &[Value]) -> String {
-    let items: Vec<_> = items
-        .iter()
-        .map(|item| {
-            if item.is_null() {
-                String::new()
-            } else {
-                text(item)
-            }
-        })
-        .collect();
-    items.join(",")
+///
+/// # Errors
+/// As [`text`].
+pub(super) fn join(items: &[Value]) -> Result<String, String> {
+    let text = |item: &Value| match item {
+        Value::Null => Ok(String::new()),
+        item => text(item),
+    };
+    let items: Result<Vec<_>, String> = items.iter().map(text).collect();
+    Ok(items?.join(","))
+}
+
+/// Whether every object has a member of this name, inherited, that is no JSON.
+pub(super) fn is_inherited(name: &str) -> bool {
+    matches!(
+        name,
+        "__defineGetter__"
+            | "__defineSetter__"
+            | "__lookupGetter__"
+            | "__lookupSetter__"
+            | "__proto__"
+            | "constructor"
+            | "hasOwnProperty"
+            | "isPrototypeOf"
+            | "propertyIsEnumerable"
+            | "toLocaleString"
+            | "toString"
+            | "valueOf"
+    )
 }
 
 /// An object's keys in the order of `Object.keys`: indices first, then as they came.
@@ -125,6 +158,9 @@ mod tests {
             (1e-7, "1e-7"),
             (-1.25e-9, "-1.25e-9"),
             (100.5, "100.5"),
+            (6_880_349_021_607_205.0 / 4.0, "1720087255401801.2"), // .3 is as near, and odd
+            (f64::MAX, "1.7976931348623157e+308"),
+            (5e-324, "5e-324"),
         ] {
             assert_eq!(number(value), text);
         }

@@ -4,18 +4,22 @@
 
 #[cfg(test)]
 mod examples;
+mod failures;
 mod javascript;
+mod pattern;
 mod schema;
+#[cfg(test)]
+mod texts;
 mod value;
 mod walk;
 
-pub(crate) use schema::Schema;
+pub use schema::Schema;
 use serde_json::Value;
 
 /// Checks `input` against `schema` and writes its defaults into it.
 ///
 /// # Errors
 /// The validator's message, as it follows `Error: ` on the wire. The input is then of no more use.
-pub(crate) fn validate(schema: &Schema, input: &mut Value) -> Result<(), String> {
+pub fn validate(schema: &Schema, input: &mut Value) -> Result<(), String> {
     walk::Walk::over(input).check(schema)
 }

@@ -2,11 +2,21 @@
 
 use serde_json::{Map, Value};
 
-use super::javascript;
+use super::pattern::Pattern;
+
+/// Keywords that the validator does not look at.
+const ANNOTATIONS: &[&str] = &[
+    "title",
+    "description",
+    "format",
+    "contentType",
+    "minItems",
+    "maxItems",
+];
 
 /// A schema or a part of one.
 #[derive(Debug, Default)]
-pub(crate) struct Schema {
+pub struct Schema {
     pub(super) kind: Kind,
     pub(super) not: Option<Box<Schema>>,
     /// Branches, each with the type of the schema above where it names none itself.
@@ -52,13 +62,6 @@ pub(super) enum Additional {
     Allowed(Box<Schema>),
 }
 
-/// A `pattern`; one that is no regular expression here matches nothing, as in the original.
-#[derive(Debug)]
-pub(super) struct Pattern {
-    pub(super) source: String,
-    pub(super) regex: Option<regex::Regex>,
-}
-
 /// The keywords that hold a number.
 #[derive(Debug, Default)]
 pub(super) struct Bounds {
@@ -74,102 +77,161 @@ pub(super) struct Bounds {
 }
 
 impl Schema {
-    /// Reads a schema; keywords that the validator does not know are passed over.
-    pub(crate) fn read(value: &Value) -> Self {
+    /// Reads a schema.
+    ///
+    /// # Errors
+    /// The keyword that is not known, or whose value is of the wrong form: nothing of a schema is
+    /// passed over in silence.
+    pub fn read(value: &Value) -> Result<Self, String> {
         match value {
-            Value::Object(keywords) => Self::from_keywords(keywords),
-            _ => Self::default(), // `true`: anything goes
+            Value::Object(keywords) => Self::from_keywords(keywords, Kind::Free),
+            Value::Bool(true) => Ok(Self::default()), // anything goes
+            other => Err(format!("{other} is no schema")),
         }
     }
 
-    /// Whether a body of raw bytes can stand for the whole input.
-    pub(crate) fn takes_bytes(value: &Value) -> bool {
-        let branches = value.get("oneOf").and_then(Value::as_array);
-        branches
-            .into_iter()
-            .flatten()
-            .any(|branch| branch["type"] == "string" && branch["format"] == "binary")
-    }
-
-    fn from_keywords(keywords: &Map<String, Value>) -> Self {
-        let within = |key: &str| keywords.get(key).map(|value| Box::new(Self::read(value)));
-        let branches = |key: &str| {
-            let list = keywords.get(key)?.as_array()?;
-            Some(list.iter().map(|part| branch(keywords, [part])).collect())
+    /// Reads keywords; `kind` is the type where they name none.
+    fn from_keywords(keywords: &Map<String, Value>, kind: Kind) -> Result<Self, String> {
+        let mut schema = Self {
+            kind,
+            ..Self::default()
         };
-        let number = |key: &str| keywords.get(key).and_then(Value::as_f64);
-        Self {
-            kind: match keywords.get("type") {
-                None => Kind::Free,
-                Some(Value::Null) => Kind::Undefined, // see `branch`
-                Some(name) => Kind::Named(javascript::text(name)),
-            },
-            not: within("not"),
-            one_of: branches("oneOf"),
-            any_of: branches("anyOf"),
-            all_of: keywords
-                .get("allOf")
-                .and_then(Value::as_array)
-                .map(|parts| Box::new(branch(keywords, parts))),
-            properties: keywords
-                .get("properties")
-                .and_then(Value::as_object)
-                .map(|properties| {
-                    let read =
-                        |(name, schema): (&String, &Value)| (name.clone(), Self::read(schema));
-                    properties.iter().map(read).collect()
-                }),
-            items: within("items"),
-            additional: keywords.get("additionalProperties").map(additional),
-            unevaluated: keywords.get("unevaluatedProperties").map(additional),
-            required: keywords
-                .get("required")
-                .and_then(Value::as_array)
-                .map(|names| {
-                    let name = |name: &Value| javascript::text(name);
-                    names.iter().map(name).collect()
-                }),
-            constant: keywords.get("const").cloned(),
-            choices: keywords.get("enum").and_then(Value::as_array).cloned(),
-            default: keywords.get("default").cloned(),
-            pattern: keywords
-                .get("pattern")
-                .and_then(Value::as_str)
-                .map(|source| Pattern {
-                    source: source.into(),
-                    regex: regex::Regex::new(source).ok(),
-                }),
-            bounds: Bounds {
-                minimum: number("minimum"),
-                maximum: number("maximum"),
-                above: number("exclusiveMinimum"),
-                below: number("exclusiveMaximum"),
-                multiple_of: number("multipleOf"),
-                min_length: number("minLength"),
-                max_length: number("maxLength"),
-                min_properties: number("minProperties"),
-                max_properties: number("maxProperties"),
-            },
+        if let Some(name) = keywords.get("type") {
+            schema.kind = Kind::Named(text("type", name)?);
         }
+        for (keyword, value) in keywords {
+            schema
+                .take(keyword, value, keywords)
+                .map_err(|error| format!("{keyword}: {error}"))?;
+        }
+        Ok(schema)
     }
+
+    fn take(
+        &mut self,
+        keyword: &str,
+        value: &Value,
+        keywords: &Map<String, Value>,
+    ) -> Result<(), String> {
+        let within = |value| Self::read(value).map(Box::new).map(Some);
+        match keyword {
+            "type" => {}
+            "not" => self.not = within(value)?,
+            "items" => self.items = within(value)?,
+            "oneOf" => self.one_of = Some(branches(keywords, list(value)?)?),
+            "anyOf" => self.any_of = Some(branches(keywords, list(value)?)?),
+            "allOf" => self.all_of = Some(Box::new(branch(keywords, list(value)?)?)),
+            "properties" => {
+                let properties = value.as_object().ok_or("no object")?;
+                let read = |(name, schema): (&String, &Value)| {
+                    let schema = Self::read(schema).map_err(|error| format!("{name}: {error}"))?;
+                    Ok((name.clone(), schema))
+                };
+                self.properties = Some(properties.iter().map(read).collect::<Result<_, String>>()?);
+            }
+            "additionalProperties" => self.additional = Some(additional(value)?),
+            "unevaluatedProperties" => self.unevaluated = Some(additional(value)?),
+            "required" => {
+                let names = list(value)?.iter().map(|name| text(keyword, name));
+                self.required = Some(names.collect::<Result<_, _>>()?);
+            }
+            "const" => self.constant = Some(value.clone()),
+            "enum" => self.choices = Some(list(value)?.to_vec()),
+            "default" => self.default = Some(value.clone()),
+            "pattern" => self.pattern = Some(Pattern::read(&text(keyword, value)?)?),
+            keyword if ANNOTATIONS.contains(&keyword) => {}
+            keyword => {
+                let bound = self.bounds.named(keyword).ok_or("no known keyword")?;
+                *bound = Some(value.as_f64().ok_or("no number")?);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Bounds {
+    fn named(&mut self, keyword: &str) -> Option<&mut Option<f64>> {
+        Some(match keyword {
+            "minimum" => &mut self.minimum,
+            "maximum" => &mut self.maximum,
+            "exclusiveMinimum" => &mut self.above,
+            "exclusiveMaximum" => &mut self.below,
+            "multipleOf" => &mut self.multiple_of,
+            "minLength" => &mut self.min_length,
+            "maxLength" => &mut self.max_length,
+            "minProperties" => &mut self.min_properties,
+            "maxProperties" => &mut self.max_properties,
+            _ => return None,
+        })
+    }
+}
+
+fn text(keyword: &str, value: &Value) -> Result<String, String> {
+    let text = value.as_str().map(String::from);
+    text.ok_or_else(|| format!("{value} is no text of {keyword}"))
+}
+
+fn list(value: &Value) -> Result<&[Value], String> {
+    let items = value.as_array().map(Vec::as_slice);
+    items.ok_or_else(|| "no list".into())
+}
+
+fn branches(parent: &Map<String, Value>, parts: &[Value]) -> Result<Vec<Schema>, String> {
+    let read = |part| branch(parent, std::slice::from_ref(part));
+    parts.iter().map(read).collect()
 }
 
 /// Lays parts over the type of the schema that holds them.
-fn branch<'a>(parent: &Map<String, Value>, parts: impl IntoIterator<Item = &'a Value>) -> Schema {
+fn branch(parent: &Map<String, Value>, parts: &[Value]) -> Result<Schema, String> {
+    let kind = match parent.get("type") {
+        Some(name) => Kind::Named(text("type", name)?),
+        None => Kind::Undefined,
+    };
     let mut keywords = Map::new();
-    // `null` stands for a keyword that is there without a value; no schema file writes it.
-    let kind = parent.get("type").cloned().unwrap_or(Value::Null);
-    keywords.insert("type".into(), kind);
     for part in parts {
-        let own = part.as_object().into_iter().flatten();
-        keywords.extend(own.map(|(key, value)| (key.clone(), value.clone())));
+        let own = part.as_object().ok_or("a part that is no object")?;
+        keywords.extend(own.clone());
     }
-    Schema::from_keywords(&keywords)
+    Schema::from_keywords(&keywords, kind)
 }
 
-fn additional(value: &Value) -> Additional {
+fn additional(value: &Value) -> Result<Additional, String> {
     match value {
-        Value::Bool(false) => Additional::Refused,
-        schema => Additional::Allowed(Box::new(Schema::read(schema))),
+        Value::Bool(false) => Ok(Additional::Refused),
+        schema => Ok(Additional::Allowed(Box::new(Schema::read(schema)?))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn nothing_of_a_schema_is_passed_over() {
+        for (schema, wanted) in [
+            (json!({"minimun": 1}), "minimun: no known keyword"),
+            (json!({"$ref": "#/$defs/a"}), "$ref: no known keyword"),
+            (
+                json!({"properties": {"a": {"minimum": "1"}}}),
+                "properties: a: minimum: no number",
+            ),
+            (
+                json!({"oneOf": [{"if": {}}]}),
+                "oneOf: if: no known keyword",
+            ),
+            (
+                json!({"type": ["string", "null"]}),
+                "[\"string\",\"null\"] is no text of type",
+            ),
+            (json!({"items": [1]}), "items: [1] is no schema"),
+            (
+                json!({"pattern": "a.b"}),
+                "pattern: the pattern a.b has a dot, which is not read",
+            ),
+        ] {
+            assert_eq!(Schema::read(&schema).unwrap_err(), wanted);
+        }
     }
 }

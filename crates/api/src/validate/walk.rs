@@ -7,23 +7,19 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 use std::rc::Rc;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
+use super::failures::Failures;
 use super::javascript::{self, number};
 use super::schema::{Additional, Kind, Schema};
 use super::value::{is_binary, out_of_bounds, types};
-
-/// Distinct errors that are kept for the list of a message. The original has no such bound; a body
-/// of millions of bad items would make a message of gigabytes.
-const LISTED_MAX_ERRORS: usize = 1_000;
 
 /// One validation of one value.
 pub(super) struct Walk<'v> {
     root: &'v mut Value,
     /// Where the walk stands, from the root.
     path: Vec<String>,
-    /// Errors of branches that failed, each once, in order.
-    errors: Vec<String>,
+    failures: Failures,
 }
 
 /// What a part of the walk inherits from the part above it.
@@ -36,9 +32,17 @@ struct Scope<'s> {
     /// Values that pass count as evaluated, for `required` after an `allOf`.
     carries: bool,
     /// Defaults that wait. Shared with the parts above until a list takes them out.
-    waiting: Rc<RefCell<Vec<Waiting<'s>>>>,
+    waiting: Rc<RefCell<Pending<'s>>>,
     /// Paths that count as present.
     evaluated: Rc<RefCell<HashSet<String>>>,
+}
+
+/// Defaults that wait, of which a list within may have written the first ones already: writing them
+/// again, as the original does, would take the square of their number of steps.
+#[derive(Default)]
+struct Pending<'s> {
+    list: Vec<Waiting<'s>>,
+    written: usize,
 }
 
 /// A default that is not written yet.
@@ -54,7 +58,7 @@ impl<'v> Walk<'v> {
         Self {
             root,
             path: Vec::new(),
-            errors: Vec::new(),
+            failures: Failures::default(),
         }
     }
 
@@ -90,7 +94,7 @@ impl<'v> Walk<'v> {
                 if self.path.is_empty() {
                     return Err(error);
                 }
-                self.keep(error);
+                self.failures.keep(&error);
                 return Ok(0);
             }
         }
@@ -113,7 +117,7 @@ impl<'v> Walk<'v> {
                 evaluated: scope.evaluated.clone(),
             };
             if scope.defers {
-                scope.waiting.borrow_mut().push(waiting);
+                scope.waiting.borrow_mut().list.push(waiting);
             } else {
                 self.write(&waiting)?;
             }
@@ -141,14 +145,19 @@ impl<'v> Walk<'v> {
                     if is_decided(matches) {
                         break;
                     }
-                    passed.extend(scope.waiting.borrow().iter().cloned());
+                    let count = scope.waiting.borrow().list.len();
+                    passed.push((Rc::clone(&scope.waiting), count));
                 }
-                Err(error) => self.keep(error),
+                Err(error) => self.failures.keep(&error),
             }
             scope.waiting = Rc::default();
         }
-        for waiting in &passed {
-            self.write(waiting)?;
+        for (pending, count) in passed {
+            let mut pending = pending.borrow_mut();
+            while pending.written < count {
+                self.write(&pending.list[pending.written])?;
+                pending.written += 1;
+            }
         }
         scope.waiting = Rc::default();
         Ok(matches)
@@ -222,14 +231,12 @@ impl<'v> Walk<'v> {
     /// `minProperties` and `maxProperties`. The original counts those of the whole input, whatever
     /// object the keyword stands in, and names the minimum in both messages.
     fn count_properties(&self, schema: &Schema, scope: &Scope) -> Result<(), String> {
+        let (minimum, maximum) = (schema.bounds.min_properties, schema.bounds.max_properties);
+        if minimum.or(maximum).is_none() {
+            return Ok(());
+        }
         let count = match &*self.root {
-            Value::Null
-                if schema
-                    .bounds
-                    .min_properties
-                    .or(schema.bounds.max_properties)
-                    .is_some() =>
-            {
+            Value::Null => {
                 return Err("Cannot convert undefined or null to object".into());
             }
             Value::Object(object) => object.len(),
@@ -237,7 +244,6 @@ impl<'v> Walk<'v> {
             Value::String(text) => text.encode_utf16().count(),
             _ => 0,
         };
-        let (minimum, maximum) = (schema.bounds.min_properties, schema.bounds.max_properties);
         let wanted = minimum.map_or("undefined".into(), number);
         let wrong = if minimum.is_some_and(|minimum| (count as f64) < minimum) {
             "minProperties"
@@ -281,9 +287,12 @@ impl<'v> Walk<'v> {
         };
         let mut matches = 0;
         for path in others {
-            // Paths within start anew at this object.
-            let mut inner = Walk::over(object);
+            // Paths within start anew at this object, at what follows the last slash of the key.
             let name = path.rsplit('/').next().unwrap_or_default().to_owned();
+            let is_inherited = javascript::is_inherited(&name) && object.get(&name).is_none();
+            // What is inherited has no members that a schema names, as an empty object has none.
+            let mut inherited = is_inherited.then(|| json!({&name: {}}));
+            let mut inner = Walk::over(inherited.as_mut().unwrap_or(object));
             if inner.member(name, schema, &mut Scope::default())? > 0 {
                 matches += 1;
                 scope.evaluated.borrow_mut().insert(format!("/{path}"));
@@ -302,7 +311,7 @@ impl<'v> Walk<'v> {
         let has_no_type = matches!(schema.kind, Kind::Free | Kind::Undefined);
         if let Some(constant) = &schema.constant {
             if !javascript::is_same(value, constant) {
-                let (value, constant) = (javascript::text(value), javascript::text(constant));
+                let (value, constant) = (javascript::text(value)?, javascript::text(constant)?);
                 return fail(format!(
                     "const {value} doesn't match {constant} at '{place}'"
                 ));
@@ -316,7 +325,7 @@ impl<'v> Walk<'v> {
                 .iter()
                 .any(|choice| javascript::is_same(value, choice))
             {
-                let (value, choices) = (javascript::text(value), javascript::join(choices));
+                let (value, choices) = (javascript::text(value)?, javascript::join(choices)?);
                 return fail(format!("enum {value} not in {choices} at '{place}'"));
             }
             if has_no_type {
@@ -342,12 +351,8 @@ impl<'v> Walk<'v> {
             return fail(message);
         }
         if let Some(pattern) = &schema.pattern {
-            let text = javascript::text(value);
-            if !pattern
-                .regex
-                .as_ref()
-                .is_some_and(|regex| regex.is_match(&text))
-            {
+            let is_met = javascript::text(value).is_ok_and(|text| pattern.is_in(&text));
+            if !is_met {
                 return fail(format!("'{place}' failed test {} patttern", pattern.source));
             }
         }
@@ -381,7 +386,7 @@ impl<'v> Walk<'v> {
                 }
                 Some(scalar) => {
                     let kind = types(scalar).first().copied().unwrap_or_default();
-                    let value = javascript::text(scalar);
+                    let value = javascript::text(scalar)?;
                     return Err(format!(
                         "Cannot create property '{key}' on {kind} '{value}'"
                     ));
@@ -433,17 +438,12 @@ impl<'v> Walk<'v> {
         }
     }
 
-    fn keep(&mut self, error: String) {
-        if self.errors.len() < LISTED_MAX_ERRORS && !self.errors.contains(&error) {
-            self.errors.push(error);
-        }
-    }
-
+    /// A message, with the list of earlier failures where the scope has it carry one.
     fn message(&self, scope: &Scope, message: String) -> String {
-        if scope.is_quiet || self.errors.is_empty() {
+        if scope.is_quiet {
             message
         } else {
-            format!("{message}: {}", self.errors.join(", "))
+            message + &self.failures.after_message()
         }
     }
 }

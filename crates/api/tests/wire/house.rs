@@ -8,17 +8,19 @@ use std::time::Duration;
 use api::ledger::Ledger;
 use api::{BatchRunner, Settings};
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use catalog::Catalog;
 use engine::model::{Outlet, SoloModel};
 use engine::{Engine, Lane, Loader};
 use http_body_util::BodyExt;
 use tasks::{
-    Chat, ChatEvent, ChatRequest, Embed, EmbedRequest, Embedding, Failure, Finish, Grade, Overlong,
-    Prompt, Served, Transcribe, TranscribeEvent, TranscribeRequest, Usage,
+    Chat, ChatEvent, ChatRequest, Decoding, Embed, EmbedRequest, Embedding, Failure, Finish,
+    Overlong, Prompt, Served, Transcribe, TranscribeEvent, TranscribeRequest, Usage, Word,
 };
 use tower::ServiceExt;
+
+use crate::models::{Notes, lane};
 
 const CATALOGUE: &str = r#"
 [group.chat]
@@ -47,7 +49,7 @@ group = "chat"
 
 [model."@cf/test/chat-strange"]
 group = "chat"
-schema = "chat-anyof"
+schema = "made-up"
 
 [model."@cf/test/bge"]
 task = "Text Embeddings"
@@ -72,6 +74,237 @@ schema = "asr-whisper"
 output = "asr"
 neurons = { minute = 46.63 }
 variants = [{ weights = "ear", grade = "exact" }]
+
+[model."@cf/test/embed-text"]
+group = "embed"
+schema = "emb-text"
+
+[model."@cf/test/embed-qwen3"]
+group = "embed"
+schema = "emb-qwen3"
+
+[model."@cf/test/embed-plamo"]
+group = "embed"
+schema = "emb-plamo"
+
+[group.embed]
+task = "Text Embeddings"
+output = "embedding"
+context_window = 512
+output_dimensions = 2
+variants = [{ weights = "compass", grade = "exact" }]
+
+[model."@cf/test/whisper-turbo"]
+group = "listen"
+schema = "asr-whisper-turbo"
+
+[model."@cf/test/nova"]
+group = "listen"
+schema = "asr-nova-3"
+
+[model."@cf/test/nemotron"]
+group = "listen"
+schema = "asr-nemotron-speech"
+
+[model."@cf/test/flux-listen"]
+group = "listen"
+schema = "asr-deepgram-flux"
+
+[group.listen]
+task = "Automatic Speech Recognition"
+output = "asr"
+neurons = { minute = 60.0 }
+variants = [{ weights = "ear", grade = "exact" }]
+
+[model."@cf/test/reranker"]
+task = "Text Classification"
+schema = "reranker"
+output = "rerank"
+context_window = 512
+neurons = { input = 1000000 }
+variants = [{ weights = "judge", grade = "exact" }]
+
+[model."@cf/test/sentiment"]
+task = "Text Classification"
+schema = "text-classification"
+output = "labels"
+context_window = 512
+neurons = { input = 1000000 }
+variants = [{ weights = "mood", grade = "exact" }]
+
+[model."@cf/test/resnet"]
+task = "Image Classification"
+schema = "image-classification"
+output = "labels"
+neurons = { million_images = 250000 }
+variants = [{ weights = "eye", grade = "exact" }]
+
+[model."@cf/test/detr"]
+task = "Object Detection"
+schema = "object-detection"
+output = "boxes"
+variants = [{ weights = "finder", grade = "exact" }]
+
+[group.describe]
+task = "Image-to-Text"
+output = "description"
+neurons = { input = 1000000, output = 1000000 }
+variants = [{ weights = "describer", grade = "exact" }]
+
+[model."@cf/test/llava"]
+group = "describe"
+schema = "image-to-text"
+
+[model."@cf/test/uform-gen2-test"]
+group = "describe"
+schema = "image-to-text"
+
+[model."@cf/test/moondream"]
+group = "describe"
+schema = "moondream"
+
+[group.paint]
+task = "Text-to-Image"
+output = "image"
+variants = [{ weights = "painter", grade = "exact" }]
+
+[model."@cf/test/sd"]
+group = "paint"
+schema = "t2i-sd"
+
+[model."@cf/test/flux-1"]
+group = "paint"
+schema = "t2i-flux-1"
+neurons = { tile = 4.8, step = 9.6 }
+
+[model."@cf/test/flux-2-dev"]
+group = "paint"
+schema = "t2i-flux-2"
+neurons = { input_tile_step = 1.0, output_tile_step = 2.0 }
+
+[model."@cf/test/flux-2-klein"]
+group = "paint"
+schema = "t2i-flux-2"
+neurons = { input_tile = 5.0, output_tile = 26.0 }
+
+[model."@cf/test/lucid"]
+group = "paint"
+schema = "t2i-lucid"
+
+[model."@cf/test/phoenix"]
+group = "paint"
+schema = "t2i-phoenix"
+
+[group.speak]
+task = "Text-to-Speech"
+output = "audio"
+variants = [{ weights = "voice", grade = "exact" }]
+
+[model."@cf/test/melotts"]
+group = "speak"
+schema = "tts-melotts"
+neurons = { minute = 60.0 }
+
+[model."@cf/test/aura-1"]
+group = "speak"
+schema = "tts-aura-1"
+neurons = { thousand_characters = 1000.0 }
+
+[model."@cf/test/aura-2-es"]
+group = "speak"
+schema = "tts-aura-2-es"
+neurons = { thousand_characters = 1000.0 }
+
+[group.translate]
+task = "Translation"
+output = "translated-text"
+neurons = { input = 1000000, output = 1000000 }
+variants = [{ weights = "interpreter", grade = "exact" }]
+
+[model."@cf/test/m2m100"]
+group = "translate"
+schema = "translation-m2m100"
+
+[model."@cf/test/indictrans2"]
+group = "translate"
+schema = "translation-indictrans2"
+
+[model."@cf/test/bart"]
+task = "Summarization"
+schema = "summarization"
+output = "summary"
+context_window = 1024
+variants = [{ weights = "editor", grade = "exact" }]
+
+[model."@cf/test/smart-turn"]
+task = "Voice Activity Detection"
+schema = "vad-smart-turn"
+output = "turn"
+neurons = { minute = 60.0 }
+variants = [{ weights = "listener", grade = "exact" }]
+
+[model."@cf/test/clef"]
+task = "Text Generation"
+schema = "decision-clef"
+output = "clef"
+context_window = 65536
+neurons = { input = 1000000, output = 1000000 }
+variants = [{ weights = "oracle", grade = "exact" }]
+
+[weights.judge]
+architecture = "none"
+path = "judge"
+files = [{ path = "model" }]
+
+[weights.mood]
+architecture = "none"
+path = "mood"
+files = [{ path = "model" }]
+
+[weights.eye]
+architecture = "none"
+path = "eye"
+files = [{ path = "model" }]
+
+[weights.finder]
+architecture = "none"
+path = "finder"
+files = [{ path = "model" }]
+
+[weights.describer]
+architecture = "none"
+path = "describer"
+files = [{ path = "model" }]
+
+[weights.painter]
+architecture = "none"
+path = "painter"
+files = [{ path = "model" }]
+
+[weights.voice]
+architecture = "none"
+path = "voice"
+files = [{ path = "model" }]
+
+[weights.interpreter]
+architecture = "none"
+path = "interpreter"
+files = [{ path = "model" }]
+
+[weights.editor]
+architecture = "none"
+path = "editor"
+files = [{ path = "model" }]
+
+[weights.listener]
+architecture = "none"
+path = "listener"
+files = [{ path = "model" }]
+
+[weights.oracle]
+architecture = "none"
+path = "oracle"
+files = [{ path = "model" }]
 
 [weights.parrot]
 architecture = "none"
@@ -218,7 +451,9 @@ impl SoloModel<Embed> for Compass {
 }
 
 /// Hears two stretches of speech in `RIFF`, nothing in `quiet`, and takes all else for no audio.
-struct Ear;
+struct Ear {
+    notes: Notes,
+}
 
 impl SoloModel<Transcribe> for Ear {
     fn run(
@@ -227,19 +462,44 @@ impl SoloModel<Transcribe> for Ear {
         out: &mut dyn Outlet<TranscribeEvent>,
     ) -> Result<(), Failure> {
         let segments: &[(f32, f32, &str)] = match request.audio.as_slice() {
-            b"RIFF" => &[(0.0, 0.98, " hello world"), (59.5, 61.234, " again")],
+            b"RIFF" | b"timed" => &[(0.0, 0.98, " hello world"), (59.5, 61.234, " again")],
             b"quiet" => &[],
+            wav if wav.starts_with(b"RIFF") => &[(0.0, 0.98, " raw")],
             _ => return Err(Failure::BadInput("no audio".into())),
         };
         for &(start, end, text) in segments {
+            let words = match request.audio.as_slice() {
+                b"timed" if request.options.words => text.split_inclusive(' ').collect(),
+                _ => Vec::new(),
+            };
+            let words = words
+                .into_iter()
+                .map(str::trim)
+                .filter(|word| !word.is_empty());
             out.send(TranscribeEvent::Segment {
                 start,
                 end,
                 text: text.into(),
-                words: Vec::new(),
-                decoding: None,
+                words: words
+                    .map(|word| Word {
+                        word: format!(" {word}"),
+                        start,
+                        end: end - 0.001,
+                        probability: 0.875,
+                    })
+                    .collect(),
+                decoding: Some(Decoding {
+                    temperature: 0.0,
+                    avg_logprob: -0.25,
+                    compression_ratio: 1.5,
+                    no_speech_prob: 0.01,
+                }),
             });
         }
+        self.notes
+            .lock()
+            .unwrap()
+            .push(format!("{:?}", request.options));
         out.send(TranscribeEvent::Done {
             duration: 120.0,
             duration_after_vad: 120.0,
@@ -251,35 +511,34 @@ impl SoloModel<Transcribe> for Ear {
 }
 
 struct House {
+    catalog: Arc<Catalog>,
     was_left: Arc<AtomicBool>,
+    notes: Notes,
 }
 
 impl Loader for House {
     fn choose(&self, model: &str) -> Result<Served, Failure> {
-        let (weights, grade) = match model {
-            "@cf/test/chat-away" => {
-                return Err(Failure::Unavailable(
-                    "run `hearth pull @cf/test/chat-away`".into(),
-                ));
-            }
-            "@cf/test/bge" => ("compass", Grade::Exact),
-            "@cf/test/bge-m3" => ("compass", Grade::Quantised),
-            "@cf/test/whisper" => ("ear", Grade::Exact),
-            _ => ("parrot", Grade::Twin),
-        };
+        if model == "@cf/test/chat-away" {
+            return Err(Failure::Unavailable(
+                "run `hearth pull @cf/test/chat-away`".into(),
+            ));
+        }
+        let variant = &self.catalog.card(model).unwrap().variants[0];
         Ok(Served {
-            weights: weights.into(),
-            grade,
+            weights: variant.weights.clone(),
+            grade: variant.grade,
         })
     }
 
     fn load(&self, served: &Served) -> Result<Lane, Failure> {
+        let notes = self.notes.clone();
         Ok(match served.weights.as_str() {
             "compass" => Lane::solo::<Embed>(Compass),
-            "ear" => Lane::solo::<Transcribe>(Ear),
-            _ => Lane::solo::<Chat>(Parrot {
+            "ear" => Lane::solo::<Transcribe>(Ear { notes }),
+            "parrot" => Lane::solo::<Chat>(Parrot {
                 was_left: self.was_left.clone(),
             }),
+            weights => lane(weights, &notes).unwrap(),
         })
     }
 }
@@ -289,16 +548,16 @@ pub(crate) fn settings() -> Settings {
     Settings::new(([127, 0, 0, 1], 7777).into())
 }
 
-/// A surface, and whether its parrot was left while it spoke.
-pub(crate) fn watched(settings: Settings) -> (Router, Arc<AtomicBool>) {
-    let (engine, catalog, was_left) = parts();
-    (api::app(engine, catalog, settings), was_left)
+/// A surface, whether its parrot was left while it spoke, and what its other models were asked.
+fn built(settings: Settings) -> (Router, Arc<AtomicBool>, Notes) {
+    let (engine, catalog, was_left, notes) = parts();
+    (api::app(engine, catalog, settings), was_left, notes)
 }
 
 /// A surface that keeps records in a folder, and who answers its batches.
 pub(crate) fn recording(folder: &Path) -> (Router, BatchRunner) {
     let opened = Ledger::open(folder).unwrap();
-    let (engine, catalog, _) = parts();
+    let (engine, catalog, ..) = parts();
     let settings = Settings {
         ledger: Some(opened.ledger),
         ..settings()
@@ -306,14 +565,29 @@ pub(crate) fn recording(folder: &Path) -> (Router, BatchRunner) {
     api::app_and_batches(engine, catalog, settings)
 }
 
-fn parts() -> (Engine, Arc<Catalog>, Arc<AtomicBool>) {
+fn parts() -> (Engine, Arc<Catalog>, Arc<AtomicBool>, Notes) {
     let was_left = Arc::new(AtomicBool::new(false));
+    let notes = Notes::default();
+    let catalog = Arc::new(Catalog::parse(CATALOGUE, "the test's catalogue").unwrap());
     let loader = Arc::new(House {
+        catalog: catalog.clone(),
         was_left: was_left.clone(),
+        notes: notes.clone(),
     });
     let engine = Engine::start(loader, "test").unwrap();
-    let catalog = Catalog::parse(CATALOGUE, "the test's catalogue").unwrap();
-    (engine, Arc::new(catalog), was_left)
+    (engine, catalog, was_left, notes)
+}
+
+/// A surface, and whether its parrot was left while it spoke.
+pub(crate) fn watched(settings: Settings) -> (Router, Arc<AtomicBool>) {
+    let (app, was_left, _) = built(settings);
+    (app, was_left)
+}
+
+/// A surface, and what its models were asked.
+pub(crate) fn noted() -> (Router, Notes) {
+    let (app, _, notes) = built(settings());
+    (app, notes)
 }
 
 pub(crate) fn app(settings: Settings) -> Router {
@@ -325,7 +599,9 @@ pub(crate) fn app(settings: Settings) -> Router {
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
+    /// The body where it is text.
     pub(crate) body: String,
+    pub(crate) bytes: Bytes,
 }
 
 impl Answer {
@@ -361,7 +637,8 @@ pub(crate) async fn send(app: &Router, request: Request<Body>) -> Answer {
     Answer {
         status: parts.status,
         headers: parts.headers,
-        body: String::from_utf8(body.to_vec()).unwrap(),
+        body: String::from_utf8_lossy(&body).into_owned(),
+        bytes: body,
     }
 }
 
@@ -402,4 +679,48 @@ pub(crate) fn check_refusal(answer: &Answer, status: u16, code: u16, text: &str)
     assert_eq!(answer.status, status);
     assert_eq!(answer.header("content-type"), Some("application/json"));
     assert_eq!(answer.header("cf-ai-neurons"), None);
+}
+
+/// What a Worker asks.
+pub(crate) fn binding(model: &str, inputs: &str) -> Request<Body> {
+    let body = format!(r#"{{"inputs":{inputs},"options":{{}}}}"#);
+    let mut ask = request("POST", "/run?version=3", body);
+    let headers = ask.headers_mut();
+    headers.insert("content-type", "application/json".parse().unwrap());
+    headers.insert("cf-consn-model-id", model.parse().unwrap());
+    ask
+}
+
+/// What a Worker asks with a stream in place of the one binary input.
+pub(crate) fn streamed(
+    model: &str,
+    content_type: &str,
+    others: &str,
+    body: impl Into<Body>,
+) -> Request<Body> {
+    let query = form_urlencoded::Serializer::new(String::new())
+        .append_pair("version", "3")
+        .append_pair("userInputs", others)
+        .finish();
+    let mut ask = request("POST", &format!("/run?{query}"), body);
+    let headers = ask.headers_mut();
+    headers.insert("content-type", content_type.parse().unwrap());
+    headers.insert("cf-consn-model-id", model.parse().unwrap());
+    ask
+}
+
+/// Asks for the same on the REST surface and the binding, and checks both answers.
+pub(crate) async fn both(model: &str, input: &str, result: &str) -> Answer {
+    let app = app(settings());
+    let rest = send(&app, request("POST", &path(model), input.to_owned())).await;
+    let wanted = format!(r#"{{"result":{result},"success":true,"errors":[],"messages":[]}}"#);
+    assert_eq!(rest.body, wanted, "{model} {input}");
+    let bare = send(&app, binding(model, input)).await;
+    assert_eq!(bare.body, result, "{model} {input}");
+    for answer in [&rest, &bare] {
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+        answer.without_id();
+    }
+    rest
 }

@@ -1,15 +1,30 @@
 //! What the surface promises to clients, byte for byte, with models that need no weights.
 #![allow(clippy::unwrap_used)]
 
+mod account;
+mod any_body;
 mod batches;
 mod catalogue;
+mod chat_answers;
+mod chat_inputs;
+mod chat_refusals;
+mod chat_streams;
+mod every_text_model;
+mod files;
 mod finetunes;
 mod house;
 mod layers;
+mod models;
+mod openai_embeddings;
+mod pictures;
 mod refusals;
 mod residents;
+mod robustness;
 mod services;
+mod speech;
 mod speech_recognition;
+mod stage;
 mod text_embeddings;
 mod text_generation;
+mod texts;
 mod usage;

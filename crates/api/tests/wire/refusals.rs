@@ -63,7 +63,7 @@ async fn names_come_before_bodies_and_bodies_before_schemas() {
     refused(CHAT, "[]", 400, 5006, text).await;
     let text = "AiError: run `hearth pull @cf/test/chat-away`";
     refused("@cf/test/chat-away", r#"{"prompt":"a"}"#, 503, 7009, text).await;
-    let text = "AiError: @cf/test/chat-strange takes inputs of the class chat-anyof, which this \
+    let text = "AiError: @cf/test/chat-strange takes inputs of the class made-up, which this \
                 version of hearth does not serve";
     refused("@cf/test/chat-strange", "{}", 400, 8007, text).await;
 }

@@ -1,6 +1,6 @@
 //! Text embeddings.
 
-use crate::house::{refused, run};
+use crate::house::{both, refused, run};
 
 const BGE: &str = "@cf/test/bge";
 const M3: &str = "@cf/test/bge-m3";
@@ -119,4 +119,52 @@ async fn batches_are_refused_by_name() {
     let text = "AiError: requests is not served by this version of hearth";
     refused(BGE, r#"{"requests":[{"text":"a"}]}"#, 400, 8007, text).await;
     refused(M3, r#"{"requests":[{"text":"a"}]}"#, 400, 8007, text).await;
+}
+
+#[tokio::test]
+async fn texts_that_are_together_too_long_for_bge_m3_are_counted_together() {
+    let text = "1".repeat(4100);
+    let long = "1".repeat(8200);
+    for (texts, tokens) in [
+        (format!(r#""{text}","{text}""#), 8200),
+        (format!(r#""{long}","1,0","{text}""#), 12_303),
+    ] {
+        let text =
+            format!("AiError: Max context reached {tokens} tokens but model supports only 8192");
+        refused(M3, format!(r#"{{"text":[{texts}]}}"#), 400, 3030, &text).await;
+    }
+}
+
+#[tokio::test]
+async fn other_classes_have_their_own_inputs_and_key_orders() {
+    let gemma = "@cf/test/embed-text";
+    both(
+        gemma,
+        r#"{"text":"1,0"}"#,
+        r#"{"shape":[1,2],"data":[[1.0,0.0]]}"#,
+    )
+    .await;
+    let plamo = "@cf/test/embed-plamo";
+    let result = r#"{"data":[[1.0,0.0],[1.0,0.0]],"shape":[2,2]}"#;
+    both(plamo, r#"{"text":["1,0",""]}"#, result).await;
+    let qwen = "@cf/test/embed-qwen3";
+    // Documents and texts as they are, behind queries with their instruction (no number: 1).
+    let result = r#"{"data":[[1.0,0.25],[0.5,0.0],[0.0,1.0]],"shape":[3,2]}"#;
+    let input = r#"{"text":"0,1","documents":["0.5,0"],"queries":"x,0.25"}"#;
+    both(qwen, input, result).await;
+    both(qwen, r#"{"queries":[]}"#, r#"{"data":[],"shape":[0,2]}"#).await;
+    refused(qwen, "{}", 400, 8001, "AiError: Invalid input").await;
+    let texts = vec![r#""a""#; 33].join(",");
+    let text = "AiError: 33 documents in one request: at most 32 are taken";
+    refused(
+        qwen,
+        format!(r#"{{"documents":[{texts}]}}"#),
+        400,
+        3030,
+        text,
+    )
+    .await;
+    let texts = vec![r#""a""#; 2049].join(",");
+    let text = "AiError: 2049 texts in one request: at most 2048 are taken";
+    refused(gemma, format!(r#"{{"text":[{texts}]}}"#), 400, 3030, text).await;
 }

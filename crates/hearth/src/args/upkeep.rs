@@ -22,6 +22,24 @@ pub(crate) struct Doctor {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) about: Option<DoctorAbout>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DoctorAbout {
+    /// Hold the listed weights of the Hugging Face Hub against the hub, and say what to write instead
+    Models(DoctorModels),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorModels {
+    /// A set of weights or a model [default: every set of the hub]
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

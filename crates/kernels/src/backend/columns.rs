@@ -4,20 +4,20 @@
 use std::marker::PhantomData;
 
 /// A matrix `[rows, width]` whose columns are divided among threads.
-pub(super) struct Columns<'a> {
+pub(crate) struct Columns<'a> {
     values: *mut f32,
     rows: usize,
     width: usize,
     lent: PhantomData<&'a mut [f32]>,
 }
 
-// SAFETY: `set` and `add` touch only the columns that they name, and `product` gives each pair of
-// panels, and so each column, to one chunk.
+// SAFETY: `set` and `add` touch only the columns that they name, and each user gives a column of a row to
+// one chunk only (`product` by pairs of panels, `Attention::run` by heads and rows).
 unsafe impl Sync for Columns<'_> {}
 
 impl<'a> Columns<'a> {
     /// `values` is whole rows of `width`.
-    pub(super) fn new(values: &'a mut [f32], width: usize) -> Self {
+    pub(crate) fn new(values: &'a mut [f32], width: usize) -> Self {
         Self {
             rows: values.len() / width,
             values: values.as_mut_ptr(),
@@ -37,7 +37,7 @@ impl<'a> Columns<'a> {
     }
 
     /// Writes sums; those beyond the last column are padding.
-    pub(super) fn set(&self, at: (usize, usize), sums: &[f32]) {
+    pub(crate) fn set(&self, at: (usize, usize), sums: &[f32]) {
         let part = self.part(at, sums.len());
         part.copy_from_slice(&sums[..part.len()]);
     }

@@ -1,6 +1,7 @@
 //! The shape of a BERT, from `config.json`, and the tensors that it must have.
 
 use candle_transformers::models::bert::{Config, HiddenAct};
+use kernels::Gate;
 use serde::Deserialize;
 
 use crate::checkpoint::Checkpoint;
@@ -17,13 +18,13 @@ pub(crate) struct BertConfig {
     model_type: String,
     pub(crate) vocab_size: usize,
     pub(crate) hidden_size: usize,
-    num_hidden_layers: usize,
+    pub(super) num_hidden_layers: usize,
     pub(super) num_attention_heads: usize,
     pub(super) intermediate_size: usize,
     hidden_act: String,
     pub(crate) max_position_embeddings: usize,
-    type_vocab_size: usize,
-    layer_norm_eps: f64,
+    pub(super) type_vocab_size: usize,
+    pub(super) layer_norm_eps: f64,
     position_embedding_type: Option<String>,
 }
 
@@ -163,6 +164,15 @@ impl BertConfig {
             layer_norm_eps: self.layer_norm_eps,
             model_type: None,
             ..Config::default()
+        }
+    }
+
+    /// The activation in the words of the kernels.
+    pub(super) fn gate(&self) -> Gate {
+        match self.activation() {
+            Some(HiddenAct::Relu) => Gate::Relu,
+            Some(HiddenAct::GeluApproximate) => Gate::GeluTanh,
+            _ => Gate::GeluErf,
         }
     }
 

@@ -1,40 +1,62 @@
 //! What a BERT takes of its device's memory, from its configuration alone.
 
+use candle_core::Device;
 use engine::Need;
 
 use super::config::BertConfig;
 use super::{BUDGET_TOKENS, PADDING_MAX_TOKENS};
 use crate::checkpoint::Checkpoint;
 use crate::load::{Files, LoadError};
+use crate::quality::Quality;
 
 /// Vectors as wide as the residual stream that a layer holds at once: rows, queries, keys, values,
 /// attended rows, their sums and norms.
 const HIDDEN_VECTORS: u128 = 8;
+/// The same on flat rows, with quantised rows and the keys and values of a text in half precision.
+const FLAT_HIDDEN_VECTORS: u128 = 12;
 /// Vectors as wide as the feed-forward layer: before and after the activation.
 const INNER_VECTORS: u128 = 2;
 /// Copies of the attention scores: products, scaled, masked, softmax.
 const SCORE_COPIES: u128 = 4;
 
-/// The need of a checkpoint; its header and configuration are read, its weights are not. Arithmetic
-/// is in float32 on every device.
-pub(crate) fn need(files: &Files) -> Result<Need, LoadError> {
+/// The need of a checkpoint; its header and configuration are read, its weights are not. On the CPU
+/// the layers keep their floats, or eight bits and a scale of half precision for 32 of them, and the
+/// tables are in float32; other devices compute in float32.
+pub(crate) fn need(files: &Files, device: &Device, quality: Quality) -> Result<Need, LoadError> {
     let config = BertConfig::from_json(files)?;
-    let elements = Checkpoint::open(files)?.elements();
+    let checkpoint = Checkpoint::open(files)?;
     // Wide integers: a configuration may say what no file could hold.
-    let [window, heads, hidden, inner] = [
+    let [window, heads, hidden, inner, words, types] = [
         config.max_position_embeddings,
         config.num_attention_heads,
         config.hidden_size,
         config.intermediate_size,
+        config.vocab_size,
+        config.type_vocab_size,
     ]
     .map(|size| size as u128);
+    let float = size_of::<f32>() as u128;
+    let elements = u128::from(checkpoint.elements());
+    let tables = (words + window + types) * hidden;
+    let layers = elements.saturating_sub(tables);
+    let (weights_bytes, numbers) = if device.is_cpu() {
+        let layer_bytes = match quality {
+            Quality::Exact => layers * u128::from(checkpoint.bytes_per_element()),
+            Quality::Fast => layers * 34 / 32,
+        };
+        let numbers = FLAT_HIDDEN_VECTORS * hidden + INNER_VECTORS * inner;
+        (tables * float + layer_bytes, numbers)
+    } else {
+        let scores = SCORE_COPIES * heads * window;
+        let numbers = HIDDEN_VECTORS * hidden + INNER_VECTORS * inner + scores;
+        (elements * float, numbers)
+    };
     // A batch of the budget with its padding, or one job that is longer and runs alone.
     let rows = window.max((BUDGET_TOKENS + PADDING_MAX_TOKENS) as u128);
-    let numbers = HIDDEN_VECTORS * hidden + INNER_VECTORS * inner + SCORE_COPIES * heads * window;
-    let activation_bytes = rows * numbers * size_of::<f32>() as u128;
+    let bytes = |bytes: u128| u64::try_from(bytes).unwrap_or(u64::MAX);
     Ok(Need {
-        weights_bytes: elements * size_of::<f32>() as u64,
+        weights_bytes: bytes(weights_bytes),
         cache_bytes: 0,
-        activation_bytes: u64::try_from(activation_bytes).unwrap_or(u64::MAX),
+        activation_bytes: bytes(rows * numbers * float),
     })
 }

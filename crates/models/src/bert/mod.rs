@@ -1,11 +1,12 @@
 //! BERT (Devlin et al. 2018) as a maker of text embeddings, in the way of Sentence-BERT (Reimers and
 //! Gurevych 2019): token vectors of the last layer, pooled and normalised.
 //!
-//! The layers are candle's, which agree with transformers' `modeling_bert.py` to 2e-6; the tests
-//! named `golden` compare the vectors.
+//! On the CPU the layers are ours ([`flat`]), elsewhere candle's; the tests named `golden` compare
+//! their vectors with transformers'.
 
 mod companion;
 mod config;
+mod flat;
 mod memory;
 mod widening;
 
@@ -21,7 +22,9 @@ pub use companion::{BertCompanion, BertWork};
 
 use crate::checkpoint::Checkpoint;
 use crate::load::{Files, LoadError};
+use crate::quality::Quality;
 use config::BertConfig;
+use flat::FlatBert;
 pub(crate) use memory::need;
 use widening::Widenings;
 
@@ -33,29 +36,47 @@ const PADDING_MAX_TOKENS: usize = 128;
 
 /// A BERT on its device.
 pub struct Bert {
-    model: BertModel,
+    layers: Layers,
     widenings: Widenings,
     device: Device,
 }
 
-/// Loads a checkpoint: `config.json`, safetensors, `tokenizer.json`.
-pub fn load(files: &Files, device: &Device) -> Result<(Arc<BertCompanion>, Bert), LoadError> {
+/// Where the arithmetic happens.
+enum Layers {
+    /// On the CPU.
+    Flat(Box<FlatBert>),
+    /// On any device.
+    Tensors(Box<BertModel>),
+}
+
+/// Loads a checkpoint: `config.json`, safetensors, `tokenizer.json`. The quality is for the CPU.
+pub fn load(
+    files: &Files,
+    device: &Device,
+    quality: Quality,
+) -> Result<(Arc<BertCompanion>, Bert), LoadError> {
     let config = BertConfig::from_json(files)?;
     let checkpoint = Checkpoint::open(files)?;
     let prefix = config.check(&checkpoint)?;
     let companion = BertCompanion::load(files, &config)?;
-    let weights = VarBuilder::from_backend(Box::new(checkpoint), DType::F32, device.clone());
-    let weights = if prefix.is_empty() {
-        weights
+    let layers = if device.is_cpu() {
+        let flat = FlatBert::read(&checkpoint, &config, prefix, quality)?;
+        Layers::Flat(Box::new(flat))
     } else {
-        weights.pp(prefix)
+        let weights = VarBuilder::from_backend(Box::new(checkpoint), DType::F32, device.clone());
+        let weights = if prefix.is_empty() {
+            weights
+        } else {
+            weights.pp(prefix)
+        };
+        let model = BertModel::load(weights, &config.candle())
+            .map_err(|error| LoadError::device(&error))?;
+        Layers::Tensors(Box::new(model))
     };
-    let model =
-        BertModel::load(weights, &config.candle()).map_err(|error| LoadError::device(&error))?;
     Ok((
         Arc::new(companion),
         Bert {
-            model,
+            layers,
             widenings: Widenings::default(),
             device: device.clone(),
         },
@@ -70,6 +91,9 @@ impl BatchModel<Embed> for Bert {
     }
 
     fn run(&mut self, batch: Vec<BertWork>) -> Vec<Result<Embedding, Failure>> {
+        if matches!(self.layers, Layers::Flat(_)) {
+            return self.run_flat(&batch);
+        }
         let mut order: Vec<usize> = (0..batch.len()).collect();
         order.sort_by_key(|&job| batch[job].tokens.len());
         let mut answers: Vec<_> = batch
@@ -112,8 +136,40 @@ fn passes<'a>(order: &'a [usize], batch: &[BertWork]) -> Vec<&'a [usize]> {
 }
 
 impl Bert {
+    /// All jobs one after the other in one pass, without padding.
+    fn run_flat(&mut self, batch: &[BertWork]) -> Vec<Result<Embedding, Failure>> {
+        let Layers::Flat(flat) = &mut self.layers else {
+            return Vec::new(); // asked only of the other kind
+        };
+        let texts: Vec<&[u32]> = batch.iter().map(|job| job.tokens.as_slice()).collect();
+        let rows = match flat.forward(&texts) {
+            Ok(rows) => rows,
+            Err(error) => {
+                let failure = Failure::Internal(format!("a pass of BERT: {error}"));
+                return batch.iter().map(|_| Err(failure.clone())).collect();
+            }
+        };
+        let tokens: usize = texts.iter().map(|text| text.len()).sum();
+        let width = rows.len() / tokens.max(1);
+        let mut first = 0;
+        let vectors: Vec<Vec<f32>> = batch
+            .iter()
+            .map(|job| {
+                let rows = &rows[first..first + job.tokens.len() * width];
+                first += rows.len();
+                pool(rows, width, job.pooling)
+            })
+            .collect();
+        let jobs = batch.iter().zip(vectors);
+        jobs.map(|(job, vector)| Ok(self.answer(job, vector)))
+            .collect()
+    }
+
     /// The pooled vector of each job, as wide as the weights.
     fn pass(&self, jobs: &[&BertWork]) -> candle_core::Result<Vec<Vec<f32>>> {
+        let Layers::Tensors(model) = &self.layers else {
+            candle_core::bail!("these layers take no tensors");
+        };
         let length = jobs.iter().map(|job| job.tokens.len()).max().unwrap_or(0);
         let shape = (jobs.len(), length);
         let mut tokens = vec![0u32; jobs.len() * length];
@@ -125,9 +181,7 @@ impl Bert {
         }
         let tokens = Tensor::from_vec(tokens, shape, &self.device)?;
         let mask = Tensor::from_vec(mask, shape, &self.device)?;
-        let hidden = self
-            .model
-            .forward(&tokens, &tokens.zeros_like()?, Some(&mask))?;
+        let hidden = model.forward(&tokens, &tokens.zeros_like()?, Some(&mask))?;
         let first: Vec<Vec<f32>> = hidden.narrow(1, 0, 1)?.squeeze(1)?.to_vec2()?;
         let sums: Vec<Vec<f32>> = hidden
             .broadcast_mul(&mask.unsqueeze(2)?)?
@@ -154,6 +208,23 @@ impl Bert {
             vector,
             tokens: job.tokens.len() as u32,
             truncated: job.truncated,
+        }
+    }
+}
+
+/// One vector of a text's, `[tokens, width]`. A sum points where the mean does; both are brought to
+/// unit length later.
+fn pool(rows: &[f32], width: usize, pooling: Pooling) -> Vec<f32> {
+    match pooling {
+        Pooling::Cls => rows[..width].to_vec(),
+        Pooling::Mean => {
+            let mut sums = vec![0.0; width];
+            for row in rows.chunks_exact(width) {
+                for (sum, value) in sums.iter_mut().zip(row) {
+                    *sum += value;
+                }
+            }
+            sums
         }
     }
 }

@@ -4,11 +4,12 @@ use candle_core::Device;
 use engine::model::BLOCK_TOKENS;
 use engine::{Need, STEP_MAX_TOKENS};
 
+use super::SEQUENCES;
 use super::config::DecoderConfig;
 use super::layer::ATTENTION_ROWS;
 use super::source::Source;
-use super::{CACHE_TOKENS, SEQUENCES};
 use crate::device::float_type;
+use crate::fit::Fit;
 use crate::linear::can_pack;
 use crate::load::{Files, LoadError};
 
@@ -24,40 +25,108 @@ const LOGIT_COPIES: usize = 3;
 /// Keys and values that are brought together from blocks that do not lie side by side.
 const GATHERED: usize = 2;
 
-impl DecoderConfig {
-    /// Blocks of the KV cache.
-    pub(crate) fn cache_blocks(&self) -> usize {
-        CACHE_TOKENS.max(self.window).div_ceil(BLOCK_TOKENS)
-    }
+/// Positions that the cache holds for all sequences together, where one window is shorter: some 25
+/// short conversations at once. A longer window needs no more, as one that fills it is rare.
+const SHARED_TOKENS: usize = 8 * 1024;
+/// Positions without which a cache is of little use; with less memory than for them a load is refused.
+const LEAST_TOKENS: usize = 2 * 1024;
+/// The cache of a long window, which is seldom used, leaves this part of all memory to weights and
+/// to other models.
+const LEFT_BY_CACHE: u64 = 2;
+
+/// What the need depends on beside the length of the cache.
+struct Shape<'a> {
+    config: &'a DecoderConfig,
+    weights_bytes: u64,
+    /// Of a number of the cache and of the activations.
+    number_bytes: usize,
 }
 
-/// The need of a checkpoint; its header and configuration are read, its weights are not.
-pub(crate) fn need(files: &Files, device: &Device) -> Result<Need, LoadError> {
+/// The need of a checkpoint; its header and configuration are read, its weights are not. A machine's
+/// memory that is too small for the whole window gets a shorter cache.
+pub(crate) fn need(files: &Files, device: &Device, fit: Fit) -> Result<Need, LoadError> {
     let (source, config) = Source::open(files)?;
-    let dtype = float_type(device, source.elements());
-    let weights_bytes = match &source {
-        Source::Gguf(gguf) if can_pack(device, dtype) => gguf.packed_bytes(),
-        other => other.elements() * dtype.size_in_bytes() as u64,
-    };
-    Ok(of(&config, weights_bytes, dtype.size_in_bytes()))
+    let shape = Shape::new(&source, &config, device);
+    Ok(shape.need(shape.blocks(fit), fit))
 }
 
-fn of(config: &DecoderConfig, weights_bytes: u64, number_bytes: usize) -> Need {
-    let key_width = config.key_width();
-    let cache_rows = config.cache_blocks() * BLOCK_TOKENS;
-    let cache = 2 * config.layers * cache_rows * key_width * number_bytes;
-    let rows = STEP_MAX_TOKENS
-        * (HIDDEN_VECTORS * config.hidden
-            + 2 * (config.query_width() + key_width)
-            + INNER_VECTORS * config.intermediate)
-        * number_bytes;
-    let scores = SCORE_COPIES * config.heads * ATTENTION_ROWS * config.window * size_of::<f32>();
-    let gathered = GATHERED * config.window * key_width * number_bytes;
-    let logits = LOGIT_COPIES * SEQUENCES * config.vocabulary * size_of::<f32>();
-    Need {
-        weights_bytes,
-        cache_bytes: cache as u64,
-        activation_bytes: (rows + scores.max(logits) + gathered) as u64,
+/// Blocks of the KV cache. Their memory is taken only when they are first used, and is set aside
+/// from the start: a sequence that has begun always ends.
+pub(crate) fn cache_blocks(
+    source: &Source,
+    config: &DecoderConfig,
+    device: &Device,
+    fit: Fit,
+) -> usize {
+    Shape::new(source, config, device).blocks(fit)
+}
+
+impl<'a> Shape<'a> {
+    fn new(source: &Source, config: &'a DecoderConfig, device: &Device) -> Self {
+        let dtype = float_type(device, source.elements());
+        let weights_bytes = match source {
+            Source::Gguf(gguf) if can_pack(device, dtype) => gguf.packed_bytes(),
+            other => other.elements() * dtype.size_in_bytes() as u64,
+        };
+        Self {
+            config,
+            weights_bytes,
+            number_bytes: dtype.size_in_bytes(),
+        }
+    }
+
+    /// The longest sequence that will be asked for.
+    fn window(&self, fit: Fit) -> usize {
+        let asked = fit.window.map_or(usize::MAX, |window| window as usize);
+        self.config.window.min(asked).max(1)
+    }
+
+    /// As many as one window or many short sequences need, as far as the memory goes.
+    fn blocks(&self, fit: Fit) -> usize {
+        let window = self.window(fit);
+        let shared = SHARED_TOKENS.min(window.saturating_mul(SEQUENCES));
+        let most = window.max(shared).div_ceil(BLOCK_TOKENS);
+        let least = most.min(LEAST_TOKENS / BLOCK_TOKENS);
+        let Some(memory) = fit.memory_bytes else {
+            return most;
+        };
+        let fits = |blocks: usize| {
+            let need = self.need(blocks, fit);
+            need.cache_bytes <= memory / LEFT_BY_CACHE && need.total_bytes() <= memory
+        };
+        // The largest that fits; the need grows with the blocks.
+        let (mut low, mut high) = (least, most);
+        while low < high {
+            let middle = low + (high - low).div_ceil(2);
+            if fits(middle) {
+                low = middle;
+            } else {
+                high = middle - 1;
+            }
+        }
+        low
+    }
+
+    fn need(&self, blocks: usize, fit: Fit) -> Need {
+        let (config, number_bytes) = (self.config, self.number_bytes);
+        let key_width = config.key_width();
+        let cache_rows = blocks * BLOCK_TOKENS;
+        // No sequence is longer than the cache.
+        let length = self.window(fit).min(cache_rows);
+        let cache = 2 * config.layers * cache_rows * key_width * number_bytes;
+        let rows = STEP_MAX_TOKENS
+            * (HIDDEN_VECTORS * config.hidden
+                + 2 * (config.query_width() + key_width)
+                + INNER_VECTORS * config.intermediate)
+            * number_bytes;
+        let scores = SCORE_COPIES * config.heads * ATTENTION_ROWS * length * size_of::<f32>();
+        let gathered = GATHERED * length * key_width * number_bytes;
+        let logits = LOGIT_COPIES * SEQUENCES * config.vocabulary * size_of::<f32>();
+        Need {
+            weights_bytes: self.weights_bytes,
+            cache_bytes: cache as u64,
+            activation_bytes: (rows + scores.max(logits) + gathered) as u64,
+        }
     }
 }
 
@@ -87,22 +156,49 @@ mod tests {
             feed_forward_bias: false,
             tied_head: Some(true),
         };
-        let need = of(&config, 538_060_032, 4);
+        let shape = |config| Shape {
+            config,
+            weights_bytes: 97_000_000,
+            number_bytes: 4,
+        };
+        let smollm = shape(&config);
+        let free = Fit::default();
+        let need = smollm.need(smollm.blocks(free), free);
         let token = 2 * 30 * 3 * 64 * 4;
-        assert_eq!(need.cache_bytes, token * CACHE_TOKENS as u64);
+        assert_eq!(need.cache_bytes, token * 8192, "one window");
         let scores = 9 * 128 * 8192 * 4;
         assert!(
             (2 * scores..5 * scores).contains(&need.activation_bytes),
             "{need}"
         );
-        let long = DecoderConfig {
-            window: 4 * CACHE_TOKENS,
-            ..config
+        let blocks = |shape: &Shape<'_>, window, memory_bytes| {
+            let fit = Fit {
+                window: Some(window),
+                memory_bytes,
+                ..Fit::default()
+            };
+            let blocks = shape.blocks(fit);
+            (blocks * BLOCK_TOKENS, shape.need(blocks, fit).total_bytes())
         };
-        assert_eq!(
-            of(&long, 1, 2).cache_bytes,
-            token / 2 * 4 * CACHE_TOKENS as u64,
-            "one window always fits"
-        );
+        assert_eq!(blocks(&smollm, 2824, None).0, 8192, "many short ones");
+        assert_eq!(blocks(&smollm, 100, None).0, 6400, "all sequences are full");
+        let long = DecoderConfig {
+            window: 131_072,
+            ..config.clone()
+        };
+        let long = shape(&long);
+        assert_eq!(blocks(&long, u32::MAX, None).0, 131_072, "one window fits");
+        assert_eq!(blocks(&long, 60_000, None).0, 60_000);
+        // Less memory, a shorter cache: as long as half of the memory takes, or what is left of it.
+        let memory = 2_000_000_000;
+        let (tokens, bytes) = blocks(&long, 60_000, Some(memory));
+        let half = (memory / 2 / token) as usize;
+        assert!(tokens <= half && tokens + BLOCK_TOKENS > half, "{tokens}");
+        assert!(bytes <= memory);
+        let (tokens, bytes) = blocks(&smollm, 8192, Some(280_000_000));
+        assert!((2500..3000).contains(&tokens), "{tokens}");
+        assert!((270_000_000..=280_000_000).contains(&bytes), "{bytes}");
+        // With too little there is a need that is refused.
+        assert_eq!(blocks(&smollm, 8192, Some(1)).0, LEAST_TOKENS);
     }
 }

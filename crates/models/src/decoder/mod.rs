@@ -22,6 +22,7 @@ use tasks::Failure;
 pub use config::{DecoderConfig, Rope, Scaling};
 
 use crate::device::float_type;
+use crate::fit::Fit;
 use crate::linear::{Embedding, Linear};
 use crate::load::{Files, LoadError};
 use crate::text::{ChatCompanion, Text};
@@ -30,9 +31,6 @@ pub(crate) use memory::need;
 use rope::Rotation;
 use source::{FINAL_NORM, HEAD, Scope, Source};
 
-/// Positions that the cache holds for all sequences together, unless one window is larger. Memory
-/// is taken only when they are used.
-const CACHE_TOKENS: usize = 16 * 1024;
 /// How finely packed weights round their inputs. With [`Precision::Fast`] SmolLM2's 20 largest logits
 /// are up to 0.66 from float32, with this 0.003, and one stream reads the same bytes either way.
 const PRECISION: Precision = Precision::Fine;
@@ -55,20 +53,30 @@ pub struct Decoder {
 
 /// Loads a checkpoint: `model.gguf`, or safetensors with `config.json`, and its text side.
 pub fn load(files: &Files, device: &Device) -> Result<(Arc<ChatCompanion>, Decoder), LoadError> {
+    load_within(files, device, Fit::default())
+}
+
+/// As [`load`], with a cache for the memory and the window that are given.
+pub(crate) fn load_within(
+    files: &Files,
+    device: &Device,
+    fit: Fit,
+) -> Result<(Arc<ChatCompanion>, Decoder), LoadError> {
     let (source, config) = Source::open(files)?;
     let text = match &source {
         Source::Gguf(gguf) => Text::from_gguf(files, gguf)?,
         Source::HuggingFace(_) => Text::from_files(files)?,
     };
     let companion = ChatCompanion::new(text, config.vocabulary, config.window)?;
-    Ok((Arc::new(companion), Decoder::read(&source, config, device)?))
+    let decoder = Decoder::read(&source, config, device, fit)?;
+    Ok((Arc::new(companion), decoder))
 }
 
 impl Decoder {
     /// Loads the model without its text side.
     pub fn load(files: &Files, device: &Device) -> Result<Self, LoadError> {
         let (source, config) = Source::open(files)?;
-        Self::read(&source, config, device)
+        Self::read(&source, config, device, Fit::default())
     }
 
     /// The shape of the model.
@@ -76,7 +84,12 @@ impl Decoder {
         &self.config
     }
 
-    fn read(source: &Source, config: DecoderConfig, device: &Device) -> Result<Self, LoadError> {
+    fn read(
+        source: &Source,
+        config: DecoderConfig,
+        device: &Device,
+        fit: Fit,
+    ) -> Result<Self, LoadError> {
         let dtype = float_type(device, source.elements());
         let outside = Scope {
             source,
@@ -92,7 +105,7 @@ impl Decoder {
         } else {
             outside.linear(HEAD, config.hidden, config.vocabulary, false)?
         };
-        let blocks = config.cache_blocks();
+        let blocks = memory::cache_blocks(source, &config, device, fit);
         let layers = (0..config.layers)
             .map(|layer| {
                 Layer::load(

@@ -6,13 +6,16 @@ use engine::model::{Admission, StepCompanion, Writer};
 use tasks::{Chat, ChatEvent, ChatOptions, ChatRequest, Failure, Finish, Format, Prompt, Usage};
 
 use super::Text;
+use super::bias::Bias;
 use super::detokeniser::Detokeniser;
+use super::stop::StopGate;
 use crate::load::LoadError;
 
 /// Prepares chats for a decoder.
 pub struct ChatCompanion {
     text: Text,
     ends: Arc<[u32]>,
+    vocabulary: usize,
     window: usize,
 }
 
@@ -22,7 +25,12 @@ impl ChatCompanion {
     pub(crate) fn new(text: Text, vocabulary: usize, window: usize) -> Result<Self, LoadError> {
         text.check_vocabulary(vocabulary)?;
         let ends = text.ends.as_slice().into();
-        Ok(Self { text, ends, window })
+        Ok(Self {
+            text,
+            ends,
+            vocabulary,
+            window,
+        })
     }
 
     /// The text side of the checkpoint.
@@ -56,16 +64,22 @@ impl StepCompanion<Chat> for ChatCompanion {
                 window,
             });
         }
+        let ChatOptions {
+            stop, logit_bias, ..
+        } = request.options;
+        let rules = Bias::rules(logit_bias, self.vocabulary)?;
         Ok(Admission {
-            tokens,
             max_new_tokens,
             sampling: request.sampling,
-            rules: None,
+            rules,
             prelude: None,
             writer: Box::new(ChatWriter {
+                prompt_tokens: Some(u32::try_from(tokens.len()).unwrap_or(u32::MAX)),
+                gate: StopGate::new(stop),
                 detokeniser: Detokeniser::new(Arc::clone(&self.text.tokenizer)),
                 ends: Arc::clone(&self.ends),
             }),
+            tokens,
         })
     }
 }
@@ -76,11 +90,12 @@ fn serves(request: &ChatRequest) -> Result<(), Failure> {
         format,
         tools,
         tool_choice: _, // says nothing without tools
-        stop,
-        logit_bias,
+        stop: _,
+        logit_bias: _,
         thinking: _, // these checkpoints do not think
         effort: _,
         lora,
+        judges: _, // their template makes them
     } = &request.options;
     let turns = match &request.prompt {
         Prompt::Raw(_) => &[][..],
@@ -89,8 +104,6 @@ fn serves(request: &ChatRequest) -> Result<(), Failure> {
     let asked = [
         (*format != Format::Text, "response_format"),
         (!tools.is_empty(), "tools"),
-        (!stop.is_empty(), "stop"),
-        (!logit_bias.is_empty(), "logit_bias"),
         (lora.is_some(), "lora"),
         (turns.iter().any(|t| !t.images.is_empty()), "images"),
         (turns.iter().any(|t| !t.tool_calls.is_empty()), "tool_calls"),
@@ -105,21 +118,38 @@ fn serves(request: &ChatRequest) -> Result<(), Failure> {
 
 /// Turns the tokens of one answer into text.
 struct ChatWriter {
+    /// Until they are told.
+    prompt_tokens: Option<u32>,
     detokeniser: Detokeniser,
+    gate: StopGate,
     ends: Arc<[u32]>,
+}
+
+impl ChatWriter {
+    fn begin(&mut self, out: &mut Vec<ChatEvent>) {
+        if let Some(prompt_tokens) = self.prompt_tokens.take() {
+            out.push(ChatEvent::Read {
+                prompt_tokens,
+                cached_tokens: 0,
+            });
+        }
+    }
 }
 
 impl Writer<Chat> for ChatWriter {
     fn token(&mut self, token: u32, out: &mut Vec<ChatEvent>) -> Option<Finish> {
+        self.begin(out);
         if self.ends.contains(&token) {
             return Some(Finish::Stop);
         }
-        tell(self.detokeniser.push(token), out);
-        None
+        tell(self.gate.push(&self.detokeniser.push(token)), out);
+        self.gate.is_shut().then_some(Finish::Stop)
     }
 
     fn finish(&mut self, finish: Finish, usage: Usage, out: &mut Vec<ChatEvent>) {
-        tell(self.detokeniser.finish(), out);
+        self.begin(out);
+        tell(self.gate.push(&self.detokeniser.finish()), out);
+        tell(self.gate.finish(), out);
         out.push(ChatEvent::Done { finish, usage });
     }
 }

@@ -1,9 +1,11 @@
 //! The text side of a checkpoint: tokenizer, chat template, and the tokens that begin and end.
 
+mod bias;
 mod clock;
 mod companion;
 mod detokeniser;
 mod gguf_tokenizer;
+mod stop;
 mod template;
 
 use std::borrow::Cow;

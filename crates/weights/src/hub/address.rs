@@ -17,6 +17,17 @@ pub(crate) fn resolve(endpoint: &str, repository: &str, revision: &str, path: &s
     )
 }
 
+/// The address of what the hub says of a repository: `{endpoint}/api/models/{repository}/revision/{revision}`, with
+/// the sizes of its files.
+pub(crate) fn listing(endpoint: &str, repository: &str, revision: &str) -> String {
+    format!(
+        "{}/api/models/{}/revision/{}?blobs=true",
+        endpoint.trim_end_matches('/'),
+        escape(repository, true),
+        escape(revision, false)
+    )
+}
+
 /// Percent-encodes all but the unreserved characters of RFC 3986, and `/` where it parts folders.
 fn escape(text: &str, keep_slash: bool) -> String {
     text.bytes().fold(String::new(), |mut out, byte| {

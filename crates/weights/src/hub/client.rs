@@ -25,6 +25,9 @@ const REDIRECTS_MAX: usize = 5;
 /// What a thread waits longer than its reader, so that the reader tells of a stall first.
 const THREAD_GRACE: Duration = Duration::from_secs(1);
 
+/// How the standard library tells that a name has no address.
+const LOOKUP_FAILED: &str = "failed to lookup address information";
+
 /// The way to one endpoint.
 pub(crate) struct Client<'a> {
     agent: Agent,
@@ -47,7 +50,7 @@ pub(crate) enum Ask {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
-    /// The headers of the endpoint's own last answer, which may have sent us on.
+    /// The headers of the endpoint's own answer, which may have sent us on.
     pub(crate) hub: HeaderMap,
     pub(crate) url: Uri,
     events: Receiver<Event>,
@@ -104,23 +107,18 @@ impl<'a> Client<'a> {
         let mut hub = HeaderMap::new();
         for _ in 0..=REDIRECTS_MAX {
             let (status, headers, events) = self.send(ask, &url, progress)?;
-            let own = address::same_origin(&url, &self.endpoint);
-            if own {
-                hub = headers.clone();
+            // What the endpoint once said of the file counts, also where its storage has the same origin.
+            if address::same_origin(&url, &self.endpoint) && !hub.contains_key("x-repo-commit") {
+                hub.clone_from(&headers);
             }
-            if matches!(status, 301 | 302 | 303 | 307 | 308) {
-                let location = headers
-                    .get("location")
-                    .and_then(|value| value.to_str().ok())
+            let told = hub.contains_key("x-repo-commit")
+                && (hub.contains_key("x-linked-etag") || hub.contains_key("etag"));
+            let is_redirect = matches!(status, 301 | 302 | 303 | 307 | 308);
+            if is_redirect && !(matches!(ask, Ask::Head) && told) {
+                let location = text(&headers, "location")
                     .ok_or_else(|| reply("a redirect without a place to go"))?;
-                let to = address::redirect(&url, location)?;
-                let away = !address::same_origin(&to, &self.endpoint);
-                // What the file is, the endpoint says itself where it sends us away for the bytes.
-                let told = hub.contains_key("x-linked-etag") || hub.contains_key("etag");
-                if !(matches!(ask, Ask::Head) && away && own && told) {
-                    url = to;
-                    continue;
-                }
+                url = address::redirect(&url, location)?;
+                continue;
             }
             return Ok(Answer {
                 status,
@@ -306,6 +304,10 @@ fn explain(error: ureq::Error, stall: Duration) -> HubError {
                     | TimedOut
             ) =>
         {
+            HubError::Unreachable { detail }
+        }
+        // A name that is not known has no kind of its own in the standard library, only its words.
+        Error::Io(error) if error.to_string().starts_with(LOOKUP_FAILED) => {
             HubError::Unreachable { detail }
         }
         // rustls wraps its own errors in those of a stream.

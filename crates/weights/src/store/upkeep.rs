@@ -8,9 +8,11 @@ use catalog::{Catalog, WeightSet};
 
 use super::{Store, WORK_FOLDER, partial_folder};
 use crate::fetch_error::{FetchError, reading, writing};
-use crate::marker;
+use crate::hub::Comparison;
 use crate::pip::Pip;
+use crate::progress::Progress;
 use crate::set_lock::SetLock;
+use crate::{marker, names};
 
 /// The lock's file name in a set's work folder.
 const LOCK: &str = "lock";
@@ -52,6 +54,33 @@ impl Store {
     /// Bytes that the set's folder takes on disk; 0 where it is not there. A user's own files are counted too.
     pub fn bytes_on_disk(&self, set: &WeightSet) -> u64 {
         bytes_under(&self.folder(set))
+    }
+
+    /// Holds a set's entry against what the hub says of its repository. Fetches no file of it.
+    ///
+    /// # Errors
+    /// [`FetchError::Offline`] where the hub may not be asked, [`FetchError::Unreachable`] and [`FetchError::Hub`] as
+    /// for a fetch, [`FetchError::Entry`] for a set of another source.
+    pub fn compare_with_hub(
+        &self,
+        set: &WeightSet,
+        progress: &dyn Progress,
+    ) -> Result<Comparison, FetchError> {
+        names::check(set)?;
+        let Some(hub) = self.hub(set) else {
+            return Err(FetchError::Entry {
+                set: set.name.clone(),
+                what: "it does not come from the hub".to_owned(),
+            });
+        };
+        if self.options.offline || self.options.hub.offline {
+            return Err(FetchError::Offline {
+                set: set.name.clone(),
+                folder: hub.folder(),
+                download_bytes: set.download_bytes,
+            });
+        }
+        hub.compare(progress)
     }
 
     /// Bytes free where the store is or would be.

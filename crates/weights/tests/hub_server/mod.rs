@@ -90,9 +90,37 @@ struct State {
     faults: Mutex<VecDeque<Fault>>,
     fired: Mutex<Vec<Fault>>,
     seen: Mutex<Vec<Seen>>,
+    /// What the hub's API says of the repository beside its files.
+    listed: Mutex<Listed>,
+    /// The storage is at the hub's own address, as some mirrors have it.
+    own_storage: Mutex<bool>,
     /// A pause after each 64 KiB of a body.
     pace: Mutex<Duration>,
     storage: SocketAddr,
+}
+
+/// What the API says of the repository.
+#[derive(Debug, Clone)]
+pub(crate) struct Listed {
+    /// Its name by now.
+    pub(crate) id: &'static str,
+    /// `gated`, as JSON.
+    pub(crate) gated: &'static str,
+    /// Whether sizes are told.
+    pub(crate) sizes: bool,
+    /// Something else than JSON follows, so many bytes of it.
+    pub(crate) padding: usize,
+}
+
+impl Default for Listed {
+    fn default() -> Self {
+        Self {
+            id: REPOSITORY,
+            gated: "false",
+            sizes: true,
+            padding: 0,
+        }
+    }
 }
 
 pub(crate) struct HubServer {
@@ -115,6 +143,8 @@ impl HubServer {
             faults: Mutex::default(),
             fired: Mutex::default(),
             seen: Mutex::default(),
+            listed: Mutex::default(),
+            own_storage: Mutex::default(),
             pace: Mutex::default(),
             storage,
         });
@@ -141,6 +171,16 @@ impl HubServer {
 
     pub(crate) fn pace(&self, pause: Duration) {
         *held(&self.state.pace) = pause;
+    }
+
+    /// Keeps the bytes at the hub's own address from now on.
+    pub(crate) fn keep_the_bytes(&self) {
+        *held(&self.state.own_storage) = true;
+    }
+
+    /// Changes what the API says from now on.
+    pub(crate) fn list(&self, listed: Listed) {
+        *held(&self.state.listed) = listed;
     }
 
     pub(crate) fn fired(&self) -> Vec<Fault> {
@@ -222,8 +262,12 @@ impl State {
         range: Option<usize>,
     ) -> Option<()> {
         let path = target.split('?').next()?;
+        let storage = storage || path.starts_with("/store/");
         if path == "/login" {
             return page(stream);
+        }
+        if let Some(rest) = path.strip_prefix("/api/models/") {
+            return self.list(stream, rest, target.ends_with("?blobs=true"));
         }
         let name = match path.strip_prefix(&format!("/{REPOSITORY}/resolve/")) {
             Some(rest) if !storage => rest.split_once('/')?.1,
@@ -298,10 +342,14 @@ impl State {
                 let _ = write!(reply, "{name}: \"{etag}\"\r\n");
             }
             if large {
+                let origin = if *held(&self.own_storage) {
+                    String::new()
+                } else {
+                    format!("http://{}", self.storage)
+                };
                 let _ = write!(
                     reply,
-                    "X-Linked-Size: {told}\r\nContent-Length: 0\r\nLocation: http://{}/store/{name}?sig=secret\r\n",
-                    self.storage
+                    "X-Linked-Size: {told}\r\nContent-Length: 0\r\nLocation: {origin}/store/{name}?sig=secret\r\n",
                 );
                 return say(stream, &format!("HTTP/1.1 302 go\r\n{reply}"));
             }
@@ -358,6 +406,57 @@ impl State {
             wait_for_end(stream);
         }
         Some(())
+    }
+}
+
+impl State {
+    /// `{repository}/revision/{revision}` of the API.
+    fn list(&self, mut stream: &TcpStream, rest: &str, blobs: bool) -> Option<()> {
+        let fault = self.fault(false, false);
+        let refuse = |status: u16, code: &str| {
+            let head = format!("X-Error-Code: {code}\r\nRetry-After: 0\r\nContent-Length: 0\r\n");
+            say(stream, &format!("HTTP/1.1 {status} no\r\n{head}"))
+        };
+        match fault {
+            Fault::Status(status) => return refuse(status, "none"),
+            Fault::LoginPage => return page(stream),
+            Fault::HangUp => return None,
+            _ => {}
+        }
+        let Some(revision) = rest.strip_prefix(&format!("{REPOSITORY}/revision/")) else {
+            return refuse(404, "RepoNotFound");
+        };
+        if !matches!(revision, "main" | COMMIT) {
+            return refuse(404, "RevisionNotFound");
+        }
+        let listed = held(&self.listed).clone();
+        let files = held(&self.files).clone();
+        let siblings = files.iter().map(|(name, bytes)| {
+            let size = if blobs && listed.sizes {
+                format!(",\"size\":{}", bytes.len())
+            } else {
+                String::new()
+            };
+            let large = if blobs && is_large(name) {
+                format!(",\"lfs\":{{\"sha256\":\"{}\"}}", etag(name, bytes))
+            } else {
+                String::new()
+            };
+            format!("{{\"rfilename\":\"{name}\"{size}{large}}}")
+        });
+        let siblings: Vec<_> = siblings.collect();
+        let (id, gated) = (listed.id, listed.gated);
+        let body = format!(
+            "{{\"id\":\"{id}\",\"sha\":\"{COMMIT}\",\"gated\":{gated},\"siblings\":[{}]}}{}",
+            siblings.join(","),
+            " ".repeat(listed.padding)
+        );
+        let head = format!(
+            "Content-Type: application/json\r\nContent-Length: {}\r\n",
+            body.len()
+        );
+        say(stream, &format!("HTTP/1.1 200 ok\r\n{head}"))?;
+        stream.write_all(body.as_bytes()).ok()
     }
 }
 

@@ -1,0 +1,155 @@
+//! One of ours in a race of `bench/compare`: loads a model, then runs one round for each line `go` on
+//! its input and answers with the round's rate.
+//!
+//! `measure bert FOLDER LENGTH BATCH exact|fast`: texts a second.
+//! `measure prefill FOLDER LENGTH`, `measure decode FOLDER STREAMS`: tokens a second.
+#![allow(clippy::print_stdout)]
+
+use std::io::BufRead;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use engine::model::{BLOCK_TOKENS, BatchCompanion, BatchModel, SequenceId, Span, Step, StepModel};
+use models::decoder::Decoder;
+use models::device::Device;
+use models::{Files, Quality, bert};
+use tasks::{EmbedRequest, Overlong, Pooling};
+
+/// Tokens that each stream has read before a decode round, and that it writes in one.
+const DECODE_PROMPT: usize = 16;
+const DECODE_TOKENS: usize = 64;
+/// A BERT round lasts at least this long.
+const ROUND_SECONDS: f64 = 1.0;
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("measure: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    kernels::Pool::set_threads(1);
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let mut round: Box<dyn FnMut() -> Result<f64>> = match words[..] {
+        ["bert", folder, length, batch, quality] => {
+            let quality = match quality {
+                "exact" => Quality::Exact,
+                "fast" => Quality::Fast,
+                other => return Err(format!("no quality is named {other}").into()),
+            };
+            bert_round(folder, length.parse()?, batch.parse()?, quality)?
+        }
+        ["prefill", folder, length] => {
+            let (mut decoder, length) = (decoder(folder)?, length.parse()?);
+            Box::new(move || prefill(&mut decoder, length))
+        }
+        ["decode", folder, streams] => {
+            let (mut decoder, streams) = (decoder(folder)?, streams.parse()?);
+            Box::new(move || decode(&mut decoder, streams))
+        }
+        _ => return Err("see the top of bench/src/bin/measure.rs".into()),
+    };
+    round()?; // warm
+    println!("ready");
+    for line in std::io::stdin().lock().lines() {
+        if line?.trim() != "go" {
+            break;
+        }
+        println!("{}", round()?);
+    }
+    Ok(())
+}
+
+fn bert_round(
+    folder: &str,
+    length: usize,
+    batch: usize,
+    quality: Quality,
+) -> Result<Box<dyn FnMut() -> Result<f64>>> {
+    let files = Files::new(folder.into());
+    let (companion, mut model) = bert::load(&files, &Device::Cpu, quality)?;
+    // A word of one token, and two special tokens.
+    let text = vec!["the"; length - 2].join(" ");
+    let request = EmbedRequest {
+        text,
+        pooling: Pooling::Cls,
+        width: 384,
+        window: 512,
+        overlong: Overlong::Truncate,
+    };
+    let work = companion.prepare(request)?.work;
+    if work.tokens().len() != length {
+        return Err(format!("{} tokens for {length}", work.tokens().len()).into());
+    }
+    Ok(Box::new(move || {
+        let start = Instant::now();
+        let mut texts = 0;
+        while start.elapsed().as_secs_f64() < ROUND_SECONDS {
+            for answer in model.run(vec![work.clone(); batch]) {
+                answer?;
+                texts += 1;
+            }
+        }
+        Ok(f64::from(texts) / start.elapsed().as_secs_f64())
+    }))
+}
+
+fn decoder(folder: &str) -> Result<Decoder> {
+    Ok(Decoder::load(&Files::new(folder.into()), &Device::Cpu)?)
+}
+
+/// Some token that every vocabulary has.
+fn token(at: usize) -> u32 {
+    (at * 37 % 250) as u32 + 3
+}
+
+fn table(sequence: usize, tokens: usize) -> Vec<u32> {
+    let blocks = tokens.div_ceil(BLOCK_TOKENS) as u32;
+    let first = sequence as u32 * blocks;
+    (first..first + blocks).collect()
+}
+
+fn prefill(decoder: &mut Decoder, length: usize) -> Result<f64> {
+    let step = Step {
+        tokens: (0..length).map(token).collect(),
+        spans: vec![Span {
+            sequence: SequenceId(0),
+            rows: 0..length,
+            start: 0,
+            blocks: table(0, length),
+            wants_logits: true,
+        }],
+    };
+    let start = Instant::now();
+    decoder.step(&step)?;
+    Ok(length as f64 / start.elapsed().as_secs_f64())
+}
+
+fn decode(decoder: &mut Decoder, streams: usize) -> Result<f64> {
+    let most = DECODE_PROMPT + DECODE_TOKENS;
+    let step = |length: usize, at: usize| Step {
+        tokens: (0..streams * length).map(|row| token(at + row)).collect(),
+        spans: (0..streams)
+            .map(|stream| Span {
+                sequence: SequenceId(stream as u64),
+                rows: stream * length..(stream + 1) * length,
+                start: at,
+                blocks: table(stream, most),
+                wants_logits: true,
+            })
+            .collect(),
+    };
+    decoder.step(&step(DECODE_PROMPT, 0))?;
+    let start = Instant::now();
+    for at in DECODE_PROMPT..most {
+        decoder.step(&step(1, at))?;
+    }
+    Ok((streams * DECODE_TOKENS) as f64 / start.elapsed().as_secs_f64())
+}

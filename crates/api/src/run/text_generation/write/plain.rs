@@ -1,0 +1,206 @@
+//! `chat.completion` and `text_completion` in the key order of the common back end, and their
+//! streams: OpenAI's route with legacy models, and the run routes with those that complete.
+
+use serde_json::{Value, json};
+use tasks::{ChatEvent, Failure, Usage};
+
+use super::{Dress, call_words, finish_word, since_1970};
+use crate::run::events::{Lines, Scribe};
+use crate::run::text_generation::outcome::Outcome;
+use crate::run::text_generation::usage::{UsageWords, sum};
+
+pub(super) fn write(is_native: bool, dress: &Dress, outcomes: Vec<Outcome>, usage: Usage) -> Value {
+    let choice = |(index, outcome): (usize, Outcome)| {
+        let finish = finish_word(outcome.finish, !outcome.calls.is_empty());
+        let message = message(outcome);
+        if is_native {
+            json!({
+                "index": index,
+                "message": message,
+                "finish_reason": finish,
+                "stop_reason": null,
+                "logprobs": null,
+            })
+        } else {
+            json!({"index": index, "message": message, "logprobs": null, "finish_reason": finish})
+        }
+    };
+    let choices: Vec<_> = outcomes.into_iter().enumerate().map(choice).collect();
+    let mut completion = head(dress, "chat.completion");
+    completion["choices"] = choices.into();
+    completion["usage"] = json!(UsageWords::from(usage));
+    if is_native {
+        completion["prompt_logprobs"] = Value::Null;
+    }
+    completion
+}
+
+pub(super) fn continuation(dress: &Dress, outcomes: Vec<Outcome>, usage: Usage) -> Value {
+    let choice = |(index, outcome): (usize, Outcome)| {
+        json!({
+            "index": index,
+            "text": outcome.text,
+            "finish_reason": finish_word(outcome.finish, false),
+            "stop_reason": null,
+            "logprobs": null,
+            "prompt_logprobs": null,
+        })
+    };
+    let choices: Vec<_> = outcomes.into_iter().enumerate().map(choice).collect();
+    let mut completion = head(dress, "text_completion");
+    completion["choices"] = choices.into();
+    completion["usage"] = json!(UsageWords::from(usage));
+    completion
+}
+
+/// The keys that come first.
+fn head(dress: &Dress, object: &str) -> Value {
+    let now = since_1970();
+    json!({
+        "id": format!("id-{}", now.as_millis()),
+        "object": object,
+        "created": now.as_secs(),
+        "model": dress.model,
+    })
+}
+
+fn message(outcome: Outcome) -> Value {
+    let Outcome {
+        text,
+        reasoning,
+        calls,
+        ..
+    } = outcome;
+    let content = if text.is_empty() && !calls.is_empty() {
+        Value::Null
+    } else {
+        Value::String(text)
+    };
+    let mut message = json!({"role": "assistant", "content": content});
+    if !reasoning.is_empty() {
+        message["reasoning_content"] = reasoning.into();
+    }
+    if !calls.is_empty() {
+        message["tool_calls"] = calls.iter().map(call_words).collect();
+    }
+    message
+}
+
+/// What a stream's chunks hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// `delta` of a message.
+    Chat,
+    /// `text`.
+    Text,
+}
+
+/// The frames of a stream.
+pub(super) struct Stream {
+    kind: Kind,
+    is_native: bool,
+    dress: Dress,
+    id: String,
+    created: u64,
+    /// Calls of each choice.
+    called: Vec<usize>,
+    usages: Vec<Usage>,
+}
+
+impl Stream {
+    pub(super) fn new(kind: Kind, is_native: bool, dress: Dress, choices: usize) -> Self {
+        let now = since_1970();
+        Self {
+            kind,
+            is_native,
+            dress,
+            id: format!("id-{}", now.as_millis()),
+            created: now.as_secs(),
+            called: vec![0; choices],
+            usages: Vec::new(),
+        }
+    }
+
+    fn chunk(&self, choices: &[Value]) -> Value {
+        json!({
+            "id": self.id,
+            "created": self.created,
+            "model": self.dress.model,
+            "object": match self.kind {
+                Kind::Chat => "chat.completion.chunk",
+                Kind::Text => "text_completion",
+            },
+            "choices": choices,
+        })
+    }
+
+    /// A chunk with more of a choice, and its end if it has one.
+    fn push(
+        &self,
+        index: usize,
+        delta: &Value,
+        finish: Option<&str>,
+        out: &mut Lines,
+    ) -> Result<(), Failure> {
+        let mut choice = match self.kind {
+            Kind::Chat => json!({"index": index, "delta": delta}),
+            Kind::Text => {
+                json!({"index": index, "text": delta["content"].as_str().unwrap_or_default()})
+            }
+        };
+        if let Some(finish) = finish {
+            choice["finish_reason"] = finish.into();
+        }
+        out.push(&self.chunk(&[choice]))
+    }
+}
+
+impl Scribe for Stream {
+    type Event = ChatEvent;
+
+    fn tell(&mut self, index: usize, event: ChatEvent, out: &mut Lines) -> Result<bool, Failure> {
+        match event {
+            ChatEvent::Read { .. } => {}
+            ChatEvent::Text(text) => self.push(index, &json!({"content": text}), None, out)?,
+            ChatEvent::Reasoning(text) => {
+                if self.kind == Kind::Chat {
+                    self.push(index, &json!({"reasoning_content": text}), None, out)?;
+                }
+            }
+            ChatEvent::ToolCall(call) => {
+                let place = self.called[index];
+                if self.kind == Kind::Text || self.dress.one_call && place > 0 {
+                    return Ok(false);
+                }
+                self.called[index] += 1;
+                let mut words = json!({"index": place});
+                if let (Some(words), Value::Object(call)) =
+                    (words.as_object_mut(), call_words(&call))
+                {
+                    words.extend(call);
+                }
+                self.push(index, &json!({"tool_calls": [words]}), None, out)?;
+            }
+            ChatEvent::Done { finish, usage } => {
+                let word = finish_word(finish, self.called[index] > 0);
+                self.push(index, &json!({}), Some(word), out)?;
+                self.usages.push(usage);
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn close(&mut self, out: &mut Lines) -> Result<Usage, Failure> {
+        let usage = sum(self.usages.iter().copied());
+        let words = json!(UsageWords::from(usage));
+        if self.is_native {
+            out.push(&json!({"response": "", "usage": words}))?;
+        } else if self.dress.includes_usage {
+            let mut chunk = self.chunk(&[]);
+            chunk["usage"] = words;
+            out.push(&chunk)?;
+        }
+        Ok(usage)
+    }
+}

@@ -1,0 +1,359 @@
+//! Grouped-query attention (Ainslie et al. 2023) over a paged cache, in place.
+//!
+//! A key block is read once for all query rows of a tile, and the softmax is kept as a running
+//! maximum and sum (Milakov and Gimelshein 2018), so that no scores are stored beyond one block. A
+//! row's result depends on its own query and its cache only: neither the rows beside it nor the
+//! instructions change a bit.
+
+use crate::backend::{Backend, Columns};
+use crate::cache::{CACHE_BLOCK_POSITIONS, NoBlock, PagedCache};
+use crate::lanes::{self, Computation, LANES, Lanes, exponential, largest, tangent};
+use crate::pool::Pool;
+
+/// Query rows that read a block of keys together.
+const TILE_ROWS: usize = 4;
+/// Vectors of values that are summed together.
+const VALUE_VECTORS: usize = 4;
+/// Multiplications that are worth waking a helper for: about 20 microseconds of one core.
+const CHUNK_MIN_OPERATIONS: usize = 1 << 20;
+/// Vectors of positions in a block.
+const POSITION_VECTORS: usize = CACHE_BLOCK_POSITIONS / LANES;
+
+/// What all rows share.
+#[derive(Debug, Clone, Copy)]
+pub struct Attention<'a> {
+    /// Query heads; a multiple of the cache's key heads.
+    pub heads: usize,
+    /// Multiplies the scores; most models take one over the root of the head's size.
+    pub scale: f32,
+    /// Scores are bounded to this by a hyperbolic tangent (Gemma 2).
+    pub soft_cap: Option<f32>,
+    /// A row sees itself and the positions before it; else each sees all rows too.
+    pub causal: bool,
+    /// A row sees no more than so many positions up to itself.
+    pub window: Option<usize>,
+    /// A score of each head that takes part in the softmax and has no value (GPT-OSS), `[heads]`.
+    pub sinks: Option<&'a [f32]>,
+}
+
+/// Rows of one sequence.
+#[derive(Debug, Clone, Copy)]
+pub struct Queries<'a> {
+    /// `[rows, heads * size]`.
+    pub rows: &'a [f32],
+    /// Position of the first row; keys and values up to the last row's are in the cache.
+    pub start: usize,
+    /// The sequence's block table.
+    pub blocks: &'a [u32],
+}
+
+impl Attention<'_> {
+    /// Writes what the rows attend to into `out`, `[rows, heads * size]`.
+    ///
+    /// # Errors
+    /// [`NoBlock`] when the block table does not cover the rows.
+    ///
+    /// # Panics
+    /// When the sizes do not fit each other.
+    pub fn run(
+        &self,
+        cache: &PagedCache,
+        queries: Queries<'_>,
+        out: &mut [f32],
+        backend: Backend,
+    ) -> Result<(), NoBlock> {
+        let width = self.heads * cache.size();
+        let rows = queries.rows.len() / width;
+        assert!(queries.rows.len() == rows * width && out.len() == rows * width);
+        assert!(self.heads.is_multiple_of(cache.heads()));
+        assert!(self.sinks.is_none_or(|sinks| sinks.len() == self.heads));
+        assert!(self.window != Some(0));
+        let end = queries.start + rows;
+        for position in (self.first_seen(queries.start)..end).step_by(CACHE_BLOCK_POSITIONS) {
+            cache.head(0, position, queries.blocks)?;
+        }
+        if let Some(last) = end.checked_sub(1) {
+            cache.head(0, last, queries.blocks)?;
+        }
+        // Rows of all heads that share a key head, tile by tile.
+        let group = self.heads / cache.heads();
+        let tiles = (rows * group).div_ceil(TILE_ROWS);
+        let items = tiles * cache.heads();
+        let operations = 2 * rows * width * (queries.start + rows.div_ceil(2));
+        let pool = Pool::global();
+        let chunks = (operations / CHUNK_MIN_OPERATIONS)
+            .clamp(1, 4 * pool.threads())
+            .min(items);
+        let out = Columns::new(out, width);
+        pool.run(chunks, &|chunk| {
+            lanes::run(
+                backend,
+                Work {
+                    attention: self,
+                    cache,
+                    queries,
+                    tiles,
+                    items: items * chunk / chunks..items * (chunk + 1) / chunks,
+                    out: &out,
+                },
+            );
+        });
+        Ok(())
+    }
+
+    /// The first position that a row at `position` sees.
+    fn first_seen(&self, position: usize) -> usize {
+        self.window
+            .map_or(0, |window| (position + 1).saturating_sub(window))
+    }
+}
+
+/// Some tiles of some heads.
+struct Work<'a> {
+    attention: &'a Attention<'a>,
+    cache: &'a PagedCache,
+    queries: Queries<'a>,
+    /// Of each key head.
+    tiles: usize,
+    items: std::ops::Range<usize>,
+    out: &'a Columns<'a>,
+}
+
+impl Computation for Work<'_> {
+    type Output = ();
+
+    #[allow(clippy::inline_always)] // as `Computation` asks
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        let group = self.attention.heads / self.cache.heads();
+        let size = self.cache.size();
+        let width = self.attention.heads * size;
+        let all = self.queries.rows.len() / width * group;
+        let padded = self.cache.padded();
+        let mut scaled = vec![0.0; TILE_ROWS * size];
+        let mut sums = vec![0.0; TILE_ROWS * padded];
+        for item in self.items.clone() {
+            let (key_head, tile) = (item / self.tiles, item % self.tiles);
+            let first = tile * TILE_ROWS;
+            let count = TILE_ROWS.min(all - first);
+            let mut rows = [Row::default(); TILE_ROWS];
+            for (index, row) in rows[..count].iter_mut().enumerate() {
+                let flat = first + index;
+                let (line, head) = (flat / group, key_head * group + flat % group);
+                *row = Row {
+                    line,
+                    column: head * size,
+                    seen: self.queries.start
+                        + if self.attention.causal {
+                            line + 1
+                        } else {
+                            all / group
+                        },
+                    from: self.attention.first_seen(self.queries.start + line),
+                    maximum: f32::NEG_INFINITY,
+                    sum: 0.0,
+                };
+                if let Some(sinks) = self.attention.sinks {
+                    row.maximum = sinks[head];
+                    row.sum = 1.0;
+                }
+                let query = &self.queries.rows[line * width + row.column..][..size];
+                for (place, value) in scaled[index * size..][..size].iter_mut().zip(query) {
+                    *place = value * self.attention.scale;
+                }
+            }
+            sums.fill(0.0);
+            match count {
+                1 => self.tile::<L, 1>(key_head, &mut rows, &scaled, &mut sums),
+                2 => self.tile::<L, 2>(key_head, &mut rows, &scaled, &mut sums),
+                3 => self.tile::<L, 3>(key_head, &mut rows, &scaled, &mut sums),
+                _ => self.tile::<L, TILE_ROWS>(key_head, &mut rows, &scaled, &mut sums),
+            }
+            for (row, sums) in rows[..count].iter().zip(sums.chunks_exact_mut(padded)) {
+                for sum in &mut sums[..size] {
+                    *sum /= row.sum;
+                }
+                self.out.set((row.line, row.column), &sums[..size]);
+            }
+        }
+    }
+}
+
+/// A query row of one head, and its softmax so far.
+#[derive(Debug, Clone, Copy, Default)]
+struct Row {
+    line: usize,
+    column: usize,
+    /// It sees the positions `from..seen`.
+    from: usize,
+    seen: usize,
+    maximum: f32,
+    sum: f32,
+}
+
+impl Work<'_> {
+    /// Runs `R` rows over their blocks: `scaled` is `[R, size]`, `sums` `[R, padded]`.
+    #[allow(clippy::inline_always)] // as `Computation` asks
+    #[inline(always)]
+    fn tile<L: Lanes, const R: usize>(
+        &self,
+        key_head: usize,
+        rows: &mut [Row; TILE_ROWS],
+        scaled: &[f32],
+        sums: &mut [f32],
+    ) {
+        let from = rows[0].from;
+        let seen = rows[R - 1].seen;
+        let mut position = from / CACHE_BLOCK_POSITIONS * CACHE_BLOCK_POSITIONS;
+        while position < seen {
+            // The caller has checked the table.
+            let Ok((keys, values)) = self.cache.head(key_head, position, self.queries.blocks)
+            else {
+                return;
+            };
+            let mut weights = scores::<L, R>(keys, scaled, self.cache.size());
+            let mut factors = [1.0; R];
+            for ((row, weights), factor) in rows.iter_mut().zip(&mut weights).zip(&mut factors) {
+                *factor = self.soften::<L>(row, position, weights);
+            }
+            let used = (seen - position).min(CACHE_BLOCK_POSITIONS);
+            add_values::<L, R>(
+                &values[..used * self.cache.padded()],
+                &weights,
+                &factors,
+                sums,
+            );
+            position += CACHE_BLOCK_POSITIONS;
+        }
+    }
+
+    /// Turns a row's scores of one block into weights, and says by what the sums so far shrink.
+    #[allow(clippy::inline_always)] // as `Computation` asks
+    #[inline(always)]
+    fn soften<L: Lanes>(
+        &self,
+        row: &mut Row,
+        position: usize,
+        weights: &mut [[f32; LANES]; POSITION_VECTORS],
+    ) -> f32 {
+        let flat = weights.as_flattened_mut();
+        let from = row.from.saturating_sub(position).min(flat.len());
+        let seen = row.seen.saturating_sub(position).min(flat.len());
+        if from >= seen {
+            flat.fill(0.0);
+            return 1.0;
+        }
+        if let Some(cap) = self.attention.soft_cap {
+            let (inverse, cap) = (L::splat(1.0 / cap), L::splat(cap));
+            for vector in weights.iter_mut() {
+                let capped = tangent(L::load(vector).multiply(inverse)).multiply(cap);
+                capped.store(vector);
+            }
+        }
+        let flat = weights.as_flattened_mut();
+        flat[..from].fill(f32::NEG_INFINITY);
+        flat[seen..].fill(f32::NEG_INFINITY);
+        let [low, high] = &*weights;
+        let block_maximum = largest(L::load(low).maximum(L::load(high)));
+        let maximum = if block_maximum > row.maximum {
+            block_maximum
+        } else {
+            row.maximum
+        };
+        // The first block of a row without a sink has nothing to shrink.
+        let factor = if row.sum > 0.0 {
+            let mut shrunk = [0.0; LANES];
+            exponential(L::splat(row.maximum - maximum)).store(&mut shrunk);
+            shrunk[0]
+        } else {
+            1.0
+        };
+        row.maximum = maximum;
+        for vector in weights.iter_mut() {
+            let power = exponential(L::load(vector).subtract(L::splat(maximum)));
+            power.store(vector);
+        }
+        let flat = weights.as_flattened_mut();
+        flat[..from].fill(0.0);
+        flat[seen..].fill(0.0);
+        let [low, high] = &*weights;
+        row.sum = row.sum * factor + lanes::sum(L::load(low).add(L::load(high)));
+        factor
+    }
+}
+
+/// Scores of `R` rows with the 32 keys of a block: `keys` is `[size, 32]`, `scaled` `[R, size]`.
+#[allow(clippy::inline_always)] // as `Computation` asks
+#[inline(always)]
+fn scores<L: Lanes, const R: usize>(
+    keys: &[u16],
+    scaled: &[f32],
+    size: usize,
+) -> [[[f32; LANES]; POSITION_VECTORS]; R] {
+    let mut sums = [[L::splat(0.0); POSITION_VECTORS]; R];
+    let (lines, _) = keys.as_chunks::<LANES>();
+    let queries: [&[f32]; R] = std::array::from_fn(|row| &scaled[row * size..][..size]);
+    for (index, line) in lines.chunks_exact(POSITION_VECTORS).take(size).enumerate() {
+        let line: [L; POSITION_VECTORS] = std::array::from_fn(|v| L::load_half(&line[v]));
+        for (sums, query) in sums.iter_mut().zip(&queries) {
+            let factor = L::splat(query[index]);
+            for (sum, keys) in sums.iter_mut().zip(line) {
+                *sum = keys.multiply_add(factor, *sum);
+            }
+        }
+    }
+    let mut scores = [[[0.0; LANES]; POSITION_VECTORS]; R];
+    for (scores, sums) in scores.iter_mut().zip(sums) {
+        for (scores, sum) in scores.iter_mut().zip(sums) {
+            sum.store(scores);
+        }
+    }
+    scores
+}
+
+/// `sums[r] = sums[r] * factors[r] + weights[r] x values`: `values` is `[positions, padded]`, `sums`
+/// `[R, padded]`.
+#[allow(clippy::inline_always)] // as `Computation` asks
+#[inline(always)]
+fn add_values<L: Lanes, const R: usize>(
+    values: &[u16],
+    weights: &[[[f32; LANES]; POSITION_VECTORS]; R],
+    factors: &[f32; R],
+    sums: &mut [f32],
+) {
+    let (sums, _) = sums.as_chunks_mut::<LANES>();
+    let (values, _) = values.as_chunks::<LANES>();
+    let across = sums.len() / TILE_ROWS;
+    let mut column = 0;
+    macro_rules! together {
+        ($count:expr) => {
+            #[allow(clippy::int_plus_one)] // reads the same for every count
+            while column + $count <= across {
+                let mut held: [[L; $count]; R] = std::array::from_fn(|row| {
+                    let factor = L::splat(factors[row]);
+                    std::array::from_fn(|v| {
+                        L::load(&sums[row * across + column + v]).multiply(factor)
+                    })
+                });
+                for (position, line) in values.chunks_exact(across).enumerate() {
+                    let line: [L; $count] =
+                        std::array::from_fn(|v| L::load_half(&line[column + v]));
+                    for (held, weights) in held.iter_mut().zip(weights) {
+                        let weight = L::splat(weights.as_flattened()[position]);
+                        for (sum, values) in held.iter_mut().zip(line) {
+                            *sum = values.multiply_add(weight, *sum);
+                        }
+                    }
+                }
+                for (row, held) in held.into_iter().enumerate() {
+                    for (v, sum) in held.into_iter().enumerate() {
+                        sum.store(&mut sums[row * across + column + v]);
+                    }
+                }
+                column += $count;
+            }
+        };
+    }
+    together!(VALUE_VECTORS);
+    together!(1);
+}

@@ -1,0 +1,143 @@
+//! Sixteen floats in two registers of AVX2.
+//!
+//! `unsafe` has one reason: the instructions, which the processor has, as [`run`] asserts before it
+//! calls what uses them. Loads and stores are of arrays of the right size.
+#![allow(unsafe_code)]
+// Small operations have to become part of the function that enables their instructions.
+#![allow(clippy::inline_always)]
+
+#[allow(clippy::wildcard_imports)]
+use std::arch::x86_64::*;
+
+use super::{Computation, LANES, Lanes};
+use crate::backend::has_avx2;
+
+/// The lower and the upper eight.
+#[derive(Clone, Copy)]
+pub(crate) struct Ymm(__m256, __m256);
+
+/// Runs a computation with AVX2.
+pub(super) fn run<C: Computation>(computation: C) -> C::Output {
+    #[target_feature(enable = "avx2,fma,f16c")]
+    fn compiled<C: Computation>(computation: C) -> C::Output {
+        computation.run::<Ymm>()
+    }
+    assert!(has_avx2());
+    // SAFETY: the processor has them, as asserted.
+    unsafe { compiled(computation) }
+}
+
+macro_rules! on_both {
+    ($operation:ident, $($operand:ident),+) => {
+        // SAFETY: as the module says.
+        unsafe { Ymm($operation($($operand.0),+), $operation($($operand.1),+)) }
+    };
+}
+
+// SAFETY of each block below: as the module says.
+impl Lanes for Ymm {
+    #[inline(always)]
+    fn splat(value: f32) -> Self {
+        let half = unsafe { _mm256_set1_ps(value) };
+        Self(half, half)
+    }
+
+    #[inline(always)]
+    fn load(values: &[f32; LANES]) -> Self {
+        unsafe {
+            Self(
+                _mm256_loadu_ps(values.as_ptr()),
+                _mm256_loadu_ps(values.as_ptr().add(8)),
+            )
+        }
+    }
+
+    #[inline(always)]
+    fn load_half(bits: &[u16; LANES]) -> Self {
+        unsafe {
+            Self(
+                _mm256_cvtph_ps(_mm_loadu_si128(bits.as_ptr().cast())),
+                _mm256_cvtph_ps(_mm_loadu_si128(bits.as_ptr().add(8).cast())),
+            )
+        }
+    }
+
+    #[inline(always)]
+    fn load_bfloat(bits: &[u16; LANES]) -> Self {
+        #[inline(always)]
+        unsafe fn half(bits: *const u16) -> __m256 {
+            unsafe {
+                let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(bits.cast()));
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
+            }
+        }
+        unsafe { Self(half(bits.as_ptr()), half(bits.as_ptr().add(8))) }
+    }
+
+    #[inline(always)]
+    fn store(self, values: &mut [f32; LANES]) {
+        unsafe {
+            _mm256_storeu_ps(values.as_mut_ptr(), self.0);
+            _mm256_storeu_ps(values.as_mut_ptr().add(8), self.1);
+        }
+    }
+
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        on_both!(_mm256_add_ps, self, other)
+    }
+
+    #[inline(always)]
+    fn subtract(self, other: Self) -> Self {
+        on_both!(_mm256_sub_ps, self, other)
+    }
+
+    #[inline(always)]
+    fn multiply(self, other: Self) -> Self {
+        on_both!(_mm256_mul_ps, self, other)
+    }
+
+    #[inline(always)]
+    fn divide(self, other: Self) -> Self {
+        on_both!(_mm256_div_ps, self, other)
+    }
+
+    #[inline(always)]
+    fn multiply_add(self, factor: Self, summand: Self) -> Self {
+        on_both!(_mm256_fmadd_ps, self, factor, summand)
+    }
+
+    #[inline(always)]
+    fn maximum(self, other: Self) -> Self {
+        on_both!(_mm256_max_ps, self, other)
+    }
+
+    #[inline(always)]
+    fn minimum(self, other: Self) -> Self {
+        on_both!(_mm256_min_ps, self, other)
+    }
+
+    #[inline(always)]
+    fn round(self) -> Self {
+        const NEAREST_EVEN: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+        unsafe {
+            Self(
+                _mm256_round_ps::<NEAREST_EVEN>(self.0),
+                _mm256_round_ps::<NEAREST_EVEN>(self.1),
+            )
+        }
+    }
+
+    #[inline(always)]
+    fn power_of_two(self) -> Self {
+        #[inline(always)]
+        unsafe fn half(values: __m256) -> __m256 {
+            unsafe {
+                let exponents =
+                    _mm256_add_epi32(_mm256_cvtps_epi32(values), _mm256_set1_epi32(127));
+                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponents))
+            }
+        }
+        unsafe { Self(half(self.0), half(self.1)) }
+    }
+}

@@ -1,0 +1,107 @@
+//! Sixteen floats in one register of AVX-512.
+//!
+//! `unsafe` has one reason: the instructions, which the processor has, as [`run`] asserts before it
+//! calls what uses them. Loads and stores are of arrays of the right size.
+#![allow(unsafe_code)]
+// Small operations have to become part of the function that enables their instructions.
+#![allow(clippy::inline_always)]
+
+#[allow(clippy::wildcard_imports)]
+use std::arch::x86_64::*;
+
+use super::{Computation, LANES, Lanes};
+use crate::backend::has_avx512_vnni;
+
+#[derive(Clone, Copy)]
+pub(crate) struct Zmm(__m512);
+
+/// Runs a computation with AVX-512.
+pub(super) fn run<C: Computation>(computation: C) -> C::Output {
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
+    fn compiled<C: Computation>(computation: C) -> C::Output {
+        computation.run::<Zmm>()
+    }
+    assert!(has_avx512_vnni());
+    // SAFETY: the processor has them, as asserted.
+    unsafe { compiled(computation) }
+}
+
+// SAFETY of each block below: as the module says.
+impl Lanes for Zmm {
+    #[inline(always)]
+    fn splat(value: f32) -> Self {
+        Self(unsafe { _mm512_set1_ps(value) })
+    }
+
+    #[inline(always)]
+    fn load(values: &[f32; LANES]) -> Self {
+        Self(unsafe { _mm512_loadu_ps(values.as_ptr()) })
+    }
+
+    #[inline(always)]
+    fn load_half(bits: &[u16; LANES]) -> Self {
+        Self(unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(bits.as_ptr().cast())) })
+    }
+
+    #[inline(always)]
+    fn load_bfloat(bits: &[u16; LANES]) -> Self {
+        Self(unsafe {
+            let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(bits.as_ptr().cast()));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
+        })
+    }
+
+    #[inline(always)]
+    fn store(self, values: &mut [f32; LANES]) {
+        unsafe { _mm512_storeu_ps(values.as_mut_ptr(), self.0) }
+    }
+
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        Self(unsafe { _mm512_add_ps(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    fn subtract(self, other: Self) -> Self {
+        Self(unsafe { _mm512_sub_ps(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    fn multiply(self, other: Self) -> Self {
+        Self(unsafe { _mm512_mul_ps(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    fn divide(self, other: Self) -> Self {
+        Self(unsafe { _mm512_div_ps(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    fn multiply_add(self, factor: Self, summand: Self) -> Self {
+        Self(unsafe { _mm512_fmadd_ps(self.0, factor.0, summand.0) })
+    }
+
+    #[inline(always)]
+    fn maximum(self, other: Self) -> Self {
+        Self(unsafe { _mm512_max_ps(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    fn minimum(self, other: Self) -> Self {
+        Self(unsafe { _mm512_min_ps(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    fn round(self) -> Self {
+        const NEAREST_EVEN: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+        Self(unsafe { _mm512_roundscale_ps::<NEAREST_EVEN>(self.0) })
+    }
+
+    #[inline(always)]
+    fn power_of_two(self) -> Self {
+        Self(unsafe {
+            let exponents = _mm512_add_epi32(_mm512_cvtps_epi32(self.0), _mm512_set1_epi32(127));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(exponents))
+        })
+    }
+}

@@ -1,0 +1,81 @@
+//! Plain Rust, for any processor, and the reference of the others.
+
+use half::f16;
+
+use super::{LANES, Lanes};
+
+/// Sixteen floats as they are.
+#[derive(Clone, Copy)]
+pub(crate) struct Portable([f32; LANES]);
+
+impl Portable {
+    fn each(self, other: Self, operation: impl Fn(f32, f32) -> f32) -> Self {
+        Self(std::array::from_fn(|lane| {
+            operation(self.0[lane], other.0[lane])
+        }))
+    }
+}
+
+impl Lanes for Portable {
+    fn splat(value: f32) -> Self {
+        Self([value; LANES])
+    }
+
+    fn load(values: &[f32; LANES]) -> Self {
+        Self(*values)
+    }
+
+    fn load_half(bits: &[u16; LANES]) -> Self {
+        Self(bits.map(|bits| f16::from_bits(bits).to_f32()))
+    }
+
+    fn load_bfloat(bits: &[u16; LANES]) -> Self {
+        Self(bits.map(|bits| f32::from_bits(u32::from(bits) << 16)))
+    }
+
+    fn store(self, values: &mut [f32; LANES]) {
+        *values = self.0;
+    }
+
+    fn add(self, other: Self) -> Self {
+        self.each(other, |a, b| a + b)
+    }
+
+    fn subtract(self, other: Self) -> Self {
+        self.each(other, |a, b| a - b)
+    }
+
+    fn multiply(self, other: Self) -> Self {
+        self.each(other, |a, b| a * b)
+    }
+
+    fn divide(self, other: Self) -> Self {
+        self.each(other, |a, b| a / b)
+    }
+
+    fn multiply_add(self, factor: Self, summand: Self) -> Self {
+        Self(std::array::from_fn(|lane| {
+            self.0[lane].mul_add(factor.0[lane], summand.0[lane])
+        }))
+    }
+
+    fn maximum(self, other: Self) -> Self {
+        self.each(other, |a, b| if a > b { a } else { b })
+    }
+
+    fn minimum(self, other: Self) -> Self {
+        self.each(other, |a, b| if a < b { a } else { b })
+    }
+
+    fn round(self) -> Self {
+        Self(self.0.map(f32::round_ties_even))
+    }
+
+    fn power_of_two(self) -> Self {
+        // The exponent's field of a float, without sign and fraction (IEEE 754).
+        Self(
+            self.0
+                .map(|value| f32::from_bits(((value as i32 + 127) as u32) << 23)),
+        )
+    }
+}
