@@ -101,6 +101,14 @@ pub(crate) enum Command {
 pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) at: At,
+    /// Where batches, fine-tunes and usage are kept [default: the home folder where one is named, else the user's
+    /// data folder]
+    #[arg(long, env = "HEARTH_DATA", value_name = "FOLDER")]
+    pub(crate) data: Option<PathBuf>,
+    /// Keep no records: batches and fine-tunes are refused, and usage is not counted
+    #[arg(long, env = "HEARTH_NO_LEDGER", value_name = "BOOL", value_parser = BoolishValueParser::new(),
+        num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) no_ledger: Option<bool>,
     /// Answer requests that carry no auth header (Cloudflare refuses them with 9106)
     #[arg(long, env = "HEARTH_NO_AUTH", value_name = "BOOL", value_parser = BoolishValueParser::new(),
         num_args = 0..=1, require_equals = true, default_missing_value = "true")]

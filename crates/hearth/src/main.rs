@@ -20,6 +20,7 @@ mod output;
 mod prune;
 mod ps;
 mod pull;
+mod records;
 mod remote;
 mod rm;
 mod run;

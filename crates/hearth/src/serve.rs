@@ -52,6 +52,8 @@ pub(crate) struct Bound {
     address: SocketAddr,
     listener: TcpListener,
     app: axum::Router,
+    batches: api::BatchRunner,
+    ledger: Option<Arc<api::ledger::Ledger>>,
     /// What is said of the weights at the start.
     weights: Vec<String>,
 }
@@ -63,7 +65,14 @@ impl Bound {
 
     /// Serves connections until `end`, then lets those that run come to their end.
     pub(crate) async fn run(self, end: impl Future<Output = ()>) {
+        let batches = tokio::task::spawn(self.batches.run());
         accept(self.listener, self.app, end).await;
+        batches.abort(); // the item that it is at is answered after the next start
+        if let Some(ledger) = self.ledger
+            && let Err(error) = ledger.flush()
+        {
+            tracing::error!("{error}");
+        }
     }
 }
 
@@ -106,14 +115,19 @@ pub(crate) async fn bind(
     let engine = Engine::with_policy(Arc::new(loader), &device, policy)
         .map_err(|failure| Stop::failed(failure.to_string()))?;
     preload(&engine, server.preload);
+    let ledger = crate::records::open(&server.records, place)?;
     let settings = api::Settings {
         listen: address,
+        ledger: ledger.clone(),
         ..server.settings
     };
+    let (app, batches) = api::app_and_batches(engine, catalog, settings);
     Ok(Bound {
         address,
         listener,
-        app: api::app(engine, catalog, settings),
+        app,
+        batches,
+        ledger,
         weights,
     })
 }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::App;
 use crate::errors::{Refusal, RequestId};
-use crate::run::{Call, Input, Options, answer, parse_json, respond};
+use crate::run::{Call, Input, Options, Reply, answer, parse_json, reply, respond};
 use crate::surface::Surface;
 
 /// The header with the model's name, behind a prefix and a colon where the caller set one.
@@ -40,20 +40,19 @@ async fn inference(app: &App, request: Request) -> Response {
     let model = model(request.headers());
     let answered = async {
         let call = Call::of(app, &model, Surface::Binding, id)?;
-        let class = call.class()?;
+        call.class()?;
         let (parts, body) = call.read_body(request).await?;
         let mut options = Options::from_query(parts.uri.query().unwrap_or_default());
         let input = if is_json(&parts.headers) {
             let mut body = parse_json(body).await?;
             options.take_from(&mut body);
-            Input::checked(body["inputs"].take(), class).await?
+            return reply(call, body["inputs"].take(), &options).await;
         } else {
             // The stream replaced the one input that held it; the others are in the query.
             let others = user_inputs(parts.uri.query().unwrap_or_default())?;
             Input::with_binary(call, &parts, body, others).await?
         };
-        let answer = answer(call, input, &options).await?;
-        Ok::<_, Refusal>((answer, call.card))
+        Ok::<_, Refusal>(Reply::Answer(answer(call, input).await?, call.card))
     };
     respond(answered.await, &model, Surface::Binding, id)
 }

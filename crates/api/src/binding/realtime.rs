@@ -9,7 +9,7 @@ use tasks::Failure;
 use super::{inference, wire};
 use crate::App;
 use crate::errors::{Denial, Refusal, RequestId};
-use crate::run::{Call, respond};
+use crate::run::{Call, Reply, respond};
 use crate::surface::Surface;
 
 /// No model here speaks over a WebSocket: refuses each by name.
@@ -20,12 +20,12 @@ pub(crate) async fn run(State(app): State<Arc<App>>, request: Request) -> Respon
     let id = RequestId::new();
     let model = inference::model(request.headers());
     let refusal: Refusal = match Call::of(&app, &model, Surface::Binding, id) {
-        Err(failure) => failure.into(),
+        Err(refusal) => refusal,
         Ok(_) => Failure::Unsupported(format!(
             "{model} over a WebSocket is not served by this version of hearth; leave `websocket` out \
              of the options"
         ))
         .into(),
     };
-    respond(Err(refusal), &model, Surface::Binding, id)
+    respond(Err::<Reply<'_>, _>(refusal), &model, Surface::Binding, id)
 }

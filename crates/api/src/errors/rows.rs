@@ -208,6 +208,13 @@ fn rows() -> Vec<Row> {
             ai,
             "too many",
         ),
+        same(
+            Refusal::NoSuchBatch("a".into()),
+            404,
+            7002,
+            "Not Found",
+            "No such request a",
+        ),
     ]
 }
 

@@ -27,6 +27,8 @@ pub(crate) enum Refusal {
     RateLimited,
     /// What the service's model servers say of inputs that are too long, too many or unknown.
     Upstream(String),
+    /// A batch that is not known, or no longer.
+    NoSuchBatch(String),
 }
 
 impl From<Failure> for Refusal {
@@ -121,6 +123,12 @@ pub(super) fn row_of(refusal: &Refusal) -> Row {
             StatusCode::TOO_MANY_REQUESTS,
             UPSTREAM,
             "rate limiting: inference request per min rate reached",
+        ),
+        Refusal::NoSuchBatch(id) => row(
+            7002,
+            StatusCode::NOT_FOUND,
+            "Not Found",
+            format!("No such request {id}"),
         ),
         Refusal::Upstream(text) => row(3030, StatusCode::BAD_REQUEST, UPSTREAM, text.as_str()),
     }

@@ -50,9 +50,7 @@ pub(crate) async fn embeddings(State(app): State<Arc<App>>, request: Request) ->
         validate(&BODY, &mut body).map_err(Failure::Schema)?;
         app.account.begin(call.card)?;
         let answer = answer(call, &body, &name).await?;
-        if let Some(neurons) = answer.neurons {
-            app.account.spend(neurons);
-        }
+        call.book(&answer);
         Ok::<_, Refusal>((answer, call.card))
     };
     let answered = answered.await;

@@ -47,7 +47,7 @@ pub(super) async fn answer(call: Call<'_>, mut input: Input) -> Result<Answer, R
     let heard = Transcript::of(call, TranscribeRequest { audio, options }).await?;
     Ok(Answer {
         content: write(&heard)?,
-        neurons: neurons::of_audio(card.neurons, heard.duration),
+        cost: neurons::of_audio(card.neurons, heard.duration),
         served: heard.served,
         truncated: 0,
     })

@@ -99,7 +99,7 @@ async fn melotts(call: Call<'_>, input: &Value) -> Result<Answer, Refusal> {
     Ok(Answer {
         content: blocking(encode).await?,
         served: job.served().clone(),
-        neurons: neurons::of_audio(card.neurons, seconds),
+        cost: neurons::of_audio(card.neurons, seconds),
         truncated: 0,
     })
 }
@@ -130,7 +130,7 @@ async fn aura(call: Call<'_>, input: &Value, class: &str) -> Result<Answer, Refu
             body: speech.body(),
         },
         served,
-        neurons: neurons::of_characters(card.neurons, characters),
+        cost: neurons::of_characters(card.neurons, characters).into(),
         truncated: 0,
     })
 }

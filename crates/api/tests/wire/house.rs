@@ -1,10 +1,12 @@
 //! The surface in one process: a catalogue, an engine and models made of a few lines.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use api::Settings;
+use api::ledger::Ledger;
+use api::{BatchRunner, Settings};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
@@ -572,6 +574,22 @@ pub(crate) fn settings() -> Settings {
 
 /// A surface, whether its parrot was left while it spoke, and what its other models were asked.
 fn built(settings: Settings, catalog: Catalog) -> (Router, Arc<AtomicBool>, Notes) {
+    let (engine, catalog, was_left, notes) = parts(catalog);
+    (api::app(engine, catalog, settings), was_left, notes)
+}
+
+/// A surface that keeps records in a folder, and who answers its batches.
+pub(crate) fn recording(folder: &Path) -> (Router, BatchRunner) {
+    let opened = Ledger::open(folder).unwrap();
+    let (engine, catalog, ..) = parts(own_catalogue());
+    let settings = Settings {
+        ledger: Some(opened.ledger),
+        ..settings()
+    };
+    api::app_and_batches(engine, catalog, settings)
+}
+
+fn parts(catalog: Catalog) -> (Engine, Arc<Catalog>, Arc<AtomicBool>, Notes) {
     let was_left = Arc::new(AtomicBool::new(false));
     let notes = Notes::default();
     let catalog = Arc::new(catalog);
@@ -581,7 +599,7 @@ fn built(settings: Settings, catalog: Catalog) -> (Router, Arc<AtomicBool>, Note
         notes: notes.clone(),
     });
     let engine = Engine::start(loader, "test").unwrap();
-    (api::app(engine, catalog, settings), was_left, notes)
+    (engine, catalog, was_left, notes)
 }
 
 /// A surface, and whether its parrot was left while it spoke.
@@ -660,6 +678,11 @@ pub(crate) async fn send(app: &Router, request: Request<Body>) -> Answer {
 /// The path of a model's route.
 pub(crate) fn path(model: &str) -> String {
     format!("/client/v4/accounts/0123456789abcdef0123456789abcdef/ai/run/{model}")
+}
+
+/// A path below an account's `ai`.
+pub(crate) fn account(path: &str) -> String {
+    format!("/client/v4/accounts/0123456789abcdef0123456789abcdef/ai{path}")
 }
 
 /// Runs a model under the default settings.

@@ -58,7 +58,7 @@ impl FullUsage {
     }
 
     fn with_digits(usage: Usage, rate: Option<Rate>, digits: i32) -> Self {
-        let neurons = neurons::of_tokens(
+        let cost = neurons::of_tokens(
             rate,
             usage.prompt_tokens.into(),
             usage.completion_tokens.into(),
@@ -68,7 +68,7 @@ impl FullUsage {
             prompt_tokens_details: Details {
                 cached_tokens: usage.cached_tokens,
             },
-            neurons: neurons.and_then(|neurons| number(neurons, digits)),
+            neurons: cost.neurons.and_then(|neurons| number(neurons, digits)),
         }
     }
 }
