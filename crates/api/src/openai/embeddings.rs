@@ -48,7 +48,11 @@ pub(crate) async fn embeddings(State(app): State<Arc<App>>, request: Request) ->
             return Err(Failure::Unsupported(text).into());
         }
         validate(&BODY, &mut body).map_err(Failure::Schema)?;
+        app.account.begin(call.card)?;
         let answer = answer(call, &body, &name).await?;
+        if let Some(neurons) = answer.neurons {
+            app.account.spend(neurons);
+        }
         Ok::<_, Refusal>((answer, call.card))
     };
     let answered = answered.await;

@@ -17,7 +17,7 @@ pub(crate) struct Answer {
     pub(crate) content: Content,
     pub(super) served: Served,
     /// Unknown where the card has no rate, or the answer is still being made.
-    pub(super) neurons: Option<f64>,
+    pub(crate) neurons: Option<f64>,
     /// Texts that were cut to the window.
     pub(super) truncated: usize,
 }

@@ -148,14 +148,23 @@ pub(crate) async fn answer(
         return Err(Failure::Unsupported(text.into()).into());
     }
     call.app.account.check_licence(call.card, &input.fields)?;
-    if call.card.task != TaskKind::TextGeneration {
-        call.app.account.begin(call.card)?; // text generation looks at its input first
+    let is_decision = decision::serves(call.card);
+    if call.card.task == TaskKind::TextGeneration && !is_decision {
+        // Looks at its input before it counts, and counts streams, too.
+        return text_generation::answer(call, &input.fields).await;
     }
+    call.app.account.begin(call.card)?;
+    let answer = by_task(call, input).await?;
+    if let Some(neurons) = answer.neurons {
+        call.app.account.spend(neurons);
+    }
+    Ok(answer)
+}
+
+/// Answers a validated input of any task but text generation.
+async fn by_task(call: Call<'_>, input: Input) -> Result<Answer, Refusal> {
     match call.card.task {
-        TaskKind::TextGeneration if decision::serves(call.card) => {
-            decision::answer(call, input).await
-        }
-        TaskKind::TextGeneration => text_generation::answer(call, &input.fields).await,
+        TaskKind::TextGeneration => decision::answer(call, input).await,
         TaskKind::TextEmbeddings => text_embeddings::answer(call, &input.fields).await,
         TaskKind::TextClassification if reranking::serves(call.card) => {
             reranking::answer(call, &input.fields).await

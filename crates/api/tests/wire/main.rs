@@ -4,6 +4,7 @@
 mod account;
 mod any_body;
 mod binding_wires;
+mod catalogue;
 mod chat_answers;
 mod chat_inputs;
 mod chat_refusals;
