@@ -72,7 +72,11 @@ fn start(cli: Cli, mut settings: Settings<'_>) -> Result<(), Stop> {
         return completions::completions(args);
     }
     let file = ConfigFile::read(cli.common.config.as_deref(), &mut settings)?;
-    let place = Place::new(&cli.common, &file, &mut settings)?;
+    let mut common = cli.common;
+    if matches!(&cli.command, Command::Dev(args) if args.stub) {
+        common.grade = Some("stub".into());
+    }
+    let place = Place::new(&common, &file, &mut settings)?;
     let catalog = Arc::new(file.catalog()?);
     match cli.command {
         Command::Serve(args) => {

@@ -6,6 +6,7 @@ mod dev;
 mod install;
 mod matrix;
 mod project;
+mod python;
 mod restart;
 
 /// How the server is started: no weights are needed to see that a client is answered.
