@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use ledger::Ledger;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
@@ -53,7 +54,7 @@ pub(crate) struct Bound {
     listener: TcpListener,
     app: axum::Router,
     batches: api::BatchRunner,
-    ledger: Option<Arc<api::ledger::Ledger>>,
+    ledger: Option<Ledger>,
     /// What is said of the weights at the start.
     weights: Vec<String>,
 }

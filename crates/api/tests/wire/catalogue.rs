@@ -160,9 +160,10 @@ fn check(
         card.neurons.is_some(),
         "{name}"
     );
-    match back {
-        Back::File(kind) => assert_eq!(answer.header("content-type"), Some(*kind), "{name}"),
-        _ => {
+    if let Back::File(kind) = back {
+        assert_eq!(answer.header("content-type"), Some(*kind), "{name}");
+    } else {
+        {
             assert_eq!(
                 answer.header("content-type"),
                 Some("application/json"),

@@ -144,10 +144,7 @@ async fn moondream_streams_unless_it_is_told_otherwise() {
         ),
         "[DONE]".into(),
     ];
-    let wanted: String = wanted
-        .iter()
-        .map(|frame: &String| format!("data: {frame}\n\n"))
-        .collect();
+    let wanted = format!("data: {}\n\n", wanted.join("\n\ndata: "));
     let app = app(settings());
     for ask in [
         request("POST", &path(MOONDREAM), moondream("")),

@@ -212,6 +212,9 @@ async fn questions_that_no_form_fits_are_invalid_input() {
     refused(CLEF, input, 400, 5006, text).await;
 }
 
+/// The most bytes of a body of clef's.
+const LIMIT: usize = 13 * 1024 * 1024;
+
 #[tokio::test]
 async fn decisions_take_thirteen_megabytes() {
     let ask = |bytes: usize| {
@@ -222,7 +225,6 @@ async fn decisions_take_thirteen_megabytes() {
             &format!(r#""{}"}}"#, "x".repeat(bytes - fixed.len())),
         )
     };
-    const LIMIT: usize = 13 * 1024 * 1024;
     assert_eq!(run(CLEF, ask(LIMIT)).await.status, 200);
     let text = "Request too large: Request is too large";
     refused(CLEF, ask(LIMIT + 1), 413, 3006, text).await;

@@ -132,7 +132,7 @@ fn variables_are_set_and_told_and_those_that_are_there_stay() {
         .env("NODE_OPTIONS", "--no-warnings");
     let mut running = Running::start(command);
     assert!(running.end().success());
-    running.until("environment", |output| output.contains("}").then_some(()));
+    running.until("environment", |output| output.contains('}').then_some(()));
     let output = running.output();
     let json = output.lines().find(|line| line.starts_with('{')).unwrap();
     let variables: serde_json::Value = serde_json::from_str(json).unwrap();

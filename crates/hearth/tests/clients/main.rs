@@ -1,6 +1,6 @@
 //! Real clients against the real binary: workerd, Miniflare, wrangler, vitest, Vite and SDKs, at pinned
 //! versions, installed from npm into the build folder.
-#![allow(clippy::unwrap_used)] // helpers of tests panic as tests do
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)] // tests panic, and read the path of programs
 
 mod dev;
 mod install;

@@ -146,10 +146,6 @@ impl Running {
         self.output.lock().unwrap().clone()
     }
 
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Waits for `found` to find something in the output.
     pub(crate) fn until<T>(&mut self, what: &str, found: impl Fn(&str) -> Option<T>) -> T {
         let started = Instant::now();

@@ -73,10 +73,11 @@ fn python_s_clients_are_answered() {
             package,
         ],
     );
+    let home = weights_home();
     let command = [
         env!("CARGO_BIN_EXE_hearth"),
         "--home",
-        weights_home().to_str().unwrap(),
+        home.to_str().unwrap(),
     ];
     let options = [&command[1..], ENGINE].concat().join(" ");
     let output = Command::new(&python)
