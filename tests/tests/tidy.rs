@@ -15,11 +15,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("models", &["engine", "kernels", "tasks"]),
     ("doubles", &["engine", "catalog", "tasks"]),
     ("kernels", &[]),
-    ("api", &["engine", "catalog", "tasks"]),
+    ("ledger", &[]),
+    ("api", &["engine", "catalog", "ledger", "tasks"]),
     (
         "hearth",
         &[
-            "api", "engine", "models", "doubles", "weights", "catalog", "tasks",
+            "api", "engine", "ledger", "models", "doubles", "weights", "catalog", "tasks",
         ],
     ),
 ];
@@ -35,6 +36,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
         &["candle-core", "candle-nn", "candle-transformers", "ureq"],
     ),
     ("weights", &["candle-core", "tokio", "axum"]),
+    ("ledger", &["candle-core", "tokio", "axum"]),
 ];
 
 /// Lines at which a source file has to be cut.

@@ -9,6 +9,7 @@ mod account;
 mod binding;
 mod errors;
 mod layers;
+mod manage;
 mod openai;
 mod residents;
 mod run;
@@ -20,15 +21,17 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use catalog::Catalog;
 use engine::Engine;
+pub use ledger;
+pub use manage::BatchRunner;
 #[doc(hidden)] // for the test beside the original validator
 pub use run::classes::published_inputs;
 pub use settings::{BODY_LIMIT_BYTES, DeprecatedPolicy, Plan, REQUEST_TIMEOUT, Settings};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 #[doc(hidden)] // as above
 pub use validate::{Schema, validate};
 
@@ -48,18 +51,34 @@ struct App {
     list_places: Semaphore,
     /// Shared with streams, which outlive their handlers.
     account: Arc<Account>,
+    /// Requests that somebody waits for.
+    interactive: manage::Interactive,
+    /// Told when a batch was accepted.
+    batches: Notify,
 }
 
-/// The whole HTTP surface.
+/// The whole HTTP surface. Batches are accepted, and wait: [`app_and_batches`] gives who answers them.
 pub fn app(engine: Engine, catalog: Arc<Catalog>, settings: Settings) -> Router {
+    app_and_batches(engine, catalog, settings).0
+}
+
+/// The whole HTTP surface, and who answers the batches that it accepts.
+pub fn app_and_batches(
+    engine: Engine,
+    catalog: Arc<Catalog>,
+    settings: Settings,
+) -> (Router, BatchRunner) {
     let app = Arc::new(App {
         engine,
         catalog,
         account: Arc::new(Account::new(&settings)),
         settings,
         list_places: Semaphore::new(LISTS_MAX_JOBS),
+        interactive: manage::Interactive::default(),
+        batches: Notify::new(),
     });
-    Router::new()
+    let batches = BatchRunner::new(app.clone());
+    let routes = Router::new()
         .route(
             "/client/v4/accounts/{account}/ai/run/{*model}",
             post(run::rest::run),
@@ -84,17 +103,23 @@ pub fn app(engine: Engine, catalog: Arc<Catalog>, settings: Settings) -> Router 
             "/client/v4/accounts/{account}/ai/v1/models",
             any(wrong_method),
         )
-        .route("/run", post(binding::run))
-        .route("/ai-gateway/run", post(binding::gateway_run))
+        .merge(binding::routes())
         .route("/", get(about::version))
         .route("/hearth/ps", get(residents::list))
         .route("/hearth/stop", post(residents::stop))
         .route("/hearth/models", get(about::models))
+        .merge(manage::routes())
         .fallback(no_route)
         .method_not_allowed_fallback(wrong_method)
+        .with_state(app.clone());
+    // A router's layers run after its routes were matched; these run before.
+    let router = Router::new()
+        .fallback_service(routes)
+        .layer(from_fn_with_state(app.clone(), manage::count))
+        .layer(from_fn(binding::wire::unpack))
         .layer(from_fn_with_state(app.clone(), layers::auth::check))
-        .layer(from_fn_with_state(app.clone(), layers::host::check))
-        .with_state(app)
+        .layer(from_fn_with_state(app, layers::host::check));
+    (router, batches)
 }
 
 async fn no_route(request: Request) -> Response {

@@ -56,6 +56,8 @@ pub struct Settings {
     pub body_limit_bytes: usize,
     /// How long a request waits for its next event.
     pub request_timeout: Duration,
+    /// Where batches, usage and fine-tunes are kept; `None`: they are refused, and nothing is counted.
+    pub ledger: Option<ledger::Ledger>,
 }
 
 impl Settings {
@@ -73,6 +75,7 @@ impl Settings {
             allow_hosts: Vec::new(),
             body_limit_bytes: BODY_LIMIT_BYTES,
             request_timeout: REQUEST_TIMEOUT,
+            ledger: None,
         }
     }
 }
@@ -91,6 +94,7 @@ impl fmt::Debug for Settings {
             .field("allow_hosts", &self.allow_hosts)
             .field("body_limit_bytes", &self.body_limit_bytes)
             .field("request_timeout", &self.request_timeout)
+            .field("ledger", &self.ledger.as_ref().map(ledger::Ledger::folder))
             .finish()
     }
 }

@@ -13,6 +13,8 @@ pub struct ModelCard {
     pub name: String,
     /// The id of its row in `models/search`, a UUID; `None` where it is not known.
     pub id: Option<String>,
+    /// When that row was made, `YYYY-MM-DD HH:MM:SS.mmm`, UTC; `None` where it is not known.
+    pub created_at: Option<String>,
     /// What it does.
     pub task: TaskKind,
     /// The schema class of its input (`tg-g2`, `emb-bge`, ...).

@@ -117,6 +117,8 @@ const CASES: &[(&str, &str, &str)] = &[
     ("{ minute = 0.0005 }", "{ input = 0.0005 }", "32: model.\"@hf/author/hear\".price: Automatic Speech Recognition is counted as { minute } or { minute, websocket_minute }"),
     ("2026-05-30", "2026-02-29", "18: model.\"@cf/author/chat\".deprecated_on: must be a day of the calendar, such as \"2026-05-30\""),
     ("2026-05-30", "2026-05-30T00:00:00Z", "18: model.\"@cf/author/chat\".deprecated_on: must be a day of the calendar, such as \"2026-05-30\""),
+    ("deprecated_on = \"2026-05-30\"", "created_at = \"2024-09-25T21:36:32.050\"", "18: model.\"@cf/author/chat\".created_at: must be a time such as \"2024-09-25 21:36:32.050\""),
+    ("deprecated_on = \"2026-05-30\"", "created_at = \"2024-09-25 25:36:32.050\"", "18: model.\"@cf/author/chat\".created_at: must be a time such as \"2024-09-25 21:36:32.050\""),
     ("2026-05-30", "soon", "18: model.\"@cf/author/chat\".deprecated_on: must be a day of the calendar, such as \"2026-05-30\""),
     ("window = 2048", "window = 0", "38: weights.small.window: must be at least 1"),
     ("disk_bytes = 30", "disk_bytes = 0", "39: weights.small.disk_bytes: must be at least 1"),

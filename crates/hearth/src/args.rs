@@ -69,6 +69,8 @@ pub(crate) struct Common {
 pub(crate) enum Command {
     /// Answer the Workers AI API on a port of this machine
     Serve(Serve),
+    /// Run a development command, such as `wrangler dev`, with its env.AI answered here
+    Dev(Dev),
     /// Ask a model once, without a server
     Run(Run),
     /// Fetch the weights that serve a model
@@ -99,6 +101,14 @@ pub(crate) enum Command {
 pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) at: At,
+    /// Where batches, fine-tunes and usage are kept [default: the home folder where one is named, else the user's
+    /// data folder]
+    #[arg(long, env = "HEARTH_DATA", value_name = "FOLDER")]
+    pub(crate) data: Option<PathBuf>,
+    /// Keep no records: batches and fine-tunes are refused, and usage is not counted
+    #[arg(long, env = "HEARTH_NO_LEDGER", value_name = "BOOL", value_parser = BoolishValueParser::new(),
+        num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) no_ledger: Option<bool>,
     /// Answer requests that carry no auth header (Cloudflare refuses them with 9106)
     #[arg(long, env = "HEARTH_NO_AUTH", value_name = "BOOL", value_parser = BoolishValueParser::new(),
         num_args = 0..=1, require_equals = true, default_missing_value = "true")]
@@ -162,6 +172,26 @@ pub(crate) struct AccountArgs {
     #[arg(long, env = "HEARTH_GATES", value_name = "BOOL", value_parser = BoolishValueParser::new(),
         num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) gates: Option<bool>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Dev {
+    /// Send OpenAI's clients here as well (OPENAI_BASE_URL, OPENAI_API_KEY)
+    #[arg(long)]
+    pub(crate) openai: bool,
+    /// Answer without models: right in shape, no weights, at once
+    #[arg(long)]
+    pub(crate) stub: bool,
+    #[command(flatten)]
+    pub(crate) serve: Serve,
+    /// The command, such as `npx wrangler dev`, `npx vitest` or `npm run dev`
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "COMMAND"
+    )]
+    pub(crate) command: Vec<String>,
 }
 
 /// Which models stay in memory.

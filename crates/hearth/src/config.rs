@@ -52,6 +52,8 @@ pub(crate) struct ConfigFile {
     allow_stub: Option<bool>,
     r#use: Option<Vec<String>>,
     auto_fetch: Option<String>,
+    data: Option<PathBuf>,
+    no_ledger: Option<bool>,
     // The tables of the catalogue, which reads them itself.
     #[serde(rename = "model")]
     _model: IgnoredAny,
@@ -113,6 +115,8 @@ impl ConfigFile {
 #[derive(Debug)]
 pub(crate) struct Place {
     pub(crate) store: PathBuf,
+    /// Where records are kept unless another folder is named.
+    pub(crate) records: PathBuf,
     pub(crate) offline: bool,
     pub(crate) device: DeviceChoice,
     pub(crate) wishes: Wishes,
@@ -128,6 +132,7 @@ impl Place {
         file: &ConfigFile,
         settings: &mut Settings<'_>,
     ) -> Result<Self, Stop> {
+        let is_named = common.home.is_some() || file.home.is_some();
         let cache = || dirs::cache_dir().map(|cache| cache.join("hearth"));
         let home = settings.choose(
             "home",
@@ -148,7 +153,10 @@ impl Place {
         let wishes = wishes(common, file, settings)?;
         let home =
             home.ok_or_else(|| Stop::usage("no home folder is known: name one with --home"))?;
+        // A cache may be emptied at any time; records may not.
+        let data = dirs::data_dir().filter(|_| !is_named);
         Ok(Self {
+            records: data.map_or_else(|| home.clone(), |data| data.join("hearth")),
             store: home.join("weights"),
             offline,
             wishes,
@@ -248,6 +256,18 @@ pub(crate) struct Server {
     pub(crate) settings: api::Settings,
     pub(crate) preload: Vec<String>,
     pub(crate) policy: engine::Policy,
+    pub(crate) records: Records,
+}
+
+/// Where batches, fine-tunes and usage are kept.
+#[derive(Debug)]
+pub(crate) enum Records {
+    /// Nowhere.
+    Off,
+    /// In the folder of [`Place::records`], if it can be had.
+    Default,
+    /// In this folder, or the server does not start.
+    Folder(PathBuf),
 }
 
 impl Server {
@@ -287,6 +307,8 @@ impl Server {
                 DEFAULT_KEEP_ALIVE.into()
             });
         let pinned = settings.choose("pin", typed(args.stay.pin), file.pin, Vec::new);
+        let data = settings.choose("data", args.data.map(Some), file.data.map(Some), || None);
+        let no_ledger = settings.choose("no-ledger", args.no_ledger, file.no_ledger, || false);
         if !listen.ip().is_loopback() && token.is_none() {
             return Err(Stop::usage(format!(
                 "{listen} can be reached by other machines, and no token is set.\n\
@@ -337,6 +359,11 @@ impl Server {
                 ..api::Settings::new(listen)
             },
             preload,
+            records: match data {
+                _ if no_ledger => Records::Off,
+                Some(folder) => Records::Folder(folder),
+                None => Records::Default,
+            },
             policy: engine::Policy {
                 keep_alive,
                 pinned,

@@ -1,9 +1,12 @@
 //! `hearth serve`: the port, its connections, and an orderly end.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
+use axum::extract::ConnectInfo;
 use catalog::Catalog;
 use engine::Engine;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -38,6 +41,47 @@ pub(crate) fn serve(server: Server, place: &Place, catalog: Arc<Catalog>) -> Res
 }
 
 async fn listen(server: Server, place: &Place, catalog: Arc<Catalog>) -> Result<(), Stop> {
+    let bound = bind(server, place, catalog).await?;
+    announce(bound.address, &bound.weights);
+    bound.run(shutdown_signal()).await;
+    Ok(())
+}
+
+/// A server that has its port.
+pub(crate) struct Bound {
+    address: SocketAddr,
+    listener: TcpListener,
+    app: axum::Router,
+    batches: api::BatchRunner,
+    ledger: Option<Arc<api::ledger::Ledger>>,
+    /// What is said of the weights at the start.
+    weights: Vec<String>,
+}
+
+impl Bound {
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves connections until `end`, then lets those that run come to their end.
+    pub(crate) async fn run(self, end: impl Future<Output = ()>) {
+        let batches = tokio::task::spawn(self.batches.run());
+        accept(self.listener, self.app, end).await;
+        batches.abort(); // the item that it is at is answered after the next start
+        if let Some(ledger) = self.ledger
+            && let Err(error) = ledger.flush()
+        {
+            tracing::error!("{error}");
+        }
+    }
+}
+
+/// Takes the port and starts the engine.
+pub(crate) async fn bind(
+    server: Server,
+    place: &Place,
+    catalog: Arc<Catalog>,
+) -> Result<Bound, Stop> {
     let known = |name: &String| {
         catalog.card(name).is_some() || catalog.weights(name).is_some() || name == catalog::STUB
     };
@@ -62,7 +106,7 @@ async fn listen(server: Server, place: &Place, catalog: Arc<Catalog>) -> Result<
         .local_addr()
         .map_err(|error| Stop::failed(format!("cannot listen on {address}: {error}")))?;
     let loader = WeightLoader::new(place, catalog.clone())?;
-    announce(address, &loader);
+    let weights = loader.summary();
     let device = place.device.to_string();
     let policy = engine::Policy {
         budget_bytes: Some(place.memory_bytes),
@@ -71,21 +115,30 @@ async fn listen(server: Server, place: &Place, catalog: Arc<Catalog>) -> Result<
     let engine = Engine::with_policy(Arc::new(loader), &device, policy)
         .map_err(|failure| Stop::failed(failure.to_string()))?;
     preload(&engine, server.preload);
+    let ledger = crate::records::open(&server.records, place)?;
     let settings = api::Settings {
         listen: address,
+        ledger: ledger.clone(),
         ..server.settings
     };
-    accept(listener, api::app(engine, catalog, settings)).await;
-    Ok(())
+    let (app, batches) = api::app_and_batches(engine, catalog, settings);
+    Ok(Bound {
+        address,
+        listener,
+        app,
+        batches,
+        ledger,
+        weights,
+    })
 }
 
-fn announce(address: std::net::SocketAddr, loader: &WeightLoader) {
+fn announce(address: SocketAddr, weights: &[String]) {
     let version = env!("CARGO_PKG_VERSION");
     let mut text = format!(
         "hearth {version} listens on http://{address}\n  \
          REST base  http://{address}/client/v4/accounts/<any id>/ai/run/<model>\n"
     );
-    for line in loader.summary() {
+    for line in weights {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "  {line}");
     }
@@ -105,8 +158,7 @@ fn preload(engine: &Engine, models: Vec<String>) {
     });
 }
 
-/// Serves connections until a signal, then lets those that run come to their end.
-async fn accept(listener: TcpListener, app: axum::Router) {
+async fn accept(listener: TcpListener, app: axum::Router, end: impl Future<Output = ()>) {
     let mut http = auto::Builder::new(TokioExecutor::new()).http1_only();
     http.http1()
         .timer(TokioTimer::new())
@@ -114,24 +166,26 @@ async fn accept(listener: TcpListener, app: axum::Router) {
         .max_buf_size(HEADER_MAX_BYTES);
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let mut signal = std::pin::pin!(shutdown_signal());
+    let mut end = std::pin::pin!(end);
     loop {
         let Ok(place) = places.clone().acquire_owned().await else {
             break; // the semaphore is never closed
         };
-        let stream = tokio::select! {
+        let (stream, peer) = tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!("accept: {error}");
                     tokio::time::sleep(ACCEPT_RETRY_PAUSE).await;
                     continue;
                 }
             },
-            () = &mut signal => break,
+            () = &mut end => break,
         };
         let _ = stream.set_nodelay(true); // a stream's frames go out as they are written
-        let service = TowerToHyperService::new(app.clone());
+        // Who asks decides what may be asked without a token.
+        let app = app.clone().layer(Extension(ConnectInfo(peer)));
+        let service = TowerToHyperService::new(app);
         let connection = http
             .serve_connection(TokioIo::new(stream), service)
             .into_owned();

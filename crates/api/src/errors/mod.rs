@@ -79,6 +79,12 @@ fn message(row: &Row, id: RequestId) -> String {
     format!("AiError: {}: {told} ({id})", row.name)
 }
 
+/// The text of a refusal where it stands alone: of an item of a batch.
+pub(crate) fn text(refusal: &Refusal, model: &str, id: RequestId) -> String {
+    log(refusal, model, id);
+    message(&row_of(refusal), id)
+}
+
 /// The inference envelope of the REST and OpenAI surfaces.
 fn envelope(row: &Row, id: RequestId) -> Response {
     #[derive(Serialize)]

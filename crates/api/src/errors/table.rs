@@ -27,6 +27,8 @@ pub(crate) enum Refusal {
     RateLimited,
     /// What the service's model servers say of inputs that are too long, too many or unknown.
     Upstream(String),
+    /// A batch that is not known, or no longer.
+    NoSuchBatch(String),
 }
 
 impl From<Failure> for Refusal {
@@ -84,20 +86,20 @@ pub(super) fn row_of(refusal: &Refusal) -> Row {
         Refusal::NoFinetune => row(
             3039,
             StatusCode::BAD_REQUEST,
-            UPSTREAM,
+            "Finetune missing required files",
             "Finetune is missing required files (model.safetensors and config.json)",
         ),
         Refusal::NotAgreed => row(
             5016,
             StatusCode::FORBIDDEN,
-            UPSTREAM,
+            "Model agreement",
             "Prior to using this model, you must submit the prompt 'agree'. By submitting 'agree', \
              you agree to the model's licence and acceptable use policy.",
         ),
         Refusal::Private => row(
             5018,
             StatusCode::FORBIDDEN,
-            UPSTREAM,
+            "Account not allowed for private model",
             "This account is not allowed to access this model",
         ),
         Refusal::PaidOnly(model) => row(
@@ -121,6 +123,12 @@ pub(super) fn row_of(refusal: &Refusal) -> Row {
             StatusCode::TOO_MANY_REQUESTS,
             UPSTREAM,
             "rate limiting: inference request per min rate reached",
+        ),
+        Refusal::NoSuchBatch(id) => row(
+            7002,
+            StatusCode::NOT_FOUND,
+            "Not Found",
+            format!("No such request {id}"),
         ),
         Refusal::Upstream(text) => row(3030, StatusCode::BAD_REQUEST, UPSTREAM, text.as_str()),
     }

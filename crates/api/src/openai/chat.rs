@@ -26,6 +26,7 @@ pub(crate) async fn complete(State(app): State<Arc<App>>, request: Request) -> R
         let input = Input::checked(body, class).await?;
         app.account.check_licence(call.card, &input.fields)?;
         let answer = text_generation::complete(call, &input.fields).await?;
+        call.book(&answer);
         Ok::<_, Refusal>((answer, call.card))
     };
     let answered = answered.await;

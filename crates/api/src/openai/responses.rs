@@ -32,6 +32,7 @@ pub(crate) async fn respond(State(app): State<Arc<App>>, request: Request) -> Re
         }
         let input = Input::checked(body, call.class()?).await?;
         let answer = text_generation::respond(call, &input.fields).await?;
+        call.book(&answer);
         Ok::<_, Refusal>((answer, call.card))
     };
     let answered = answered.await;

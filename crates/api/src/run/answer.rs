@@ -8,6 +8,7 @@ use serde::Serialize;
 use tasks::{Failure, Served};
 
 use super::embedding::Vectors;
+use super::neurons::Cost;
 use super::{Call, neurons};
 use crate::errors::{RequestId, add_request_id, json_bytes};
 use crate::surface::Surface;
@@ -16,8 +17,7 @@ use crate::surface::Surface;
 pub(crate) struct Answer {
     pub(crate) content: Content,
     pub(super) served: Served,
-    /// Unknown where the card has no rate, or the answer is still being made.
-    pub(super) neurons: Option<f64>,
+    pub(super) cost: Cost,
     /// Texts that were cut to the window.
     pub(super) truncated: usize,
 }
@@ -52,7 +52,7 @@ impl Answer {
         Self {
             content,
             served: made.served,
-            neurons: neurons::of_tokens(call.card.neurons, made.tokens, 0),
+            cost: neurons::of_tokens(call.card.neurons, made.tokens, 0),
             truncated: made.truncated,
         }
     }
@@ -70,10 +70,7 @@ impl Answer {
             response
         };
         let mut response = match self.content {
-            Content::Json(json) if surface == Surface::Rest => {
-                json_bytes(StatusCode::OK, envelope(&json))
-            }
-            Content::Json(json) => json_bytes(StatusCode::OK, json),
+            Content::Json(json) => dressed(json, StatusCode::OK, surface),
             Content::Events(body) => of_type("text/event-stream", body),
             Content::File { content_type, body } => of_type(content_type, body),
         };
@@ -86,7 +83,7 @@ impl Answer {
         };
         let Served { weights, grade } = &self.served;
         add("hearth-model", format!("{weights}; grade={grade}"));
-        if let Some(neurons) = self.neurons {
+        if let Some(neurons) = self.cost.neurons {
             add("cf-ai-neurons", format!("{neurons:.2}"));
         }
         if self.truncated > 0 {
@@ -97,6 +94,14 @@ impl Answer {
             add("hearth-deprecated", on.clone());
         }
         response
+    }
+}
+
+/// Bare JSON in the dress of a surface.
+pub(super) fn dressed(json: Vec<u8>, status: StatusCode, surface: Surface) -> Response {
+    match surface {
+        Surface::Rest => json_bytes(status, envelope(&json)),
+        Surface::Binding | Surface::OpenAi | Surface::Responses => json_bytes(status, json),
     }
 }
 

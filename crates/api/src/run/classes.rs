@@ -90,7 +90,6 @@ pub(crate) struct Class {
     /// The input schema as published.
     pub(crate) input_json: Value,
     /// The output schema as published; nothing is held against it.
-    #[allow(dead_code)] // read where the schemas are published
     pub(crate) output_json: Value,
     /// The input that raw bytes or a form stand for.
     #[allow(dead_code)] // read where an answer names it

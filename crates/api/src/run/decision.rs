@@ -91,7 +91,7 @@ pub(super) async fn answer(call: Call<'_>, mut input: Input) -> Result<Answer, R
             "usage": {"input_tokens": read, "output_tokens": written},
         }))?,
         served,
-        neurons: neurons::of_tokens(card.neurons, read, written),
+        cost: neurons::of_tokens(card.neurons, read, written),
         truncated: 0,
     })
 }

@@ -2,20 +2,18 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::Arc;
 
 use axum::body::Body;
 use bytes::Bytes;
-use catalog::Rate;
 use futures_util::future::select_all;
 use futures_util::stream::unfold;
 use rand::Rng;
 use serde::Serialize;
 use tasks::{Failure, Usage};
 
+use super::Call;
 use super::job::Job;
-use super::{Call, neurons};
-use crate::account::Account;
+use super::till::Till;
 use crate::errors::RequestId;
 
 /// The last frame.
@@ -68,8 +66,7 @@ struct Frames<S: Scribe> {
     /// Events that were awaited before the answer began.
     ready: VecDeque<(usize, S::Event)>,
     scribe: S,
-    account: Arc<Account>,
-    rate: Option<Rate>,
+    till: Till,
     is_over: bool,
     id: RequestId,
 }
@@ -87,8 +84,7 @@ pub(super) fn body<S: Scribe>(
         jobs: jobs.into_iter().enumerate().collect(),
         ready: VecDeque::from([(0, first)]),
         scribe,
-        account: call.app.account.clone(),
-        rate: call.card.neurons,
+        till: Till::of(call),
         is_over: false,
         id: call.id,
     };
@@ -107,13 +103,6 @@ pub(super) fn body<S: Scribe>(
 }
 
 impl<S: Scribe> Frames<S> {
-    fn count(&self, usage: Usage) {
-        let (read, written) = (usage.prompt_tokens.into(), usage.completion_tokens.into());
-        if let Some(neurons) = neurons::of_tokens(self.rate, read, written) {
-            self.account.spend(neurons);
-        }
-    }
-
     /// The next frames; at least one.
     async fn next(&mut self) -> Result<String, Failure> {
         let mut lines = Lines::default();
@@ -128,7 +117,7 @@ impl<S: Scribe> Frames<S> {
             if self.jobs.is_empty() {
                 self.is_over = true;
                 let usage = self.scribe.close(&mut lines)?;
-                self.count(usage);
+                self.till.book(usage);
                 lines.0.push_str(DONE);
             }
         }

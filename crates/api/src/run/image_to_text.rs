@@ -49,7 +49,7 @@ pub(super) async fn answer(call: Call<'_>, mut input: Input) -> Result<Answer, R
             description: &description,
         })?,
         served: job.served().clone(),
-        neurons: neurons::of_tokens(card.neurons, prompt_tokens.into(), completion_tokens.into()),
+        cost: neurons::of_tokens(card.neurons, prompt_tokens.into(), completion_tokens.into()),
         truncated: 0,
     })
 }

@@ -37,7 +37,7 @@ pub(crate) struct Input {
 
 /// What travels beside the inputs, as query parameters or as the field `options`. `tags` and
 /// `returnRawResponse` change nothing here.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Options {
     /// `queueRequest`.
     pub(crate) queues: bool,

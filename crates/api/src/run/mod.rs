@@ -31,6 +31,7 @@ mod text_embeddings;
 pub(crate) mod text_generation;
 mod text_to_image;
 mod text_to_speech;
+mod till;
 mod transcript;
 mod translation;
 mod voice_activity;
@@ -42,12 +43,15 @@ use axum::response::Response;
 use bytes::Bytes;
 use catalog::{ModelCard, TaskKind};
 pub(crate) use input::{Input, Options, parse_json};
+pub(crate) use neurons::Cost;
 pub(crate) use raw::to_base64;
 use serde_json::Value;
 use tasks::Failure;
 
-use crate::errors::{Refusal, RequestId, inference};
+use crate::errors::{Refusal, RequestId, add_request_id, inference};
 use crate::layers::body;
+use crate::manage::Meter;
+use crate::manage::batch::{self, Told};
 use crate::surface::Surface;
 use crate::{App, DeprecatedPolicy};
 
@@ -102,6 +106,20 @@ impl<'a> Call<'a> {
         read_within(request, limit).await
     }
 
+    /// Counts what the model does.
+    pub(crate) fn meter(&self) -> Meter {
+        Meter::of(self.app, &self.card.name)
+    }
+
+    /// Books what an answer cost; a stream books itself at its end.
+    pub(crate) fn book(&self, answer: &Answer) {
+        let is_stream = matches!(answer.content, Content::Events(_));
+        if let Some(neurons) = answer.cost.neurons {
+            self.app.account.spend(neurons);
+        }
+        self.meter().answered(answer.cost, is_stream);
+    }
+
     /// The class of the model's inputs.
     pub(crate) fn class(&self) -> Result<&'static classes::Class, Failure> {
         dialects::of(self.card).ok_or_else(|| {
@@ -113,15 +131,34 @@ impl<'a> Call<'a> {
     }
 }
 
+/// What a call came to.
+pub(crate) enum Reply<'a> {
+    /// The model has answered.
+    Answer(Answer, &'a ModelCard),
+    /// It was about a batch.
+    Batch(Told),
+}
+
+impl<'a> From<(Answer, &'a ModelCard)> for Reply<'a> {
+    fn from((answer, card): (Answer, &'a ModelCard)) -> Self {
+        Self::Answer(answer, card)
+    }
+}
+
 /// The response to a call: its answer, or the refusal in the surface's dress.
-pub(crate) fn respond(
-    answered: Result<(Answer, &ModelCard), Refusal>,
+pub(crate) fn respond<'a>(
+    answered: Result<impl Into<Reply<'a>>, Refusal>,
     model: &str,
     surface: Surface,
     id: RequestId,
 ) -> Response {
-    match answered {
-        Ok((answer, card)) => answer.into_response(card, surface, id),
+    match answered.map(Into::into) {
+        Ok(Reply::Answer(answer, card)) => answer.into_response(card, surface, id),
+        Ok(Reply::Batch(told)) => {
+            let mut response = answer::dressed(told.json, told.status, surface);
+            add_request_id(&mut response, id);
+            response
+        }
         Err(refusal) => inference(&refusal, model, id, surface),
     }
 }
@@ -137,25 +174,38 @@ async fn read_within(request: Request, limit_bytes: usize) -> Result<(Parts, Byt
     Ok((parts, body))
 }
 
-/// Answers a validated input.
-pub(crate) async fn answer(
-    call: Call<'_>,
-    input: Input,
+/// Answers an input that was parsed, whether it is a model's or about a batch.
+pub(crate) async fn reply<'a>(
+    call: Call<'a>,
+    input: Value,
     options: &Options,
-) -> Result<Answer, Refusal> {
-    if options.queues {
-        let text = "queueRequest (asynchronous batches) is not served by this version of hearth";
-        return Err(Failure::Unsupported(text.into()).into());
+) -> Result<Reply<'a>, Refusal> {
+    if let Some(told) = batch::ask(call, &input, options).await? {
+        return Ok(Reply::Batch(told));
     }
+    let input = Input::checked(input, call.class()?).await?;
+    Ok(Reply::Answer(answer(call, input).await?, call.card))
+}
+
+/// Answers a validated input, and books what it cost.
+pub(crate) async fn answer(call: Call<'_>, input: Input) -> Result<Answer, Refusal> {
     call.app.account.check_licence(call.card, &input.fields)?;
-    if call.card.task != TaskKind::TextGeneration {
-        call.app.account.begin(call.card)?; // text generation looks at its input first
-    }
+    let is_decision = decision::serves(call.card);
+    let answer = if call.card.task == TaskKind::TextGeneration && !is_decision {
+        // Looks at its input before it counts a request.
+        text_generation::answer(call, &input.fields).await?
+    } else {
+        call.app.account.begin(call.card)?;
+        by_task(call, input).await?
+    };
+    call.book(&answer);
+    Ok(answer)
+}
+
+/// Answers a validated input of any task but text generation.
+async fn by_task(call: Call<'_>, input: Input) -> Result<Answer, Refusal> {
     match call.card.task {
-        TaskKind::TextGeneration if decision::serves(call.card) => {
-            decision::answer(call, input).await
-        }
-        TaskKind::TextGeneration => text_generation::answer(call, &input.fields).await,
+        TaskKind::TextGeneration => decision::answer(call, input).await,
         TaskKind::TextEmbeddings => text_embeddings::answer(call, &input.fields).await,
         TaskKind::TextClassification if reranking::serves(call.card) => {
             reranking::answer(call, &input.fields).await
@@ -181,10 +231,9 @@ pub(crate) async fn answer(
 /// # Errors
 /// Whatever the run route would refuse; [`Failure::BadInput`] for an input whose answer is no JSON
 /// (a stream, a picture).
-#[allow(dead_code)] // asked by the batch runner
 pub(crate) async fn answer_json(call: Call<'_>, input: Value) -> Result<Value, Refusal> {
     let input = Input::checked(input, call.class()?).await?;
-    let answer = answer(call, input, &Options::default()).await?;
+    let answer = answer(call, input).await?;
     match answer.content {
         Content::Json(json) => serde_json::from_slice(&json)
             .map_err(|error| Failure::Internal(format!("reading an answer: {error}")).into()),

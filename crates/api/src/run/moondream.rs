@@ -18,7 +18,9 @@ use super::answer::{Answer, Content};
 use super::fields::{count, flag, number, rounded};
 use super::input::Input;
 use super::job::{Job, ended_early};
-use super::{Call, neurons, picture, raw};
+use super::neurons::{self, Cost};
+use super::till::Till;
+use super::{Call, picture, raw};
 use crate::errors::{Refusal, RequestId};
 
 /// Places behind the point of a time in milliseconds.
@@ -48,12 +50,13 @@ pub(super) async fn answer(call: Call<'_>, mut input: Input) -> Result<Answer, R
             job,
             first: Some(first),
             reply: Some(reply),
+            till: Till::of(call),
             id,
         };
         return Ok(Answer {
             content: Content::Events(stream.body()),
             served,
-            neurons: None,
+            cost: Cost::default(),
             truncated: 0,
         });
     }
@@ -69,7 +72,7 @@ pub(super) async fn answer(call: Call<'_>, mut input: Input) -> Result<Answer, R
     Ok(Answer {
         content: Content::json(&reply.whole(finish, usage))?,
         served,
-        neurons: neurons::of_tokens(card.neurons, read.into(), written.into()),
+        cost: neurons::of_tokens(card.neurons, read.into(), written.into()),
         truncated: 0,
     })
 }
@@ -239,6 +242,7 @@ struct Stream {
     first: Option<DescribeEvent>,
     /// `None` when the last frame has left.
     reply: Option<Reply>,
+    till: Till,
     id: RequestId,
 }
 
@@ -266,6 +270,7 @@ impl Stream {
                 Some(DescribeEvent::Done { finish, usage }) => {
                     let last = frame(&reply.last(finish, usage))? + DONE;
                     self.reply = None;
+                    self.till.book(usage);
                     return Ok(Some(last));
                 }
                 Some(event) => {

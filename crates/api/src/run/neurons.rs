@@ -11,22 +11,54 @@ const TILE_PIXELS: u32 = 512;
 /// Pixels of a megapixel.
 const MEGAPIXEL_PIXELS: u64 = 1024 * 1024;
 
-/// Neurons of tokens read and written.
-pub(super) fn of_tokens(rate: Option<Rate>, read: u64, written: u64) -> Option<f64> {
-    let Some(Rate::Tokens { input, output, .. }) = rate else {
-        return None;
-    };
-    let neurons = read as f64 * input + written as f64 * output.unwrap_or(0.0);
-    Some(neurons / TOKENS_PER_RATE)
+/// What an answer cost, and the units that were counted for it.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(crate) struct Cost {
+    /// Unknown where the card has no rate, or the answer is still being made.
+    pub(crate) neurons: Option<f64>,
+    /// Tokens.
+    pub(crate) read: u64,
+    /// Tokens.
+    pub(crate) written: u64,
+    /// Of audio.
+    pub(crate) seconds: f64,
 }
 
-/// Neurons of a stretch of audio.
-pub(super) fn of_audio(rate: Option<Rate>, seconds: f32) -> Option<f64> {
-    match rate {
-        Some(Rate::AudioMinute { minute, .. }) => {
-            Some(f64::from(seconds) / SECONDS_PER_RATE * minute)
+impl From<Option<f64>> for Cost {
+    fn from(neurons: Option<f64>) -> Self {
+        Self {
+            neurons,
+            ..Self::default()
+        }
+    }
+}
+
+/// The cost of tokens read and written.
+pub(super) fn of_tokens(rate: Option<Rate>, read: u64, written: u64) -> Cost {
+    let neurons = match rate {
+        Some(Rate::Tokens { input, output, .. }) => {
+            let neurons = read as f64 * input + written as f64 * output.unwrap_or(0.0);
+            Some(neurons / TOKENS_PER_RATE)
         }
         _ => None,
+    };
+    Cost {
+        read,
+        written,
+        ..neurons.into()
+    }
+}
+
+/// The cost of a stretch of audio.
+pub(super) fn of_audio(rate: Option<Rate>, seconds: f32) -> Cost {
+    let seconds = f64::from(seconds);
+    let neurons = match rate {
+        Some(Rate::AudioMinute { minute, .. }) => Some(seconds / SECONDS_PER_RATE * minute),
+        _ => None,
+    };
+    Cost {
+        seconds,
+        ..neurons.into()
     }
 }
 

@@ -35,7 +35,7 @@ pub(super) async fn answer(call: Call<'_>, mut input: Input) -> Result<Answer, R
     Ok(Answer {
         content: Content::json(&found(objects))?,
         served,
-        neurons: neurons::of_image(call.card.neurons),
+        cost: neurons::of_image(call.card.neurons).into(),
         truncated: 0,
     })
 }

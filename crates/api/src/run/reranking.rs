@@ -48,7 +48,7 @@ pub(super) async fn answer(call: Call<'_>, input: &Value) -> Result<Answer, Refu
     Ok(Answer {
         content: write(response)?,
         served,
-        neurons: neurons::of_tokens(card.neurons, tokens, 0),
+        cost: neurons::of_tokens(card.neurons, tokens, 0),
         truncated: scores.iter().filter(|score| score.truncated > 0).count(),
     })
 }

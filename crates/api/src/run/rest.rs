@@ -7,9 +7,10 @@ use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use tasks::Failure;
 
-use super::{Call, Input, Options, answer, parse_json, read_body, respond};
+use super::{Call, Input, Options, Reply, answer, parse_json, read_body, reply, respond};
 use crate::App;
 use crate::errors::{Denial, Refusal, RequestId};
+use crate::manage::batch;
 use crate::surface::Surface;
 
 /// `POST .../ai/run/{model}`: the body is the input.
@@ -27,9 +28,11 @@ pub(crate) async fn run(
         call.class()?;
         let (parts, body) = call.read_body(request).await?;
         let mut options = Options::from_query(parts.uri.query().unwrap_or_default());
+        if let Some(told) = batch::ask_bytes(call, &body, &options).await? {
+            return Ok(Reply::Batch(told));
+        }
         let input = Input::open(call, &parts, body, &mut options).await?;
-        let answer = answer(call, input, &options).await?;
-        Ok::<_, Refusal>((answer, call.card))
+        Ok::<_, Refusal>(Reply::Answer(answer(call, input).await?, call.card))
     };
     respond(answered.await, &model, Surface::Rest, id)
 }
@@ -51,9 +54,7 @@ pub(crate) async fn unified(State(app): State<Arc<App>>, request: Request) -> Re
         let call = Call::of(&app, &model, Surface::Rest, id)?;
         let mut options = Options::from_query(parts.uri.query().unwrap_or_default());
         options.take_from(&mut body);
-        let input = Input::checked(body["input"].take(), call.class()?).await?;
-        let answer = answer(call, input, &options).await?;
-        Ok::<_, Refusal>((answer, call.card))
+        reply(call, body["input"].take(), &options).await
     };
     let answered = answered.await;
     respond(answered, &model, Surface::Rest, id)

@@ -31,7 +31,7 @@ pub(super) async fn answer(call: Call<'_>, input: &Value) -> Result<Answer, Refu
             summary: &summary.text,
         })?,
         served,
-        neurons: neurons::of_tokens(card.neurons, read.into(), written.into()),
+        cost: neurons::of_tokens(card.neurons, read.into(), written.into()),
         truncated: usize::from(summary.truncated > 0),
     })
 }

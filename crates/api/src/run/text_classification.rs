@@ -34,7 +34,7 @@ pub(super) async fn answer(call: Call<'_>, input: &Value) -> Result<Answer, Refu
     Ok(Answer {
         content: Content::json(&labels)?,
         served,
-        neurons: neurons::of_tokens(card.neurons, u64::from(classes.tokens), 0),
+        cost: neurons::of_tokens(card.neurons, u64::from(classes.tokens), 0),
         truncated: usize::from(classes.truncated > 0),
     })
 }

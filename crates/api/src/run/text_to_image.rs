@@ -62,7 +62,7 @@ pub(super) async fn answer(call: Call<'_>, mut input: Input) -> Result<Answer, R
         inputs: &given,
     };
     Ok(Answer {
-        neurons: neurons::of_picture(card.neurons, &painted),
+        cost: neurons::of_picture(card.neurons, &painted).into(),
         content: write(picture, dress).await?,
         served: job.served().clone(),
         truncated: 0,

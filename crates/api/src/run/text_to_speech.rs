@@ -99,7 +99,7 @@ async fn melotts(call: Call<'_>, input: &Value) -> Result<Answer, Refusal> {
     Ok(Answer {
         content: blocking(encode).await?,
         served: job.served().clone(),
-        neurons: neurons::of_audio(card.neurons, seconds),
+        cost: neurons::of_audio(card.neurons, seconds),
         truncated: 0,
     })
 }
@@ -130,12 +130,13 @@ async fn aura(call: Call<'_>, input: &Value, class: &str) -> Result<Answer, Refu
             body: speech.body(),
         },
         served,
-        neurons: neurons::of_characters(card.neurons, characters),
+        cost: neurons::of_characters(card.neurons, characters).into(),
         truncated: 0,
     })
 }
 
 /// The format that is asked for. What depends on the encoding, and the defaults, are Deepgram's own.
+#[allow(clippy::float_cmp)] // whole numbers, as they came
 fn format(input: &Value) -> Result<Format, Failure> {
     let name = input["encoding"].as_str().unwrap_or("mp3");
     let bad = |what: String| Failure::BadInput(format!("{what} with the encoding {name}"));

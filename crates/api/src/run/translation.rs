@@ -7,7 +7,8 @@ use tasks::{Failure, Translate, TranslateRequest, Translation};
 use super::answer::{Answer, Content};
 use super::embedding::at_most;
 use super::fields::{list, refuse, text};
-use super::{Call, job, languages, neurons};
+use super::neurons::{self, Cost};
+use super::{Call, job, languages};
 use crate::errors::Refusal;
 
 /// Texts of one request; each is a job.
@@ -46,7 +47,7 @@ async fn m2m100(call: Call<'_>, input: &Value) -> Result<Answer, Refusal> {
             translated_text: &translation.text,
         })?,
         served,
-        neurons: cost(call, std::slice::from_ref(&translation)),
+        cost: cost(call, std::slice::from_ref(&translation)),
         truncated: 0,
     })
 }
@@ -78,12 +79,12 @@ async fn indic(call: Call<'_>, input: &Value) -> Result<Answer, Refusal> {
             translations: translations.iter().map(|made| made.text.as_str()).collect(),
         })?,
         served,
-        neurons: cost(call, &translations),
+        cost: cost(call, &translations),
         truncated: 0,
     })
 }
 
-fn cost(call: Call<'_>, translations: &[Translation]) -> Option<f64> {
+fn cost(call: Call<'_>, translations: &[Translation]) -> Cost {
     let total = |count: fn(&Translation) -> u32| {
         translations.iter().map(|made| u64::from(count(made))).sum()
     };

@@ -35,7 +35,7 @@ pub(super) async fn answer(call: Call<'_>, mut input: Input) -> Result<Answer, R
             probability: turn.probability,
         })?,
         served,
-        neurons: neurons::of_audio(call.card.neurons, turn.seconds),
+        cost: neurons::of_audio(call.card.neurons, turn.seconds),
         truncated: 0,
     })
 }

@@ -7,7 +7,7 @@ use toml::Spanned;
 
 use super::rate::WrittenRate;
 use super::variants::{WrittenVariant, judge_variants};
-use super::words::{Flag, class, day, flags, task, uuid};
+use super::words::{Flag, class, day, flags, row_time, task, uuid};
 use crate::card::{ModelCard, ReasoningEffort};
 use crate::place::{CatalogError, Place};
 use crate::rate::Rate;
@@ -19,6 +19,7 @@ use crate::task::TaskKind;
 pub(super) struct Entry {
     pub(super) group: Option<Spanned<String>>,
     id: Option<Spanned<String>>,
+    created_at: Option<Spanned<String>>,
     task: Option<Spanned<String>>,
     schema: Option<Spanned<String>>,
     output: Option<Spanned<String>>,
@@ -54,6 +55,7 @@ impl Entry {
         let spans = [
             span(self.group.as_ref()),
             span(self.id.as_ref()),
+            span(self.created_at.as_ref()),
             span(self.task.as_ref()),
             span(self.schema.as_ref()),
             span(self.output.as_ref()),
@@ -103,11 +105,14 @@ impl<'a> Written<'a> {
                 .transpose()
         };
         let id = self.own.id.as_ref().map(|id| uuid(place, id));
+        let created_at = self.own.created_at.as_ref();
+        let created_at = created_at.map(|time| row_time(place, time));
         let day = |text: Option<&Spanned<String>>| text.map(|text| day(place, text)).transpose();
         let effort = self.value(|entry| entry.reasoning_effort.as_ref());
         Ok(ModelCard {
             name: self.name.get_ref().clone(),
             id: id.transpose()?,
+            created_at: created_at.transpose()?,
             task,
             schema_class: class(place, self.needed("schema", |entry| entry.schema.as_ref())?)?,
             output_class: class(place, self.needed("output", |entry| entry.output.as_ref())?)?,

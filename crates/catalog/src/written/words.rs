@@ -110,6 +110,21 @@ pub(super) fn day(place: Place<'_>, text: &Spanned<String>) -> Result<String, Ca
     Ok(text.get_ref().clone())
 }
 
+/// A time as the catalogue's rows have it, `YYYY-MM-DD HH:MM:SS.mmm`.
+pub(super) fn row_time(place: Place<'_>, text: &Spanned<String>) -> Result<String, CatalogError> {
+    let parsed = text.get_ref().parse::<toml::value::Datetime>();
+    let whole =
+        parsed.is_ok_and(|it| it.date.is_some() && it.time.is_some() && it.offset.is_none());
+    let bytes = text.get_ref().as_bytes();
+    if !whole || bytes.len() != 23 || bytes[10] != b' ' || bytes[19] != b'.' {
+        return Err(place.wrong(
+            text.span(),
+            "must be a time such as \"2024-09-25 21:36:32.050\"",
+        ));
+    }
+    Ok(text.get_ref().clone())
+}
+
 /// A UUID as the catalogue writes it: 8, 4, 4, 4 and 12 lower-case hex digits.
 pub(super) fn uuid(place: Place<'_>, text: &Spanned<String>) -> Result<String, CatalogError> {
     let digit = |c: char| matches!(c, '0'..='9' | 'a'..='f');

@@ -95,7 +95,7 @@ fn silence_has_no_words_and_what_is_no_sound_is_refused() {
         vad_filter: true,
         ..TranscribeOptions::default()
     };
-    let events = listen(wav(&[0; 16_000]), options).unwrap();
+    let events = listen(wav(&vec![0; 16_000]), options).unwrap();
     assert!(
         matches!(
             &events[..],

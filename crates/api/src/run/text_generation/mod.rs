@@ -17,7 +17,8 @@ use super::answer::{Answer, Content};
 use super::classes::{self, Class};
 use super::fields::refuse;
 use super::job::{Job, ended_early};
-use super::{Call, events, neurons};
+use super::neurons::{self, Cost};
+use super::{Call, events};
 use crate::errors::Refusal;
 use outcome::Outcome;
 use write::{Dress, Form};
@@ -135,7 +136,7 @@ fn nothing(call: Call<'_>) -> Result<Answer, Refusal> {
     Ok(Answer {
         content: Content::Json(b"{}".to_vec()),
         served: call.app.engine.served(&call.card.name)?,
-        neurons: None,
+        cost: Cost::default(),
         truncated: 0,
     })
 }
@@ -185,7 +186,7 @@ async fn generate(call: Call<'_>, asked: Asked, form: Form) -> Result<Answer, Re
         return Ok(Answer {
             content: Content::Events(events::body(jobs, first, scribe, call)),
             served,
-            neurons: None,
+            cost: Cost::default(),
             truncated: 0,
         });
     }
@@ -203,14 +204,10 @@ async fn generate(call: Call<'_>, asked: Asked, form: Form) -> Result<Answer, Re
     }
     let usage = usage::sum(outcomes.iter().map(|outcome| outcome.usage));
     let (read, written) = (usage.prompt_tokens.into(), usage.completion_tokens.into());
-    let neurons = neurons::of_tokens(card.neurons, read, written);
-    if let Some(neurons) = neurons {
-        app.account.spend(neurons);
-    }
     Ok(Answer {
         content: Content::json(&form.write(&dress, outcomes, usage))?,
         served,
-        neurons,
+        cost: neurons::of_tokens(card.neurons, read, written),
         truncated: 0,
     })
 }

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::Number;
 use tasks::Usage;
 
-use crate::run::neurons;
+use crate::run::{fields, neurons};
 
 /// The usage of older models.
 #[derive(Debug, Serialize)]
@@ -58,7 +58,7 @@ impl FullUsage {
     }
 
     fn with_digits(usage: Usage, rate: Option<Rate>, digits: i32) -> Self {
-        let neurons = neurons::of_tokens(
+        let cost = neurons::of_tokens(
             rate,
             usage.prompt_tokens.into(),
             usage.completion_tokens.into(),
@@ -68,15 +68,14 @@ impl FullUsage {
             prompt_tokens_details: Details {
                 cached_tokens: usage.cached_tokens,
             },
-            neurons: neurons.and_then(|neurons| rounded(neurons, digits)),
+            neurons: cost.neurons.and_then(|neurons| number(neurons, digits)),
         }
     }
 }
 
 /// A number as JavaScript writes it: without a point where it is whole.
-fn rounded(value: f64, digits: i32) -> Option<Number> {
-    let scale = 10_f64.powi(digits);
-    let value = (value * scale).round() / scale;
+fn number(value: f64, digits: i32) -> Option<Number> {
+    let value = fields::rounded(value, digits);
     if value.fract() == 0.0 && value.abs() < f64::from(u32::MAX) {
         return Some(Number::from(value as u64));
     }

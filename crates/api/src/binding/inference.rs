@@ -1,5 +1,5 @@
-//! What a Worker's `env.AI` asks: `POST /run?version=3` of the host `workers-binding.ai`, the model's
-//! name in a header, results bare, errors with a name and an internal code.
+//! `env.AI.run`: `POST /run?version=3`, the model's name in a header, results bare, errors with a
+//! name and an internal code.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::App;
 use crate::errors::{Refusal, RequestId};
-use crate::run::{Call, Input, Options, answer, parse_json, respond};
+use crate::run::{Call, Input, Options, Reply, answer, parse_json, reply, respond};
 use crate::surface::Surface;
 
 /// The header with the model's name, behind a prefix and a colon where the caller set one.
@@ -40,25 +40,25 @@ async fn inference(app: &App, request: Request) -> Response {
     let model = model(request.headers());
     let answered = async {
         let call = Call::of(app, &model, Surface::Binding, id)?;
-        let class = call.class()?;
+        call.class()?;
         let (parts, body) = call.read_body(request).await?;
         let mut options = Options::from_query(parts.uri.query().unwrap_or_default());
         let input = if is_json(&parts.headers) {
             let mut body = parse_json(body).await?;
             options.take_from(&mut body);
-            Input::checked(body["inputs"].take(), class).await?
+            return reply(call, body["inputs"].take(), &options).await;
         } else {
             // The stream replaced the one input that held it; the others are in the query.
             let others = user_inputs(parts.uri.query().unwrap_or_default())?;
             Input::with_binary(call, &parts, body, others).await?
         };
-        let answer = answer(call, input, &options).await?;
-        Ok::<_, Refusal>((answer, call.card))
+        Ok::<_, Refusal>(Reply::Answer(answer(call, input).await?, call.card))
     };
     respond(answered.await, &model, Surface::Binding, id)
 }
 
-fn model(headers: &HeaderMap) -> String {
+/// The model's name, behind the prefix.
+pub(super) fn model(headers: &HeaderMap) -> String {
     let value = headers.get(MODEL).map(HeaderValue::as_bytes);
     let value = String::from_utf8_lossy(value.unwrap_or_default());
     let name = value.rsplit_once(':').map_or(&*value, |(_, name)| name);
