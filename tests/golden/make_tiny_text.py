@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""make_tiny_text.py OUT - the golden folders tiny-llama, tiny-llama31-rope, tiny-llama2-mha and
-tiny-bert-embed.
+"""make_tiny_text.py OUT - the golden folders of the decoders (tiny-llama, tiny-mistral, tiny-qwen2,
+tiny-gemma, ...; the tables below) and tiny-bert-embed.
 
 Models with random weights in the layout of the Hugging Face checkpoints, and what transformers
 computes with them in float32 on the CPU. Needs torch, transformers, safetensors and tokenizers;
@@ -48,15 +48,48 @@ LLAMA2 = (
     "{%- if loop.last and sys is not none %}{{- '[INST] ' + sys + '\\n\\n' + message['content'] + ' [/INST]' }}"
     "{%- else %}{{- '[INST] ' + message['content'] + ' [/INST]' }}{%- endif %}"
     "{%- else %}{{- ' ' + message['content'] + eos_token }}{%- endif %}{%- endfor %}")
+CHATML = (
+    ["<|endoftext|>", "<|im_start|>", "<|im_end|>"], None, "<|im_end|>",
+    "{%- for message in messages %}{{- '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + "
+    "'\\n' }}{%- endfor %}{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}")
+GEMMA = (
+    ["<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>"], "<bos>", "<end_of_turn>",
+    "{{ bos_token }}{%- if messages[0]['role'] == 'system' %}{%- set first = messages[0]['content'] + '\\n\\n' %}"
+    "{%- set msgs = messages[1:] %}{%- else %}{%- set first = '' %}{%- set msgs = messages %}{%- endif %}"
+    "{%- for message in msgs %}{%- set role = 'model' if message['role'] == 'assistant' else message['role'] %}"
+    "{{- '<start_of_turn>' + role + '\\n' + (first if loop.first else '') + message['content'] | trim + "
+    "'<end_of_turn>\\n' }}{%- endfor %}{%- if add_generation_prompt %}{{- '<start_of_turn>model\\n' }}{%- endif %}")
 LLAMA = dict(hidden_size=48, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4,
              num_key_value_heads=2, max_position_embeddings=256)
 STRETCHED = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
              "original_max_position_embeddings": 64}
-LLAMAS = {
-    "tiny-llama": (LLAMA3, dict(LLAMA, tie_word_embeddings=False)),
-    "tiny-llama31-rope": (LLAMA3, dict(LLAMA, tie_word_embeddings=True, rope_theta=500000.0,
-                                       max_position_embeddings=512, rope_scaling=STRETCHED)),
-    "tiny-llama2-mha": (LLAMA2, dict(LLAMA, num_key_value_heads=4, rms_norm_eps=1e-5)),
+YARN = {"rope_type": "yarn", "factor": 4.0, "beta_fast": 32.0, "beta_slow": 1.0, "truncate": False,
+        "original_max_position_embeddings": 64}
+EXPERTS = dict(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32, decoder_sparse_step=1, norm_topk_prob=True)
+LOCAL_EXPERTS = dict(num_local_experts=4, num_experts_per_tok=2, intermediate_size=48)
+LAYERS = ["sliding_attention", "sliding_attention", "full_attention"]
+FALCON = dict(hidden_size=48, num_hidden_layers=2, num_attention_heads=4, multi_query=True, parallel_attn=True, bias=False,
+              alibi=False, new_decoder_architecture=False, max_position_embeddings=256)
+# Folder: words of transformers' classes, tokens, shape.
+DECODERS = {
+    "tiny-llama": ("Llama", LLAMA3, dict(LLAMA, tie_word_embeddings=False)),
+    "tiny-llama31-rope": ("Llama", LLAMA3, dict(LLAMA, tie_word_embeddings=True, rope_theta=500000.0,
+                                                max_position_embeddings=512, rope_scaling=STRETCHED)),
+    "tiny-llama2-mha": ("Llama", LLAMA2, dict(LLAMA, num_key_value_heads=4, rms_norm_eps=1e-5)),
+    "tiny-mistral": ("Mistral", LLAMA2, dict(LLAMA, sliding_window=None, head_dim=16)),
+    "tiny-mistral-window": ("Mistral", LLAMA2, dict(LLAMA, sliding_window=8)),
+    "tiny-mixtral": ("Mixtral", LLAMA2, dict(LLAMA, sliding_window=None, **LOCAL_EXPERTS)),
+    "tiny-qwen2": ("Qwen2", CHATML, dict(LLAMA, tie_word_embeddings=True, use_sliding_window=False)),
+    "tiny-qwen2-moe": ("Qwen2Moe", CHATML, dict(LLAMA, shared_expert_intermediate_size=48, **EXPERTS)),
+    "tiny-qwen3": ("Qwen3", CHATML, dict(LLAMA, head_dim=16, tie_word_embeddings=True)),
+    "tiny-qwen3-moe": ("Qwen3Moe", CHATML, dict(LLAMA, head_dim=16, **EXPERTS)),
+    "tiny-gemma": ("Gemma", GEMMA, dict(LLAMA, head_dim=16, num_key_value_heads=1)),
+    "tiny-gemma2": ("Gemma2", GEMMA, dict(LLAMA, head_dim=16, sliding_window=8, query_pre_attn_scalar=16)),
+    "tiny-gemma3": ("Gemma3", GEMMA, dict(LLAMA, head_dim=16, sliding_window=8, query_pre_attn_scalar=16,
+                                          num_hidden_layers=3, layer_types=LAYERS)),
+    "tiny-phi": ("Phi", CHATML, dict(LLAMA, partial_rotary_factor=0.5, num_key_value_heads=4)),
+    "tiny-falcon": ("Falcon", CHATML, FALCON),
+    "tiny-gpt-oss": ("GptOss", CHATML, dict(LLAMA, head_dim=16, sliding_window=8, rope_scaling=YARN, **LOCAL_EXPERTS)),
 }
 
 
@@ -71,7 +104,7 @@ def random_weights(model):
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if weight.ndim >= 2:
-                scale = 0.4 if "embed" in name else 1.0 / math.sqrt(weight[0].numel())
+                scale = 0.4 if "embed" in name or "shared" in name else 1.0 / math.sqrt(weight[0].numel())
                 weight.copy_(torch.randn(weight.shape) * scale)
             elif bool((weight == 1).all()):
                 weight.copy_(1 + 0.1 * torch.randn(weight.shape))
@@ -94,26 +127,31 @@ def byte_level_tokenizer(special, bos):
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(vocab_size=512, special_tokens=special, initial_alphabet=alphabet, show_progress=False)
     tokenizer.train_from_iterator(CORPUS, trainer)
+    if bos is None:
+        return tokenizer
     tokenizer.post_processor = processors.TemplateProcessing(
         single=bos + " $A", pair="%s $A %s:1 $B:1" % (bos, bos), special_tokens=[(bos, tokenizer.token_to_id(bos))])
     return tokenizer
 
 
-def llama(folder, name):
-    (special, bos, eos, template), shape = LLAMAS[name]
+def decoder(folder, name):
+    family, (special, bos, eos, template), shape = DECODERS[name]
     tokenizer = byte_level_tokenizer(special, bos)
     torch.manual_seed(zlib.crc32(name.encode()) & 0x7FFFFFFF)
-    config = transformers.LlamaConfig(vocab_size=tokenizer.get_vocab_size(), bos_token_id=tokenizer.token_to_id(bos),
-                                      eos_token_id=tokenizer.token_to_id(eos), pad_token_id=None, **shape)
+    words = "Gemma3Text" if family == "Gemma3" else family
+    config = getattr(transformers, words + "Config")(
+        vocab_size=tokenizer.get_vocab_size(), bos_token_id=tokenizer.token_to_id(bos) if bos else None,
+        eos_token_id=tokenizer.token_to_id(eos), pad_token_id=None, **shape)
     config._attn_implementation = "eager"
-    model = random_weights(transformers.LlamaForCausalLM(config))
+    model = random_weights(getattr(transformers, family + "ForCausalLM")(config))
     model.generation_config.eos_token_id = config.eos_token_id
     model.save_pretrained(folder)
     tokenizer.save(os.path.join(folder, "tokenizer.json"))
     marks = {"bos_token": bos, "eos_token": eos, "chat_template": template,
              "tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": config.max_position_embeddings}
     write(os.path.join(folder, "tokenizer_config.json"), marks)
-    fast = transformers.PreTrainedTokenizerFast(tokenizer_file=os.path.join(folder, "tokenizer.json"), **marks)
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_file=os.path.join(folder, "tokenizer.json"),
+                                                **{mark: text for mark, text in marks.items() if text})
     ids = fast(PROMPT)["input_ids"][:24]
     out = model(input_ids=torch.tensor([ids]), output_hidden_states=True, use_cache=False)
     greedy = list(ids)
@@ -171,10 +209,10 @@ def bert(folder, name):
 def main():
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    for name in [*LLAMAS, "tiny-bert-embed"]:
+    for name in [*DECODERS, "tiny-bert-embed"]:
         folder = os.path.join(sys.argv[1], name)
         os.makedirs(folder, exist_ok=True)
-        (llama if name in LLAMAS else bert)(folder, name)
+        (decoder if name in DECODERS else bert)(folder, name)
 
 
 if __name__ == "__main__":

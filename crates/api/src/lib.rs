@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use catalog::Catalog;
@@ -78,7 +78,7 @@ pub fn app_and_batches(
         batches: Notify::new(),
     });
     let batches = BatchRunner::new(app.clone());
-    let router = Router::new()
+    let routes = Router::new()
         .route(
             "/client/v4/accounts/{account}/ai/run/{*model}",
             post(run::rest::run),
@@ -103,8 +103,7 @@ pub fn app_and_batches(
             "/client/v4/accounts/{account}/ai/v1/models",
             any(wrong_method),
         )
-        .route("/run", post(binding::run))
-        .route("/ai-gateway/run", post(binding::gateway_run))
+        .merge(binding::routes())
         .route("/", get(about::version))
         .route("/hearth/ps", get(residents::list))
         .route("/hearth/stop", post(residents::stop))
@@ -112,10 +111,14 @@ pub fn app_and_batches(
         .merge(manage::routes())
         .fallback(no_route)
         .method_not_allowed_fallback(wrong_method)
+        .with_state(app.clone());
+    // A router's layers run after its routes were matched; these run before.
+    let router = Router::new()
+        .fallback_service(routes)
         .layer(from_fn_with_state(app.clone(), manage::count))
+        .layer(from_fn(binding::wire::unpack))
         .layer(from_fn_with_state(app.clone(), layers::auth::check))
-        .layer(from_fn_with_state(app.clone(), layers::host::check))
-        .with_state(app);
+        .layer(from_fn_with_state(app, layers::host::check));
     (router, batches)
 }
 

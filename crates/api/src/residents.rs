@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
+use catalog::STUB;
 use engine::{Loaded, Stopped};
 use serde::{Deserialize, Serialize};
 
@@ -99,7 +100,10 @@ fn names_by_weights(app: &App) -> BTreeMap<String, Vec<Serves<'_>>> {
             names.entry(served.weights).or_default().push(Serves {
                 model: &card.name,
                 grade: served.grade.word(),
-                window: set.and_then(|set| card.effective_window(set)),
+                window: match set {
+                    Some(set) => card.effective_window(set),
+                    None => card.context_window, // a stub has no window of its own
+                },
             });
         }
     }
@@ -157,7 +161,7 @@ pub(crate) async fn stop(State(app): State<Arc<App>>, headers: HeaderMap, body: 
         Err(failure) => return refused(StatusCode::BAD_REQUEST, &failure.to_string()),
     };
     let weights = match serde_json::from_slice(&bytes) {
-        Ok(Asked::Weights(name)) if app.catalog.weights(&name).is_some() => name,
+        Ok(Asked::Weights(name)) if name == STUB || app.catalog.weights(&name).is_some() => name,
         Ok(Asked::Weights(name)) => {
             return refused(
                 StatusCode::NOT_FOUND,

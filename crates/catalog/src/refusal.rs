@@ -14,7 +14,7 @@ const MEGABYTE: u64 = 1_000_000;
 pub enum Refusal {
     /// The name has no weights here, or none were wanted, and stubs are not allowed.
     #[error(
-        "only a stub can serve {model} here: answers true to its schema, without weights; `--grade stub` allows it"
+        "only a stub can serve {model} here: answers true to its schema, without weights; `--allow-stub` allows it"
     )]
     NoWeights {
         /// The model name.

@@ -236,7 +236,7 @@ fn a_stub_serves_last_where_it_is_allowed_and_at_once_where_it_is_asked_for() {
         ("three", machine(&[], 900, None).stub(), "stub"),
         ("three", machine(ALL, 99, None).stub(), "stub"),
         ("nothing", machine(&[], 900, None).stub(), "stub"),
-        ("nothing", machine(&[], 900, None), "only a stub can serve @cf/a/nothing here: answers true to its schema, without weights; `--grade stub` allows it"),
+        ("nothing", machine(&[], 900, None), "only a stub can serve @cf/a/nothing here: answers true to its schema, without weights; `--allow-stub` allows it"),
         ("three", machine(ALL, 900, None).grade(Grade::Stub), "stub"),
         ("three", machine(ALL, 900, None).prefer("stub"), "stub"),
         // It never takes the place of what was asked for by name or grade.

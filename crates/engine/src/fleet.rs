@@ -62,7 +62,7 @@ pub trait Loader: Send + Sync + 'static {
 pub struct Loaded {
     /// The name of its weights.
     pub weights: String,
-    /// Its task.
+    /// Its task; `many tasks` where it has several.
     pub task: &'static str,
     /// When it was loaded.
     pub since: SystemTime,
@@ -191,19 +191,23 @@ impl Engine {
     ) -> Result<Replies<T::Event>, Failure> {
         let served = self.0.loader.choose(model)?;
         let (front, lease) = self.front(&served).await?;
+        if front.is_quick::<T>() {
+            let source = front.submit::<T>(request, lease)?;
+            return Ok(Replies::new(served, source));
+        }
         let permit = self
             .0
             .preparing
             .clone()
             .try_acquire_owned()
             .map_err(|_| Failure::Busy)?;
-        let receiver = tokio::task::spawn_blocking(move || {
+        let source = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             front.submit::<T>(request, lease)
         })
         .await
         .map_err(|error| Failure::Internal(format!("preparing a request: {error}")))??;
-        Ok(Replies::new(served, receiver))
+        Ok(Replies::new(served, source))
     }
 
     /// Loads the weights that serve `model`, if they are not loaded yet.

@@ -1,12 +1,13 @@
 //! A loaded model behind one of the three loops, its task's types hidden and found again.
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::sync::{Arc, mpsc};
 
 use tasks::{Failure, Task};
 
 use crate::QUEUE_MAX_JOBS;
 use crate::batch::BatchLane;
+use crate::direct::Running;
 use crate::lease::Lease;
 use crate::model::{BatchCompanion, BatchModel, SoloModel, StepCompanion, StepModel};
 use crate::replies::Reply;
@@ -14,56 +15,108 @@ use crate::solo::SoloLane;
 use crate::steps::StepLane;
 use crate::thread::{Bell, DeviceHalf};
 
-type Receiver<E> = tokio::sync::mpsc::Receiver<Reply<E>>;
-/// Prepares a request and queues it. Blocks on the preparation only.
-type Door<T> = dyn Fn(<T as Task>::Request, Lease) -> Result<Receiver<<T as Task>::Event>, Failure>
+/// Where the answers of a job come from.
+pub(crate) enum Source<E> {
+    /// The device thread.
+    Queue(tokio::sync::mpsc::Receiver<Reply<E>>),
+    /// Whoever reads them.
+    Direct(Running<E>),
+}
+
+/// Prepares a request and queues or answers it. Blocks on the preparation only.
+pub(crate) type Door<T> = dyn Fn(<T as Task>::Request, Lease) -> Result<Source<<T as Task>::Event>, Failure>
     + Send
     + Sync;
 
 /// A loaded model in its loop, ready for a device thread.
 pub struct Lane {
     pub(crate) front: Front,
-    pub(crate) half: Box<dyn DeviceHalf>,
+    /// `None`: it needs no device.
+    pub(crate) half: Option<Box<dyn DeviceHalf>>,
+}
+
+/// The doors of a lane, one a task; a few at most.
+#[derive(Default)]
+pub(crate) struct Doors(Vec<DoorOfTask>);
+
+struct DoorOfTask {
+    task: TypeId,
+    name: &'static str,
+    /// An `Arc<Door<T>>` of the task.
+    door: Box<dyn Any + Send + Sync>,
+    /// It never blocks.
+    is_quick: bool,
+}
+
+impl Doors {
+    pub(crate) fn add<T: Task>(&mut self, door: Arc<Door<T>>, is_quick: bool) {
+        self.0.push(DoorOfTask {
+            task: TypeId::of::<T>(),
+            name: T::NAME,
+            door: Box::new(door),
+            is_quick,
+        });
+    }
+
+    fn one<T: Task>(door: Arc<Door<T>>) -> Self {
+        let mut doors = Self::default();
+        doors.add::<T>(door, false);
+        doors
+    }
 }
 
 /// The shared half of a lane: where requests go in.
 #[derive(Clone)]
 pub(crate) struct Front {
-    task: &'static str,
-    /// An `Arc<Door<T>>` of the lane's task.
-    door: Arc<dyn Any + Send + Sync>,
+    doors: Arc<Doors>,
     pub(crate) bell: Arc<Bell>,
 }
 
 impl Front {
-    fn new<T: Task>(bell: Arc<Bell>, door: Arc<Door<T>>) -> Self {
+    pub(crate) fn new(bell: Arc<Bell>, doors: Doors) -> Self {
         Self {
-            task: T::NAME,
-            door: Arc::new(door),
+            doors: Arc::new(doors),
             bell,
         }
     }
 
-    /// Prepares a request and queues it; for a thread that may block.
+    fn of<T: Task>(&self) -> Option<&DoorOfTask> {
+        let wanted = TypeId::of::<T>();
+        self.doors.0.iter().find(|door| door.task == wanted)
+    }
+
+    /// Whether [`Front::submit`] may be called on a thread that must not block.
+    pub(crate) fn is_quick<T: Task>(&self) -> bool {
+        self.of::<T>().is_some_and(|door| door.is_quick)
+    }
+
+    /// Prepares a request and queues it; for a thread that may block, unless the door is quick.
     pub(crate) fn submit<T: Task>(
         &self,
         request: T::Request,
         lease: Lease,
-    ) -> Result<Receiver<T::Event>, Failure> {
-        let door = self.door.downcast_ref::<Arc<Door<T>>>().ok_or_else(|| {
-            Failure::Internal(format!(
-                "a {} request for a model of {}",
-                T::NAME,
-                self.task
-            ))
+    ) -> Result<Source<T::Event>, Failure> {
+        let found = self.of::<T>().map(|found| &found.door);
+        let door = found.and_then(|door| door.downcast_ref::<Arc<Door<T>>>());
+        let door = door.ok_or_else(|| {
+            let (asked, has) = (T::NAME, self.task());
+            Failure::Internal(format!("a {asked} request for a model of {has}"))
         })?;
         door(request, lease)
     }
 
+    /// The name of its task, where it has one.
     pub(crate) fn task(&self) -> &'static str {
-        self.task
+        match self.doors.0.as_slice() {
+            [] => "no task",
+            [only] => only.name,
+            _ => MANY_TASKS,
+        }
     }
 }
+
+/// Stands for the name of its task where a lane has several.
+const MANY_TASKS: &str = "many tasks";
 
 /// Queues a prepared job, or says that the queue is full.
 fn enqueue<J>(queue: &mpsc::SyncSender<J>, bell: &Bell, job: J) -> Result<(), Failure> {
@@ -89,11 +142,11 @@ impl Lane {
         let door: Arc<Door<T>> = Arc::new(move |request, lease| {
             let (job, receiver) = crate::steps::Job::new(companion.admit(request)?, lease);
             enqueue(&queue, &ring, job)?;
-            Ok(receiver)
+            Ok(Source::Queue(receiver))
         });
         Self {
-            front: Front::new::<T>(bell, door),
-            half: Box::new(StepLane::new(model, jobs)),
+            front: Front::new(bell, Doors::one::<T>(door)),
+            half: Some(Box::new(StepLane::new(model, jobs))),
         }
     }
 
@@ -112,11 +165,11 @@ impl Lane {
         let door: Arc<Door<T>> = Arc::new(move |request, lease| {
             let (job, receiver) = crate::batch::Job::new(companion.prepare(request)?, lease);
             enqueue(&queue, &ring, job)?;
-            Ok(receiver)
+            Ok(Source::Queue(receiver))
         });
         Self {
-            front: Front::new::<T>(bell, door),
-            half: Box::new(BatchLane::new(model, jobs)),
+            front: Front::new(bell, Doors::one::<T>(door)),
+            half: Some(Box::new(BatchLane::new(model, jobs))),
         }
     }
 
@@ -128,11 +181,11 @@ impl Lane {
         let door: Arc<Door<T>> = Arc::new(move |request, lease| {
             let (job, receiver) = crate::solo::Job::new(request, lease);
             enqueue(&queue, &ring, job)?;
-            Ok(receiver)
+            Ok(Source::Queue(receiver))
         });
         Self {
-            front: Front::new::<T>(bell, door),
-            half: Box::new(SoloLane::new(model, jobs)),
+            front: Front::new(bell, Doors::one::<T>(door)),
+            half: Some(Box::new(SoloLane::new(model, jobs))),
         }
     }
 }

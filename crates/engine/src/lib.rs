@@ -1,13 +1,15 @@
 //! Queues, the three loops, device threads; the traits a model fulfils.
 //!
 //! A task picks one of three shapes of work ([`Lane::steps`], [`Lane::batch`], [`Lane::solo`]); it
-//! brings no scheduler of its own. The engine knows no tensor, no JSON and no HTTP. Each device has
+//! brings no scheduler of its own. Models without a device answer where they are asked
+//! ([`DirectLane`]). The engine knows no tensor, no JSON and no HTTP. Each device has
 //! one thread, which owns every model on it; requests reach it and answers leave it by bounded
 //! channels.
 #![warn(missing_docs)]
 
 mod batch;
 mod blocks;
+mod direct;
 mod fleet;
 mod lane;
 mod lease;
@@ -23,6 +25,7 @@ mod steps;
 mod thread;
 mod unload;
 
+pub use direct::{Answer, DirectLane};
 pub use fleet::{Engine, Loaded, Loader, Memory, Stopped};
 pub use lane::Lane;
 pub use memory::{Need, Policy, Resident, Room, make_room};

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use crate::fleet::{Inner, Loader};
 use crate::memory::{For, Need, Needed, Resident, Room, There, make_room};
 use crate::slots::{LoadResult, Ready, Slots};
+use crate::thread::Gone;
 
 /// What a look at the slots came to.
 enum Turn {
@@ -63,7 +64,10 @@ impl Inner {
             loader.release_memory(); // what a load takes on its way can be as large as the weights
             let lane = lane?;
             let after = loader.memory_in_use();
-            let gone = device.attach(lane.half, &lane.front.bell)?;
+            let gone = match lane.half {
+                Some(half) => device.attach(half, &lane.front.bell)?,
+                None => Gone::at_once(),
+            };
             Ok(Ready {
                 front: lane.front,
                 gone,

@@ -101,7 +101,7 @@ pub fn make_room(budget_bytes: u64, needed_bytes: u64, residents: &[Resident]) -
     let mut idle: Vec<(Instant, usize)> = residents
         .iter()
         .enumerate()
-        .filter(|(_, resident)| !resident.pinned)
+        .filter(|(_, resident)| !resident.pinned && resident.bytes > 0) // what takes nothing gives nothing
         .filter_map(|(index, resident)| Some((resident.idle_since?, index)))
         .collect();
     idle.sort_unstable();

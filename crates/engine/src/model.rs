@@ -10,6 +10,8 @@ use std::ops::Range;
 
 use tasks::{Failure, Finish, Sampling, Task, Usage};
 
+use crate::direct::Answer;
+
 /// Tokens in a block of the KV cache.
 pub const BLOCK_TOKENS: usize = 32;
 
@@ -149,4 +151,13 @@ pub trait Outlet<E> {
 pub trait SoloModel<T: Task>: Send {
     /// Runs the job to its end, or until `out` says that nobody listens.
     fn run(&mut self, request: T::Request, out: &mut dyn Outlet<T::Event>) -> Result<(), Failure>;
+}
+
+/// A model without a device, whose answers cost next to nothing. Runs on many threads.
+pub trait DirectModel<T: Task>: Send + Sync {
+    /// Answers a request.
+    ///
+    /// # Errors
+    /// What is wrong with the request as a whole.
+    fn answer(&self, request: T::Request) -> Result<Answer<T::Event>, Failure>;
 }

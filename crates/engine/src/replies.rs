@@ -1,8 +1,11 @@
 //! The answers of one job, from the device thread to whoever asked.
 
+use std::fmt;
+
 use tasks::{Failure, Served};
 use tokio::sync::mpsc;
 
+use crate::lane::Source;
 use crate::lease::Lease;
 
 /// What travels from a lane to its reader. A channel that closes without `End` means that the
@@ -54,19 +57,26 @@ impl<E> Reader<E> {
 }
 
 /// The answers to one request. Dropping it cancels the job, in whatever state it is.
-#[derive(Debug)]
 pub struct Replies<E> {
     served: Served,
-    receiver: mpsc::Receiver<Reply<E>>,
-    over: bool,
+    /// `None` after the last event.
+    source: Option<Source<E>>,
+}
+
+impl<E> fmt::Debug for Replies<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replies")
+            .field("served", &self.served)
+            .field("over", &self.source.is_none())
+            .finish_non_exhaustive()
+    }
 }
 
 impl<E> Replies<E> {
-    pub(crate) fn new(served: Served, receiver: mpsc::Receiver<Reply<E>>) -> Self {
+    pub(crate) fn new(served: Served, source: Source<E>) -> Self {
         Self {
             served,
-            receiver,
-            over: false,
+            source: Some(source),
         }
     }
 
@@ -77,24 +87,25 @@ impl<E> Replies<E> {
 
     /// The next event; `None` after the last one. A failure is the last item.
     pub async fn next(&mut self) -> Option<Result<E, Failure>> {
-        if self.over {
-            return None;
-        }
-        match self.receiver.recv().await {
-            Some(Reply::Event(event)) => return Some(Ok(event)),
-            Some(Reply::End) => self.over = true,
-            Some(Reply::Failed(failure)) => {
-                self.over = true;
-                return Some(Err(failure));
-            }
-            None => {
-                self.over = true;
-                return Some(Err(Failure::Internal(format!(
+        let next = match self.source.as_mut()? {
+            Source::Queue(receiver) => match receiver.recv().await {
+                Some(Reply::Event(event)) => Some(Ok(event)),
+                Some(Reply::End) => None,
+                Some(Reply::Failed(failure)) => Some(Err(failure)),
+                None => Some(Err(Failure::Internal(format!(
                     "{} stopped in the middle of a job",
                     self.served.weights
-                ))));
+                )))),
+            },
+            Source::Direct(running) => {
+                // Its pieces are always there; a long answer lets others have their turn.
+                tokio::task::coop::consume_budget().await;
+                running.next()
             }
+        };
+        if !matches!(next, Some(Ok(_))) {
+            self.source = None; // and with it the lease: whoever has seen the end finds the model idle
         }
-        None
+        next
     }
 }

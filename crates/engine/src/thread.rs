@@ -69,6 +69,11 @@ impl Bell {
 pub(crate) struct Gone(oneshot::Receiver<Infallible>);
 
 impl Gone {
+    /// Of a lane that never was on a device.
+    pub(crate) fn at_once() -> Self {
+        Self(oneshot::channel().1)
+    }
+
     pub(crate) async fn wait(self) {
         let Err(_) = self.0.await; // nothing is ever sent: the sender is dropped after the model
     }

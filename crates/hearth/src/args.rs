@@ -37,10 +37,17 @@ pub(crate) struct Common {
     /// auto, cpu, cuda, cuda:N or metal [default: auto]
     #[arg(long, global = true, env = "HEARTH_DEVICE", value_name = "DEVICE")]
     pub(crate) device: Option<String>,
-    /// Answer with weights of this grade only: exact, quantised or twin [default: the best that is here]
+    /// What answers: real (models) or stub (at once and true to the schema, for every name, without weights) [default: real]
+    #[arg(long, global = true, env = "HEARTH_ENGINE", value_name = "ENGINE")]
+    pub(crate) engine: Option<String>,
+    /// Answer with weights of this grade only: exact, quantised or twin; or stub, without any [default: the best that is here]
     #[arg(long, global = true, env = "HEARTH_GRADE", value_name = "GRADE")]
     pub(crate) grade: Option<String>,
-    /// Answer for this model with these weights only; may be repeated
+    /// Let a stub answer for models that no weights can serve here now, instead of an error
+    #[arg(long, global = true, env = "HEARTH_ALLOW_STUB", value_name = "BOOL", value_parser = BoolishValueParser::new(),
+        num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) allow_stub: Option<bool>,
+    /// Answer for this model with these weights only, or with stub; may be repeated
     #[arg(
         id = "use",
         long,
@@ -62,6 +69,8 @@ pub(crate) struct Common {
 pub(crate) enum Command {
     /// Answer the Workers AI API on a port of this machine
     Serve(Serve),
+    /// Run a development command, such as `wrangler dev`, with its env.AI answered here
+    Dev(Dev),
     /// Ask a model once, without a server
     Run(Run),
     /// Fetch the weights that serve a model
@@ -163,6 +172,26 @@ pub(crate) struct AccountArgs {
     #[arg(long, env = "HEARTH_GATES", value_name = "BOOL", value_parser = BoolishValueParser::new(),
         num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) gates: Option<bool>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Dev {
+    /// Send OpenAI's clients here as well (OPENAI_BASE_URL, OPENAI_API_KEY)
+    #[arg(long)]
+    pub(crate) openai: bool,
+    /// Answer without models: right in shape, no weights, at once
+    #[arg(long)]
+    pub(crate) stub: bool,
+    #[command(flatten)]
+    pub(crate) serve: Serve,
+    /// The command, such as `npx wrangler dev`, `npx vitest` or `npm run dev`
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "COMMAND"
+    )]
+    pub(crate) command: Vec<String>,
 }
 
 /// Which models stay in memory.

@@ -15,6 +15,8 @@ use crate::{hub_env, loader};
 pub(crate) struct Wishes {
     /// Only this grade.
     pub(crate) grade: Option<Grade>,
+    /// Stubs may answer where no weights can.
+    pub(crate) allow_stub: bool,
     /// Only these weights, by model name.
     pub(crate) weights: BTreeMap<String, String>,
     /// The largest download that a request starts by itself, in bytes; `None`: none.
@@ -53,7 +55,7 @@ impl Chooser {
         catalog: &'a Catalog,
     ) -> Result<Choice<'a>, Refusal> {
         let auto_fetch_bytes = self.wishes.auto_fetch_bytes.filter(|_| !self.offline);
-        self.with_limit(card, catalog, auto_fetch_bytes)
+        self.decide(card, catalog, auto_fetch_bytes, self.wishes.allow_stub)
     }
 
     /// What would serve a card if every download were allowed: what `pull` fetches.
@@ -62,14 +64,24 @@ impl Chooser {
         card: &ModelCard,
         catalog: &'a Catalog,
     ) -> Result<Choice<'a>, Refusal> {
-        self.with_limit(card, catalog, Some(u64::MAX))
+        self.decide(card, catalog, Some(u64::MAX), self.wishes.allow_stub)
     }
 
-    fn with_limit<'a>(
+    /// Why nothing but a stub serves a card; `None` where one was asked for, or weights do.
+    pub(crate) fn why_a_stub(&self, card: &ModelCard, catalog: &Catalog) -> Option<Refusal> {
+        if self.wishes.grade == Some(Grade::Stub) {
+            return None;
+        }
+        let limit = self.wishes.auto_fetch_bytes.filter(|_| !self.offline);
+        self.decide(card, catalog, limit, false).err()
+    }
+
+    fn decide<'a>(
         &self,
         card: &ModelCard,
         catalog: &'a Catalog,
         auto_fetch_bytes: Option<u64>,
+        allow_stub: bool,
     ) -> Result<Choice<'a>, Refusal> {
         let about =
             |name: &str, fact: &dyn Fn(&WeightSet) -> bool| catalog.weights(name).is_some_and(fact);
@@ -80,7 +92,7 @@ impl Chooser {
             auto_fetch_bytes,
             grade: self.wishes.grade,
             prefer: self.wishes.weights.get(&card.name).map(String::as_str),
-            allow_stub: false,
+            allow_stub,
         };
         catalog::choose(card, catalog, &facts)
     }

@@ -47,7 +47,9 @@ pub(crate) struct ConfigFile {
     memory: Option<String>,
     keep_alive: Option<String>,
     pin: Option<Vec<String>>,
+    engine: Option<String>,
     grade: Option<String>,
+    allow_stub: Option<bool>,
     r#use: Option<Vec<String>>,
     auto_fetch: Option<String>,
     data: Option<PathBuf>,
@@ -173,12 +175,16 @@ impl Place {
 
 /// What the user says about choosing weights.
 fn wishes(common: &Common, file: &ConfigFile, settings: &mut Settings<'_>) -> Result<Wishes, Stop> {
+    let engine = settings.choose("engine", common.engine.clone(), file.engine.clone(), || {
+        "real".into()
+    });
     let grade = settings.choose(
         "grade",
         common.grade.clone().map(Some),
         file.grade.clone().map(Some),
         || None,
     );
+    let allow_stub = settings.choose("allow-stub", common.allow_stub, file.allow_stub, || false);
     let typed = Some(common.weights.clone()).filter(|list| !list.is_empty());
     let pairs = settings.choose("use", typed, file.r#use.clone(), Vec::new);
     let auto_fetch = settings.choose(
@@ -200,6 +206,22 @@ fn wishes(common: &Common, file: &ConfigFile, settings: &mut Settings<'_>) -> Re
             )));
         }
     };
+    let grade = match (engine.as_str(), grade) {
+        ("real", grade) => grade,
+        ("stub", None | Some(Grade::Stub)) => Some(Grade::Stub),
+        ("stub", Some(grade)) => {
+            let (engine, name) = (settings.said_by("engine"), settings.said_by("grade"));
+            return Err(Stop::usage(format!(
+                "{engine}: a stub has no weights of the grade {grade} that {name} asks for; leave one of them out"
+            )));
+        }
+        (other, _) => {
+            let name = settings.said_by("engine");
+            return Err(Stop::usage(format!(
+                "{name}: {other:?} is neither real nor stub"
+            )));
+        }
+    };
     let pair = |text: &String| match text.split_once('=') {
         Some((model, weights)) => Ok((model.to_owned(), weights.to_owned())),
         None => Err(Stop::usage(format!(
@@ -209,6 +231,7 @@ fn wishes(common: &Common, file: &ConfigFile, settings: &mut Settings<'_>) -> Re
     };
     Ok(Wishes {
         grade,
+        allow_stub,
         weights: pairs.iter().map(pair).collect::<Result<_, _>>()?,
         auto_fetch_bytes: match auto_fetch.as_str() {
             "off" => None,

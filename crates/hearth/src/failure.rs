@@ -27,6 +27,24 @@ impl Stop {
         }
     }
 
+    /// The work failed with an exit code of its own.
+    pub(crate) fn with_code(message: impl Into<String>, code: u8) -> Self {
+        Self {
+            message: message.into(),
+            code,
+        }
+    }
+
+    /// Another program ended with this code and has said why itself.
+    pub(crate) fn passed_on(code: u8) -> Self {
+        Self::with_code("", code)
+    }
+
+    /// Whether there is nothing to say.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.message.is_empty()
+    }
+
     pub(crate) fn code(&self) -> ExitCode {
         ExitCode::from(self.code)
     }

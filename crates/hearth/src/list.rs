@@ -44,7 +44,13 @@ fn row(card: &ModelCard, choice: Result<Choice<'_>, Refusal>) -> Value {
             row["download_bytes"] = json!(set.download_bytes);
             row["state"] = json!(state);
         }
-        Ok(Choice::Stub) => row["state"] = json!("a stub is wanted, and this build has none"),
+        Ok(choice @ Choice::Stub) => {
+            let served = choice.served();
+            row["grade"] = json!(served.grade.word());
+            row["weights"] = json!(served.weights);
+            row["context_window"] = json!(card.context_window);
+            row["state"] = json!("answers without a model");
+        }
         Err(Refusal::NoWeights { .. }) => row["state"] = json!("no weights yet"),
         Err(Refusal::NotFetched { ways, .. }) if !ways.is_empty() => {
             let way = &ways[ways.len() - 1];

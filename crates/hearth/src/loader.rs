@@ -1,12 +1,13 @@
 //! Joins catalogue, store and architectures into what the engine asks for.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use catalog::{Catalog, Choice, Source, WeightSet};
+use catalog::{Catalog, Choice, ModelCard, STUB, Source, WeightSet};
 use engine::{Lane, Loader, Need};
-use models::device::{self, Device};
+use models::device::{self, Device, DeviceChoice};
 use models::{Files, Fit};
-use tasks::{Failure, Served};
+use tasks::{Failure, Grade, Served};
 use weights::{Options, Store};
 
 use crate::chooser::Chooser;
@@ -24,18 +25,24 @@ pub(crate) fn open_store(place: &Place) -> Store {
     Store::open(place.store.clone(), options)
 }
 
-/// Chooses, fetches and loads weights.
+/// Chooses, fetches and loads weights; for stubs there are none.
 pub(crate) struct WeightLoader {
     catalog: Arc<Catalog>,
     chooser: Chooser,
     device: Device,
+    /// Names whose stub was told to the log.
+    told: Mutex<BTreeSet<String>>,
 }
 
 impl WeightLoader {
-    /// Opens the device; says once what had to be settled for.
+    /// Opens the device, unless only stubs answer; says once what had to be settled for.
     pub(crate) fn new(place: &Place, catalog: Arc<Catalog>) -> Result<Self, Stop> {
+        let wanted = match place.wishes.grade {
+            Some(Grade::Stub) => DeviceChoice::Cpu,
+            _ => place.device,
+        };
         let (device, note) =
-            device::open(place.device).map_err(|error| Stop::failed(error.to_string()))?;
+            device::open(wanted).map_err(|error| Stop::failed(error.to_string()))?;
         if let Some(note) = note {
             tracing::warn!("{note}");
         }
@@ -43,16 +50,22 @@ impl WeightLoader {
             catalog,
             chooser: Chooser::new(place),
             device,
+            told: Mutex::default(),
         })
     }
 
-    /// One line for each set of weights that serves something here.
+    /// One line for each set of weights that serves something here, one for stubs, and a hint.
     pub(crate) fn summary(&self) -> Vec<String> {
         let mut sets: Vec<(&WeightSet, &'static str, usize)> = Vec::new();
+        let mut stubs = 0;
         for card in self.catalog.cards() {
-            let Ok(Choice::Weights { set, grade, .. }) = self.chooser.choose(card, &self.catalog)
-            else {
-                continue;
+            let (set, grade) = match self.chooser.choose(card, &self.catalog) {
+                Ok(Choice::Weights { set, grade, .. }) => (set, grade),
+                Ok(Choice::Stub) => {
+                    stubs += 1;
+                    continue;
+                }
+                Err(_) => continue,
             };
             let known = |row: &&mut (&WeightSet, &'static str, usize)| {
                 row.0.name == set.name && row.1 == grade.word()
@@ -62,8 +75,21 @@ impl WeightLoader {
                 None => sets.push((set, grade.word(), 1)),
             }
         }
+        let fetches = sets
+            .iter()
+            .any(|(set, ..)| !self.chooser.store.is_complete(set));
+        let hint = if fetches {
+            "`hearth list` shows each name; the first request to a model fetches its weights"
+        } else {
+            "`hearth list` shows each name"
+        };
+        let all_stubs = if sets.is_empty() { "all " } else { "" };
+        let stubs = (stubs > 0).then(|| {
+            let names = names(stubs);
+            format!("a stub serves {all_stubs}{names}: its answers are true to their schemas, and NO MODEL MAKES THEM")
+        });
         sets.into_iter()
-            .map(|(set, grade, names)| {
+            .map(|(set, grade, served)| {
                 let state = if self.chooser.store.is_complete(set) {
                     "on disk".to_owned()
                 } else {
@@ -72,9 +98,10 @@ impl WeightLoader {
                         set.download_bytes.div_ceil(1_000_000)
                     )
                 };
-                let plural = if names == 1 { "name" } else { "names" };
-                format!("{} ({grade}) serves {names} {plural}: {state}", set.name)
+                format!("{} ({grade}) serves {}: {state}", set.name, names(served))
             })
+            .chain(stubs)
+            .chain([hint.to_owned()])
             .collect()
     }
 
@@ -97,6 +124,17 @@ impl WeightLoader {
         }
     }
 
+    /// Tells the log once for each name why a stub answers for it, where nobody asked for one.
+    fn tell_why_a_stub(&self, card: &ModelCard) {
+        let Some(refusal) = self.chooser.why_a_stub(card, &self.catalog) else {
+            return;
+        };
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.insert(card.name.clone()) {
+            tracing::warn!("{}: a stub answers: {refusal}", card.name);
+        }
+    }
+
     fn set(&self, served: &Served) -> Result<&WeightSet, Failure> {
         self.catalog
             .weights(&served.weights)
@@ -111,15 +149,20 @@ impl Loader for WeightLoader {
             .card(model)
             .ok_or_else(|| Failure::NoSuchModel(model.to_owned()))?;
         match self.chooser.choose(card, &self.catalog) {
-            Ok(choice @ Choice::Weights { .. }) => Ok(choice.served()),
-            Ok(Choice::Stub) => Err(Failure::Unsupported(format!(
-                "this build has no stub yet that could answer for {model}"
-            ))),
+            Ok(choice) => {
+                if choice == Choice::Stub {
+                    self.tell_why_a_stub(card);
+                }
+                Ok(choice.served())
+            }
             Err(refusal) => Err(Failure::Unavailable(refusal.to_string())),
         }
     }
 
     fn need(&self, served: &Served) -> Result<Need, Failure> {
+        if served.weights == STUB {
+            return Ok(Need::default());
+        }
         let set = self.set(served)?;
         let listed = Need {
             weights_bytes: set.memory_bytes,
@@ -134,6 +177,9 @@ impl Loader for WeightLoader {
     }
 
     fn fetch(&self, served: &Served) -> Result<(), Failure> {
+        if served.weights == STUB {
+            return Ok(());
+        }
         self.chooser
             .store
             .fetch(self.set(served)?, &*weights::for_terminal())
@@ -142,6 +188,10 @@ impl Loader for WeightLoader {
     }
 
     fn load(&self, served: &Served) -> Result<Lane, Failure> {
+        if served.weights == STUB {
+            tracing::warn!("stubs answer from now on: true to their schemas, without a model");
+            return Ok(doubles::stub::lane());
+        }
         let set = self.set(served)?;
         let started = std::time::Instant::now();
         let files = self.files(set);
@@ -164,4 +214,10 @@ impl Loader for WeightLoader {
     fn release_memory(&self) {
         crate::memory::release();
     }
+}
+
+/// So many names.
+fn names(count: usize) -> String {
+    let plural = if count == 1 { "name" } else { "names" };
+    format!("{count} {plural}")
 }

@@ -7,6 +7,7 @@ mod bundle;
 mod chooser;
 mod completions;
 mod config;
+mod dev;
 mod doctor;
 mod failure;
 mod hub_env;
@@ -57,8 +58,10 @@ fn main() -> ExitCode {
     match start(cli, Settings::new(&command, &matches)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(stop) => {
-            // Where nobody reads any more, the code alone tells.
-            let _ = writeln!(std::io::stderr(), "hearth: {stop}");
+            if !stop.is_silent() {
+                // Where nobody reads any more, the code alone tells.
+                let _ = writeln!(std::io::stderr(), "hearth: {stop}");
+            }
             stop.code()
         }
     }
@@ -69,11 +72,24 @@ fn start(cli: Cli, mut settings: Settings<'_>) -> Result<(), Stop> {
         return completions::completions(args);
     }
     let file = ConfigFile::read(cli.common.config.as_deref(), &mut settings)?;
-    let place = Place::new(&cli.common, &file, &mut settings)?;
+    let mut common = cli.common;
+    if matches!(&cli.command, Command::Dev(args) if args.stub) {
+        common.grade = Some("stub".into());
+    }
+    let place = Place::new(&common, &file, &mut settings)?;
     let catalog = Arc::new(file.catalog()?);
     match cli.command {
         Command::Serve(args) => {
             serve::serve(Server::new(args, file, &mut settings)?, &place, catalog)
+        }
+        Command::Dev(mut args) => {
+            let serve = std::mem::take(&mut args.serve);
+            dev::dev(
+                &args,
+                Server::new(serve, file, &mut settings)?,
+                &place,
+                catalog,
+            )
         }
         Command::Run(args) => run::run(&args, &place, catalog),
         Command::Pull(args) => pull::pull(&args, &place, &catalog),

@@ -19,7 +19,9 @@ pub(crate) fn best<'a>(
     let card = catalog.card(name).ok_or_else(|| unknown(name))?;
     match chooser.best(card, catalog) {
         Ok(Choice::Weights { set, .. }) => Ok(set),
-        Ok(Choice::Stub) => Err(Stop::usage("a stub needs no weights")),
+        Ok(Choice::Stub) => Err(Stop::usage(format!(
+            "{name} is served by a stub here, which needs no weights; `hearth config` shows why"
+        ))),
         Err(refusal) => Err(Stop::failed(refusal.to_string())),
     }
 }

@@ -1,9 +1,12 @@
 //! `hearth serve`: the port, its connections, and an orderly end.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
+use axum::extract::ConnectInfo;
 use catalog::Catalog;
 use engine::Engine;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -38,7 +41,50 @@ pub(crate) fn serve(server: Server, place: &Place, catalog: Arc<Catalog>) -> Res
 }
 
 async fn listen(server: Server, place: &Place, catalog: Arc<Catalog>) -> Result<(), Stop> {
-    let known = |name: &String| catalog.card(name).is_some() || catalog.weights(name).is_some();
+    let bound = bind(server, place, catalog).await?;
+    announce(bound.address, &bound.weights);
+    bound.run(shutdown_signal()).await;
+    Ok(())
+}
+
+/// A server that has its port.
+pub(crate) struct Bound {
+    address: SocketAddr,
+    listener: TcpListener,
+    app: axum::Router,
+    batches: api::BatchRunner,
+    ledger: Option<Arc<api::ledger::Ledger>>,
+    /// What is said of the weights at the start.
+    weights: Vec<String>,
+}
+
+impl Bound {
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves connections until `end`, then lets those that run come to their end.
+    pub(crate) async fn run(self, end: impl Future<Output = ()>) {
+        let batches = tokio::task::spawn(self.batches.run());
+        accept(self.listener, self.app, end).await;
+        batches.abort(); // the item that it is at is answered after the next start
+        if let Some(ledger) = self.ledger
+            && let Err(error) = ledger.flush()
+        {
+            tracing::error!("{error}");
+        }
+    }
+}
+
+/// Takes the port and starts the engine.
+pub(crate) async fn bind(
+    server: Server,
+    place: &Place,
+    catalog: Arc<Catalog>,
+) -> Result<Bound, Stop> {
+    let known = |name: &String| {
+        catalog.card(name).is_some() || catalog.weights(name).is_some() || name == catalog::STUB
+    };
     if let Some(name) = server.policy.pinned.iter().find(|name| !known(name)) {
         return Err(Stop::usage(format!(
             "--pin: {name} is neither a model nor a set of weights; `hearth list` shows all models"
@@ -60,7 +106,7 @@ async fn listen(server: Server, place: &Place, catalog: Arc<Catalog>) -> Result<
         .local_addr()
         .map_err(|error| Stop::failed(format!("cannot listen on {address}: {error}")))?;
     let loader = WeightLoader::new(place, catalog.clone())?;
-    announce(address, &loader);
+    let weights = loader.summary();
     let device = place.device.to_string();
     let policy = engine::Policy {
         budget_bytes: Some(place.memory_bytes),
@@ -76,29 +122,26 @@ async fn listen(server: Server, place: &Place, catalog: Arc<Catalog>) -> Result<
         ..server.settings
     };
     let (app, batches) = api::app_and_batches(engine, catalog, settings);
-    let batches = tokio::task::spawn(batches.run());
-    accept(listener, app).await;
-    batches.abort(); // the item that it is at is answered after the next start
-    if let Some(ledger) = ledger {
-        let flushed = ledger.flush();
-        flushed.map_err(|error| Stop::failed(error.to_string()))?;
-    }
-    Ok(())
+    Ok(Bound {
+        address,
+        listener,
+        app,
+        batches,
+        ledger,
+        weights,
+    })
 }
 
-fn announce(address: std::net::SocketAddr, loader: &WeightLoader) {
+fn announce(address: SocketAddr, weights: &[String]) {
     let version = env!("CARGO_PKG_VERSION");
     let mut text = format!(
         "hearth {version} listens on http://{address}\n  \
          REST base  http://{address}/client/v4/accounts/<any id>/ai/run/<model>\n"
     );
-    for line in loader.summary() {
+    for line in weights {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "  {line}");
     }
-    text.push_str(
-        "  `hearth list` shows each name; the first request to a model fetches its weights\n",
-    );
     if let Err(stop) = crate::output::text(text) {
         tracing::warn!("{stop}"); // who cannot be told can still be served
     }
@@ -115,8 +158,7 @@ fn preload(engine: &Engine, models: Vec<String>) {
     });
 }
 
-/// Serves connections until a signal, then lets those that run come to their end.
-async fn accept(listener: TcpListener, app: axum::Router) {
+async fn accept(listener: TcpListener, app: axum::Router, end: impl Future<Output = ()>) {
     let mut http = auto::Builder::new(TokioExecutor::new()).http1_only();
     http.http1()
         .timer(TokioTimer::new())
@@ -124,24 +166,26 @@ async fn accept(listener: TcpListener, app: axum::Router) {
         .max_buf_size(HEADER_MAX_BYTES);
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let mut signal = std::pin::pin!(shutdown_signal());
+    let mut end = std::pin::pin!(end);
     loop {
         let Ok(place) = places.clone().acquire_owned().await else {
             break; // the semaphore is never closed
         };
-        let stream = tokio::select! {
+        let (stream, peer) = tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!("accept: {error}");
                     tokio::time::sleep(ACCEPT_RETRY_PAUSE).await;
                     continue;
                 }
             },
-            () = &mut signal => break,
+            () = &mut end => break,
         };
         let _ = stream.set_nodelay(true); // a stream's frames go out as they are written
-        let service = TowerToHyperService::new(app.clone());
+        // Who asks decides what may be asked without a token.
+        let app = app.clone().layer(Extension(ConnectInfo(peer)));
+        let service = TowerToHyperService::new(app);
         let connection = http
             .serve_connection(TokioIo::new(stream), service)
             .into_owned();

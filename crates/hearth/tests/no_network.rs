@@ -2,6 +2,7 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)] // helpers of tests panic as tests do
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::ErrorKind;
 use std::net::TcpStream;
@@ -56,7 +57,8 @@ fn offline_answers_on_a_machine_without_a_network() {
             ),
             Err(error) => (false, error.to_string()),
         };
-        tried.push_str(&format!("  {}: {}\n", way.join(" "), why.trim()));
+        // Writing to a String cannot fail.
+        let _ = writeln!(tried, "  {}: {}", way.join(" "), why.trim());
         works
     });
     let way = way.unwrap_or_else(|| {

@@ -40,7 +40,12 @@ pub enum Format {
     Q5_K,
     /// 6 bits around 32, an 8-bit scale for 16, of 256.
     Q6_K,
+    /// 4-bit floats, a power of two for 32 (OCP Microscaling Formats, 2023).
+    MXFP4,
 }
+
+/// Twice the 4-bit floats by their codes, and 12: what is left is a whole number of 0 to 24.
+const FLOAT4: [u8; 16] = [12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0];
 
 /// A byte string that is not a whole tensor of its format.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -82,6 +87,7 @@ impl Format {
             Self::Q4_K => (256, 144),
             Self::Q5_K => (256, 176),
             Self::Q6_K => (256, 210),
+            Self::MXFP4 => (32, 17),
         }
     }
 
@@ -140,6 +146,15 @@ impl Format {
                     scale,
                     min: -128.0 * scale,
                     codes,
+                }
+            }
+            Self::MXFP4 => {
+                // Its exponent is biased by 127, and the codes are doubled.
+                let scale = (f32::from(block[0]) - 128.0).exp2();
+                Block {
+                    scale,
+                    min: -12.0 * scale,
+                    codes: nibbles(&block[1..]).map(|code| FLOAT4[usize::from(code)]),
                 }
             }
             _ => unreachable!("{self:?} has no scale for 32"),

@@ -29,7 +29,7 @@ enum Tiles {
 
 impl PackedLinear {
     /// Packs a tensor as it lies in a GGUF file. Four- and five-bit codes stay as they are (scales of
-    /// Q4_K and Q5_K are rounded to half precision); floats, Q2_K, Q3_K and Q6_K are rounded to 8
+    /// Q4_K, Q5_K and MXFP4 are rounded to half precision); floats, Q2_K, Q3_K and Q6_K are rounded to 8
     /// bits with a scale for 32 of them.
     ///
     /// # Errors
@@ -59,7 +59,7 @@ impl PackedLinear {
             Format::Q4_1 | Format::Q4_K => {
                 Tiles::FourMin(tiles(rows.map(|r| format.blocks(r)), inputs))
             }
-            Format::Q5_0 | Format::Q5_1 | Format::Q5_K => {
+            Format::Q5_0 | Format::Q5_1 | Format::Q5_K | Format::MXFP4 => {
                 Tiles::FiveMin(tiles(rows.map(|r| format.blocks(r)), inputs))
             }
             Format::Q8_0 => Tiles::Eight(tiles(rows.map(|r| format.blocks(r)), inputs)),

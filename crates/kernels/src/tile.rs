@@ -30,7 +30,7 @@ pub(crate) struct Four {
     pub(crate) scales: [f16; TILE_OUTPUTS],
 }
 
-/// Weights `scale * code + min`, codes 0 to 31: Q5_0, Q5_1, Q5_K. 6 bits a weight.
+/// Weights `scale * code + min`, codes 0 to 31: Q5_0, Q5_1, Q5_K, MXFP4. 6 bits a weight.
 #[repr(C, align(64))]
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FiveMin {

@@ -5,12 +5,13 @@ use kernels::{Activations, Backend, Format, PackedLinear, Precision};
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-const QUANTISED: [Format; 5] = [
+const QUANTISED: [Format; 6] = [
     Format::Q4_0,
     Format::Q4_1,
     Format::Q5_0,
     Format::Q5_1,
     Format::Q8_0,
+    Format::MXFP4,
 ];
 
 /// A tensor of random codes with small finite scales.
@@ -19,6 +20,10 @@ fn random_tensor(format: Format, outputs: usize, inputs: usize, rng: &mut StdRng
     let mut tensor = vec![0; format.row_bytes(inputs).unwrap() * outputs];
     rng.fill(tensor.as_mut_slice());
     for block in tensor.chunks_exact_mut(bytes) {
+        if format == Format::MXFP4 {
+            block[0] = rng.random_range(115..125); // an exponent
+            continue;
+        }
         let halves = match format {
             Format::Q4_1 | Format::Q5_1 => 2,
             _ => 1,
@@ -121,6 +126,25 @@ fn a_row_does_not_depend_on_the_rows_beside_it() {
                 .flat_map(|x| product(&layer, x, precision, backend))
                 .collect();
             assert_eq!(together, alone, "{backend:?} {precision:?}");
+        }
+    }
+}
+
+#[test]
+fn floats_of_four_bits_read_back_exactly() {
+    // OCP Microscaling Formats, 2023, table 5.
+    let floats = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
+    let value = |code: u8| floats[usize::from(code & 7)] * if code < 8 { 1.0 } else { -1.0 };
+    for exponent in [110, 127, 130] {
+        let mut block = vec![exponent];
+        block.extend((0..16).map(|code| code | (15 - code) << 4));
+        let layer = PackedLinear::pack(Format::MXFP4, &block, 1, 32).unwrap();
+        let mut row = [0.0; 32];
+        layer.row(0, &mut row);
+        let scale = (f32::from(exponent) - 127.0).exp2();
+        for code in 0..16 {
+            assert_eq!(row[usize::from(code)], value(code) * scale);
+            assert_eq!(row[usize::from(code) + 16], value(15 - code) * scale);
         }
     }
 }

@@ -169,6 +169,13 @@ impl Checkpoint {
             .map_err(|error| LoadError::device(&error))
     }
 
+    /// Numbers in the tensors of bytes together.
+    pub fn byte_elements(&self) -> u64 {
+        let places = self.entries.values();
+        let bytes = places.filter(|place| place.dtype == DType::U8);
+        bytes.map(|place| (place.end - place.begin) as u64).sum()
+    }
+
     /// Checks that a tensor is there and has this shape, without reading it.
     pub fn check(&self, name: &str, shape: &[usize]) -> Result<(), LoadError> {
         self.place(name, shape).map(|_| ())

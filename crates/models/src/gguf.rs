@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::quantized::{GgmlDType, ggml_file::qtensor_from_ggml};
 use candle_core::{Device, Tensor};
-use kernels::Format;
+use kernels::{Format, PackedLinear};
 use memmap2::Mmap;
 
 use crate::load::{Files, LoadError};
@@ -74,9 +74,27 @@ enum Kind {
     F64,
 }
 
+/// One of several tensors of one shape that a file holds as one, outermost dimension first.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Part {
+    /// Which; below `count`.
+    pub(crate) index: usize,
+    /// How many there are.
+    pub(crate) count: usize,
+}
+
+/// The type of a tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dtype {
+    /// One that candle reads too.
+    Ggml(GgmlDType),
+    /// 4-bit floats, which the kernels read.
+    Mxfp4,
+}
+
 #[derive(Debug)]
 struct Place {
-    dtype: GgmlDType,
+    dtype: Dtype,
     shape: Vec<usize>,
     bytes: Range<usize>,
 }
@@ -183,15 +201,22 @@ impl Gguf {
     pub(crate) fn packed_bytes(&self) -> u64 {
         // Tiles of the kernels are 16 outputs by 32 inputs.
         let padded = |shape: &[usize]| match *shape {
-            [outputs, inputs] => outputs.next_multiple_of(16) * inputs.next_multiple_of(32),
+            [ref before @ .., outputs, inputs] => {
+                let tiles = outputs.next_multiple_of(16) * inputs.next_multiple_of(32);
+                before.iter().product::<usize>() * tiles
+            }
             _ => shape.iter().product(),
         };
         let bytes = |place: &Place| {
             let halves_of_bits = match (place.dtype, place.shape.len()) {
-                (GgmlDType::Q4_0, 2) => 9,
-                (GgmlDType::Q4_1 | GgmlDType::Q4K, 2) => 10,
-                (GgmlDType::Q5_0 | GgmlDType::Q5_1 | GgmlDType::Q5K, 2) => 12,
-                (GgmlDType::Q8_0 | GgmlDType::Q2K | GgmlDType::Q3K | GgmlDType::Q6K, 2) => 17,
+                (Dtype::Mxfp4, 2 | 3) => 12,
+                (Dtype::Ggml(dtype), 2 | 3) => match dtype {
+                    GgmlDType::Q4_0 => 9,
+                    GgmlDType::Q4_1 | GgmlDType::Q4K => 10,
+                    GgmlDType::Q5_0 | GgmlDType::Q5_1 | GgmlDType::Q5K => 12,
+                    GgmlDType::Q8_0 | GgmlDType::Q2K | GgmlDType::Q3K | GgmlDType::Q6K => 17,
+                    _ => 64,
+                },
                 _ => 64,
             };
             padded(&place.shape) as u64 * halves_of_bits / 16
@@ -205,9 +230,13 @@ impl Gguf {
         &self,
         name: &str,
         shape: &[usize],
+        part: Option<Part>,
     ) -> Result<Option<(Format, &[u8])>, LoadError> {
-        let place = self.place(name, shape)?;
-        let format = match place.dtype {
+        let (dtype, bytes) = self.bytes(name, shape, part)?;
+        let Dtype::Ggml(dtype) = dtype else {
+            return Ok(Some((Format::MXFP4, bytes)));
+        };
+        let format = match dtype {
             GgmlDType::Q4_0 => Format::Q4_0,
             GgmlDType::Q4_1 => Format::Q4_1,
             GgmlDType::Q5_0 => Format::Q5_0,
@@ -220,21 +249,61 @@ impl Gguf {
             GgmlDType::Q6K => Format::Q6_K,
             _ => return Ok(None),
         };
-        Ok(Some((format, &self.map[place.bytes.clone()])))
+        Ok(Some((format, bytes)))
     }
 
     /// Reads a tensor of an exact shape (outermost dimension first) and dequantises it to float32
     /// on the CPU. Absent or of another shape: [`LoadError::Corrupt`].
     pub(crate) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, LoadError> {
-        let place = self.place(name, shape)?;
-        qtensor_from_ggml(
-            place.dtype,
-            &self.map[place.bytes.clone()],
-            place.shape.clone(),
-            &Device::Cpu,
-        )
-        .and_then(|tensor| tensor.dequantize(&Device::Cpu))
-        .map_err(|error| LoadError::device(&error))
+        self.part(name, shape, None)
+    }
+
+    /// The same for one of several tensors that the file holds as one.
+    pub(crate) fn part(
+        &self,
+        name: &str,
+        shape: &[usize],
+        part: Option<Part>,
+    ) -> Result<Tensor, LoadError> {
+        let (dtype, bytes) = self.bytes(name, shape, part)?;
+        let Dtype::Ggml(dtype) = dtype else {
+            return self.floats4(name, shape, bytes);
+        };
+        qtensor_from_ggml(dtype, bytes, shape.to_vec(), &Device::Cpu)
+            .and_then(|tensor| tensor.dequantize(&Device::Cpu))
+            .map_err(|error| LoadError::device(&error))
+    }
+
+    /// A matrix of 4-bit floats in float32.
+    fn floats4(&self, name: &str, shape: &[usize], bytes: &[u8]) -> Result<Tensor, LoadError> {
+        let (outer, inner) = match *shape {
+            [outer, inner] => (outer, inner),
+            _ => (1, shape.iter().product()),
+        };
+        let packed = PackedLinear::pack(Format::MXFP4, bytes, outer, inner)
+            .map_err(|error| LoadError::corrupt(&self.path, format!("tensor {name:?}: {error}")))?;
+        let mut flat = vec![0.0; outer * inner];
+        for (output, row) in flat.chunks_exact_mut(inner).enumerate() {
+            packed.row(output, row);
+        }
+        Tensor::from_vec(flat, shape, &Device::Cpu).map_err(|error| LoadError::device(&error))
+    }
+
+    fn bytes(
+        &self,
+        name: &str,
+        shape: &[usize],
+        part: Option<Part>,
+    ) -> Result<(Dtype, &[u8]), LoadError> {
+        let Some(Part { index, count }) = part else {
+            let place = self.place(name, shape)?;
+            return Ok((place.dtype, &self.map[place.bytes.clone()]));
+        };
+        let place = self.place(name, &[&[count], shape].concat())?;
+        let size = place.bytes.len() / count;
+        // Each part is whole rows of blocks, so the parts are of one size.
+        let start = place.bytes.start + index * size;
+        Ok((place.dtype, &self.map[start..start + size]))
     }
 
     fn place(&self, name: &str, shape: &[usize]) -> Result<&Place, LoadError> {
@@ -287,7 +356,7 @@ struct Reader<'a> {
 type Contents = (HashMap<String, Value>, HashMap<String, Place>);
 
 /// Name, type, shape and offset of a tensor; the offset counts from the start of the data.
-type Info = (String, GgmlDType, Vec<usize>, u64);
+type Info = (String, Dtype, Vec<usize>, u64);
 
 impl Reader<'_> {
     fn file(mut self) -> Result<Contents, LoadError> {
@@ -556,9 +625,9 @@ fn alignment(path: &Path, metadata: &HashMap<String, Value>) -> Result<u64, Load
     }
 }
 
-/// The types that candle can dequantise, by their numbers in ggml.h.
-fn dtype_of(word: u32) -> Option<GgmlDType> {
-    Some(match word {
+/// The types that candle or the kernels can dequantise, by their numbers in ggml.h.
+fn dtype_of(word: u32) -> Option<Dtype> {
+    Some(Dtype::Ggml(match word {
         0 => GgmlDType::F32,
         1 => GgmlDType::F16,
         2 => GgmlDType::Q4_0,
@@ -572,6 +641,25 @@ fn dtype_of(word: u32) -> Option<GgmlDType> {
         13 => GgmlDType::Q5K,
         14 => GgmlDType::Q6K,
         30 => GgmlDType::BF16,
+        39 => return Some(Dtype::Mxfp4),
         _ => return None,
-    })
+    }))
+}
+
+impl Dtype {
+    /// Numbers of a block.
+    fn block_size(self) -> usize {
+        match self {
+            Self::Ggml(dtype) => dtype.block_size(),
+            Self::Mxfp4 => Format::MXFP4.block().0,
+        }
+    }
+
+    /// Bytes of a block.
+    fn type_size(self) -> usize {
+        match self {
+            Self::Ggml(dtype) => dtype.type_size(),
+            Self::Mxfp4 => Format::MXFP4.block().1,
+        }
+    }
 }

@@ -113,15 +113,15 @@ impl Embedding {
     }
 
     /// A head that shares these weights.
-    pub(crate) fn head(&self, precision: Precision) -> Linear {
+    pub(crate) fn head(&self, precision: Precision, bias: Option<Tensor>) -> Linear {
         match self {
-            Self::Dense(weight) => Linear::new(weight.clone(), None),
+            Self::Dense(weight) => Linear::new(weight.clone(), bias),
             Self::Packed(weights) => Linear::packed(
                 Packed {
                     weights: weights.clone(),
                     precision,
                 },
-                None,
+                bias,
             ),
         }
     }

@@ -28,15 +28,20 @@ pub const ARCHITECTURES: &[Architecture] = &[
         },
         need: |files, device, fit| bert::need(files, device, fit.quality),
     },
-    Architecture {
-        name: "llama",
-        golden: "tiny-llama",
-        load: |files, device, fit| {
-            let (companion, model) = decoder::load_within(files, device, fit)?;
-            Ok(Lane::steps(companion, model))
-        },
-        need: decoder::need,
-    },
+    decoder("llama", "tiny-llama"),
+    decoder("mistral", "tiny-mistral-window"),
+    decoder("mixtral", "tiny-mixtral"),
+    decoder("granite", "tiny-llama"), // a Llama with factors
+    decoder("qwen2", "tiny-qwen2"),
+    decoder("qwen2-moe", "tiny-qwen2-moe"),
+    decoder("qwen3", "tiny-qwen3"),
+    decoder("qwen3-moe", "tiny-qwen3-moe"),
+    decoder("gemma", "tiny-gemma"),
+    decoder("gemma2", "tiny-gemma2"),
+    decoder("gemma3", "tiny-gemma3"),
+    decoder("phi", "tiny-phi"),
+    decoder("falcon", "tiny-falcon"),
+    decoder("gpt-oss", "tiny-gpt-oss"),
     Architecture {
         name: "whisper",
         golden: "tiny-whisper",
@@ -47,6 +52,19 @@ pub const ARCHITECTURES: &[Architecture] = &[
         need: |files, _, _| whisper::need(files),
     },
 ];
+
+/// A family of the one decoder; the checkpoint says what it differs in.
+const fn decoder(name: &'static str, golden: &'static str) -> Architecture {
+    Architecture {
+        name,
+        golden,
+        load: |files, device, fit| {
+            let (companion, model) = decoder::load_within(files, device, fit)?;
+            Ok(Lane::steps(companion, model))
+        },
+        need: decoder::need,
+    }
+}
 
 /// Loads a checkpoint of a named architecture.
 ///

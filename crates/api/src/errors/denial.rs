@@ -11,6 +11,8 @@ use super::json;
 pub(crate) enum Denial {
     NoAuth,
     BadAuth,
+    /// A wrong token on the route of wrangler's proxy.
+    BadProxyAuth,
     ForeignHost(String),
     WrongMethod(Method),
     NoRoute(String),
@@ -41,6 +43,7 @@ impl IntoResponse for Denial {
                 StatusCode::UNAUTHORIZED,
                 "Authentication error".into(),
             ),
+            Self::BadProxyAuth => (1031, StatusCode::FORBIDDEN, "Authentication error".into()),
             Self::ForeignHost(host) => (
                 9109,
                 StatusCode::FORBIDDEN,

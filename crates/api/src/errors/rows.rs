@@ -160,14 +160,14 @@ fn rows() -> Vec<Row> {
             Refusal::NoFinetune,
             400,
             3039,
-            ai,
+            "Finetune missing required files",
             "Finetune is missing required files (model.safetensors and config.json)",
         ),
         same(
             Refusal::NotAgreed,
             403,
             5016,
-            ai,
+            "Model agreement",
             "Prior to using this model, you must submit the prompt 'agree'. By submitting 'agree', \
              you agree to the model's licence and acceptable use policy.",
         ),
@@ -175,7 +175,7 @@ fn rows() -> Vec<Row> {
             Refusal::Private,
             403,
             5018,
-            ai,
+            "Account not allowed for private model",
             "This account is not allowed to access this model",
         ),
         same(

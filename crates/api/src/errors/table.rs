@@ -86,20 +86,20 @@ pub(super) fn row_of(refusal: &Refusal) -> Row {
         Refusal::NoFinetune => row(
             3039,
             StatusCode::BAD_REQUEST,
-            UPSTREAM,
+            "Finetune missing required files",
             "Finetune is missing required files (model.safetensors and config.json)",
         ),
         Refusal::NotAgreed => row(
             5016,
             StatusCode::FORBIDDEN,
-            UPSTREAM,
+            "Model agreement",
             "Prior to using this model, you must submit the prompt 'agree'. By submitting 'agree', \
              you agree to the model's licence and acceptable use policy.",
         ),
         Refusal::Private => row(
             5018,
             StatusCode::FORBIDDEN,
-            UPSTREAM,
+            "Account not allowed for private model",
             "This account is not allowed to access this model",
         ),
         Refusal::PaidOnly(model) => row(

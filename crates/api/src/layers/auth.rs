@@ -1,31 +1,54 @@
-//! Who may ask: the auth headers of the service.
+//! Who may ask: the auth headers of the service, or, on the wires of the binding, which have none, the
+//! machine itself.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::errors::Denial;
-use crate::{App, Settings};
+use crate::{App, Settings, binding};
 
 const EMAIL: &str = "x-auth-email";
 const KEY: &str = "x-auth-key";
+/// What a proxy adds in front of a server.
+const PROXY_MARKS: [&str; 3] = ["forwarded", "x-forwarded-for", "via"];
 
 /// Refuses requests without the right to ask. Pages of hearth's own ask for a token only where one
-/// is configured; the service's paths always want one, as the service does.
+/// is configured; the service's paths always want one, as the service does. The binding's requests
+/// carry none: where one is configured, those of this machine are answered all the same, others need
+/// it.
 pub(crate) async fn check(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
-    let is_guarded = if app.settings.token.is_some() {
-        path != "/"
+    let is_guarded = if binding::is_without_auth(path) {
+        app.settings.token.is_some() && !is_version_page(&request) && !is_of_this_machine(&request)
     } else {
-        path.starts_with("/client/")
+        app.settings.token.is_some() || path.starts_with("/client/")
     };
     if is_guarded && let Err(denial) = admit(request.headers(), &app.settings) {
-        return denial.into_response();
+        return match denial {
+            // wrangler explains this code of its proxy route, and no other.
+            Denial::BadAuth if binding::wire::is_proxy_path(path) => Denial::BadProxyAuth,
+            denial => denial,
+        }
+        .into_response();
     }
     next.run(request).await
+}
+
+fn is_version_page(request: &Request) -> bool {
+    request.uri().path() == "/" && !binding::wire::asks_remote(request)
+}
+
+/// Whether the peer is this machine itself, and no proxy that stands here for others.
+fn is_of_this_machine(request: &Request) -> bool {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let headers = request.headers();
+    peer.is_some_and(|ConnectInfo(peer)| peer.ip().to_canonical().is_loopback())
+        && !PROXY_MARKS.iter().any(|mark| headers.contains_key(*mark))
 }
 
 fn admit(headers: &HeaderMap, settings: &Settings) -> Result<(), Denial> {

@@ -9,7 +9,7 @@ use http_body_util::BodyExt;
 use tasks::Failure;
 
 /// How long a client may send nothing in the middle of its body.
-const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Reads the whole body. One that declares more than the limit is refused before a byte is read;
 /// one that does not say is read up to the limit.

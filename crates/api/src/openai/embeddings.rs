@@ -48,6 +48,7 @@ pub(crate) async fn embeddings(State(app): State<Arc<App>>, request: Request) ->
             return Err(Failure::Unsupported(text).into());
         }
         validate(&BODY, &mut body).map_err(Failure::Schema)?;
+        app.account.begin(call.card)?;
         let answer = answer(call, &body, &name).await?;
         call.book(&answer);
         Ok::<_, Refusal>((answer, call.card))

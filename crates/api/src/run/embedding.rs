@@ -45,6 +45,7 @@ impl Manner {
 /// Vectors, in the order of their texts.
 #[derive(Debug)]
 pub(crate) struct Vectors {
+    #[allow(clippy::struct_field_names)] // what the struct is for
     pub(crate) vectors: Vec<Vec<f32>>,
     /// Numbers of each vector.
     pub(crate) width: usize,

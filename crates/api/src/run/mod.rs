@@ -189,21 +189,23 @@ pub(crate) async fn reply<'a>(
 
 /// Answers a validated input, and books what it cost.
 pub(crate) async fn answer(call: Call<'_>, input: Input) -> Result<Answer, Refusal> {
-    let answer = by_task(call, input).await?;
+    call.app.account.check_licence(call.card, &input.fields)?;
+    let is_decision = decision::serves(call.card);
+    let answer = if call.card.task == TaskKind::TextGeneration && !is_decision {
+        // Looks at its input before it counts a request.
+        text_generation::answer(call, &input.fields).await?
+    } else {
+        call.app.account.begin(call.card)?;
+        by_task(call, input).await?
+    };
     call.book(&answer);
     Ok(answer)
 }
 
+/// Answers a validated input of any task but text generation.
 async fn by_task(call: Call<'_>, input: Input) -> Result<Answer, Refusal> {
-    call.app.account.check_licence(call.card, &input.fields)?;
-    if call.card.task != TaskKind::TextGeneration {
-        call.app.account.begin(call.card)?; // text generation looks at its input first
-    }
     match call.card.task {
-        TaskKind::TextGeneration if decision::serves(call.card) => {
-            decision::answer(call, input).await
-        }
-        TaskKind::TextGeneration => text_generation::answer(call, &input.fields).await,
+        TaskKind::TextGeneration => decision::answer(call, input).await,
         TaskKind::TextEmbeddings => text_embeddings::answer(call, &input.fields).await,
         TaskKind::TextClassification if reranking::serves(call.card) => {
             reranking::answer(call, &input.fields).await

@@ -86,7 +86,11 @@ pub(super) async fn decode(
         .map_err(|error| Failure::Internal(format!("decoding {name}: {error}")))?
 }
 
-fn decoded(value: Value, name: &'static str, text: Text) -> Result<Binary, Refusal> {
+/// Decodes a value where it is.
+///
+/// # Errors
+/// As [`take`].
+pub(super) fn decoded(value: Value, name: &'static str, text: Text) -> Result<Binary, Refusal> {
     let (content_type, value) = match value {
         Value::Object(mut part) if part.contains_key("body") => {
             let kind = part.get("contentType").and_then(Value::as_str);

@@ -91,8 +91,8 @@ impl Encoder {
         match &mut self.state {
             State::Mp3(encoder) => {
                 let samples: Vec<f32> = samples.iter().map(|sample| clean(*sample)).collect();
-                let mut bytes = Vec::new();
-                bytes.reserve(mp3lame_encoder::max_required_buffer_size(samples.len()));
+                let most = mp3lame_encoder::max_required_buffer_size(samples.len());
+                let mut bytes = Vec::with_capacity(most);
                 encoder
                     .encode_to_vec(MonoPcm(&samples[..]), &mut bytes)
                     .map_err(|error| wrong(&error))?;
@@ -128,8 +128,8 @@ impl Encoder {
         } = self.format;
         match self.state {
             State::Mp3(mut encoder) => {
-                let mut bytes = Vec::new();
-                bytes.reserve(mp3lame_encoder::max_required_buffer_size(0));
+                let most = mp3lame_encoder::max_required_buffer_size(0);
+                let mut bytes = Vec::with_capacity(most);
                 encoder
                     .flush_to_vec::<FlushNoGap>(&mut bytes)
                     .map_err(|error| wrong(&error))?;

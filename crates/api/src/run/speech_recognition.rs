@@ -16,11 +16,14 @@ const CONFIDENCE_PLACES: i32 = 4;
 /// The samples a second of raw audio whose caller does not say.
 const RAW_SAMPLE_RATE: f64 = 16_000.0;
 
+/// How a transcript is dressed.
+type Write = fn(&Transcript) -> Result<Content, Failure>;
+
 /// Answers a validated input.
 pub(super) async fn answer(call: Call<'_>, mut input: Input) -> Result<Answer, Refusal> {
     let card = call.card;
     let class = card.schema_class.as_str();
-    let (options, write): (_, fn(&Transcript) -> Result<Content, Failure>) = match class {
+    let (options, write): (_, Write) = match class {
         "asr-whisper" => (words(), whisper),
         "asr-whisper-turbo" => (speech_options::turbo(&input.fields)?, turbo),
         "asr-nova-3" => (speech_options::nova(&input.fields)?, nova),

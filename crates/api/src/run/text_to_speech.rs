@@ -136,6 +136,7 @@ async fn aura(call: Call<'_>, input: &Value, class: &str) -> Result<Answer, Refu
 }
 
 /// The format that is asked for. What depends on the encoding, and the defaults, are Deepgram's own.
+#[allow(clippy::float_cmp)] // whole numbers, as they came
 fn format(input: &Value) -> Result<Format, Failure> {
     let name = input["encoding"].as_str().unwrap_or("mp3");
     let bad = |what: String| Failure::BadInput(format!("{what} with the encoding {name}"));

@@ -98,9 +98,10 @@ async fn gates_open_by_an_agreement_or_not_at_all() {
         gates: true,
         ..settings()
     });
-    let text = "AiError: This account is not allowed to access this model";
+    let text =
+        "Account not allowed for private model: This account is not allowed to access this model";
     check_refusal(&ask(&app, "private", "say hi").await, 403, 5018, text);
-    let text = "AiError: Prior to using this model, you must submit the prompt 'agree'. By \
+    let text = "Model agreement: Prior to using this model, you must submit the prompt 'agree'. By \
                 submitting 'agree', you agree to the model's licence and acceptable use policy.";
     check_refusal(&ask(&app, "sees", "say hi").await, 403, 5016, text);
     assert_eq!(ask(&app, "sees", "agree").await.status, 200);

@@ -87,7 +87,7 @@ async fn images_of_other_servers_and_for_blind_models_are_refused() {
     let text = "AiError: @cf/test/blind is not a multimodal model";
     let image = see("data:image/png;base64,aGk=");
     check_refusal(&rest("blind", image).await, 400, 8007, text);
-    let text = "AiError: Invalid data type for base64 input: `boolean`";
+    let text = "Invalid data type: Invalid data type for base64 input: `boolean`";
     let answer = rest("sees", r#"{"prompt":"a","image":true}"#).await;
     check_refusal(&answer, 400, 5004, text);
 }
@@ -144,7 +144,7 @@ async fn adapters_and_json_mode_are_for_the_models_that_have_them() {
     let lora = chat(&json!({"lora": "mine"})).to_string();
     let text = "LoRa unsupported: The model `@cf/test/plain` does not support LoRa inference";
     check_refusal(&rest("plain", lora.clone()).await, 405, 5005, text);
-    let text = "AiError: Finetune is missing required files (model.safetensors and config.json)";
+    let text = "Finetune missing required files: Finetune is missing required files (model.safetensors and config.json)";
     check_refusal(&rest("able", lora).await, 400, 3039, text);
     let text = "AiError: This model doesn't support JSON Schema.";
     let json = chat(&json!({"response_format": {"type": "json_object"}})).to_string();

@@ -1,11 +1,35 @@
-//! Every text generation name of the catalogue, on every surface.
+//! Every text generation name of the catalogue, on every surface, answered by the stub.
+
+use std::sync::Arc;
 
 use axum::Router;
 use catalog::{Catalog, TaskKind};
+use engine::{Engine, Lane, Loader};
 use serde_json::{Value, json};
+use tasks::{Failure, Grade, Served};
 
 use crate::house::{Answer, request, send, settings};
-use crate::stage::{ACCOUNT, on_binding, surface};
+use crate::stage::{ACCOUNT, on_binding};
+
+struct Stub;
+
+impl Loader for Stub {
+    fn choose(&self, _: &str) -> Result<Served, Failure> {
+        Ok(Served {
+            weights: "stub".into(),
+            grade: Grade::Stub,
+        })
+    }
+
+    fn load(&self, _: &Served) -> Result<Lane, Failure> {
+        Ok(doubles::stub::lane())
+    }
+}
+
+fn surface(catalog: Catalog) -> Router {
+    let engine = Engine::start(Arc::new(Stub), "test").unwrap();
+    api::app(engine, Arc::new(catalog), settings())
+}
 
 async fn rest(app: &Router, model: &str, input: &Value) -> Answer {
     let path = format!("{ACCOUNT}/run/{model}");
@@ -33,7 +57,7 @@ async fn each_answers_its_smallest_inputs_and_refuses_what_is_none() {
         .map(|card| (card.name.clone(), card.schema_class.clone()))
         .collect();
     assert!(names.len() > 60, "{}", names.len());
-    let app = surface(catalog, settings());
+    let app = surface(catalog);
     let mut input = json!({"messages": [{"role": "user", "content": "hello there"}]});
     let mut stream = input.clone();
     stream["stream"] = true.into();
@@ -59,6 +83,26 @@ async fn each_answers_its_smallest_inputs_and_refuses_what_is_none() {
         let completion: Value = serde_json::from_str(&answer.body).unwrap();
         assert_eq!(completion["object"], "chat.completion", "{model}");
         assert_eq!(completion["model"], model.as_str());
+
+        let weather = json!({"type": "object", "properties": {"city": {"type": "string", "description": "c"}}, "required": ["city"]});
+        let function = json!({"name": "weather", "description": "d", "parameters": weather});
+        let mut tools = input.clone();
+        tools["tools"] = json!([{"type": "function", "function": function}]);
+        tools["tool_choice"] = json!({"type": "function", "function": {"name": "weather"}});
+        if class != "llama-guard" {
+            let answer = openai(&app, model, &tools).await;
+            let completion: Value = serde_json::from_str(&answer.body).unwrap();
+            let choice = &completion["choices"][0];
+            assert_eq!(
+                choice["finish_reason"], "tool_calls",
+                "{model}: {completion}"
+            );
+            let call = &choice["message"]["tool_calls"][0]["function"];
+            assert_eq!(call["name"], "weather", "{model}: {completion}");
+            let arguments = call["arguments"].as_str().unwrap();
+            let arguments: Value = serde_json::from_str(arguments).unwrap();
+            assert!(arguments["city"].is_string(), "{model}: {completion}");
+        }
 
         let streams_on_run = class != "llama-guard" && class != "gpt-oss";
         let answer = rest(&app, model, &stream).await;

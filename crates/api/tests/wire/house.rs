@@ -10,12 +10,12 @@ use api::{BatchRunner, Settings};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
-use catalog::Catalog;
+use catalog::{Catalog, ModelCard, TaskKind};
 use engine::model::{Outlet, SoloModel};
 use engine::{Engine, Lane, Loader};
 use http_body_util::BodyExt;
 use tasks::{
-    Chat, ChatEvent, ChatRequest, Decoding, Embed, EmbedRequest, Embedding, Failure, Finish,
+    Chat, ChatEvent, ChatRequest, Decoding, Embed, EmbedRequest, Embedding, Failure, Finish, Grade,
     Overlong, Prompt, Served, Transcribe, TranscribeEvent, TranscribeRequest, Usage, Word,
 };
 use tower::ServiceExt;
@@ -510,6 +510,26 @@ impl SoloModel<Transcribe> for Ear {
     }
 }
 
+/// The weights of this house that do a card's task.
+fn weights_for(card: &ModelCard) -> &'static str {
+    match card.task {
+        TaskKind::TextGeneration if card.schema_class == "decision-clef" => "oracle",
+        TaskKind::TextGeneration => "parrot",
+        TaskKind::TextEmbeddings => "compass",
+        TaskKind::TextClassification if card.schema_class == "reranker" => "judge",
+        TaskKind::TextClassification => "mood",
+        TaskKind::SpeechRecognition => "ear",
+        TaskKind::TextToImage => "painter",
+        TaskKind::TextToSpeech => "voice",
+        TaskKind::Translation => "interpreter",
+        TaskKind::Summarization => "editor",
+        TaskKind::ImageClassification => "eye",
+        TaskKind::ObjectDetection => "finder",
+        TaskKind::ImageToText => "describer",
+        TaskKind::VoiceActivityDetection => "listener",
+    }
+}
+
 struct House {
     catalog: Arc<Catalog>,
     was_left: Arc<AtomicBool>,
@@ -523,10 +543,14 @@ impl Loader for House {
                 "run `hearth pull @cf/test/chat-away`".into(),
             ));
         }
-        let variant = &self.catalog.card(model).unwrap().variants[0];
+        let card = self.catalog.card(model).unwrap();
+        let own = card
+            .variants
+            .iter()
+            .find(|variant| variant.weights == weights_for(card));
         Ok(Served {
-            weights: variant.weights.clone(),
-            grade: variant.grade,
+            weights: weights_for(card).into(),
+            grade: own.map_or(Grade::Twin, |variant| variant.grade),
         })
     }
 
@@ -549,15 +573,15 @@ pub(crate) fn settings() -> Settings {
 }
 
 /// A surface, whether its parrot was left while it spoke, and what its other models were asked.
-fn built(settings: Settings) -> (Router, Arc<AtomicBool>, Notes) {
-    let (engine, catalog, was_left, notes) = parts();
+fn built(settings: Settings, catalog: Catalog) -> (Router, Arc<AtomicBool>, Notes) {
+    let (engine, catalog, was_left, notes) = parts(catalog);
     (api::app(engine, catalog, settings), was_left, notes)
 }
 
 /// A surface that keeps records in a folder, and who answers its batches.
 pub(crate) fn recording(folder: &Path) -> (Router, BatchRunner) {
     let opened = Ledger::open(folder).unwrap();
-    let (engine, catalog, ..) = parts();
+    let (engine, catalog, ..) = parts(own_catalogue());
     let settings = Settings {
         ledger: Some(opened.ledger),
         ..settings()
@@ -565,10 +589,10 @@ pub(crate) fn recording(folder: &Path) -> (Router, BatchRunner) {
     api::app_and_batches(engine, catalog, settings)
 }
 
-fn parts() -> (Engine, Arc<Catalog>, Arc<AtomicBool>, Notes) {
+fn parts(catalog: Catalog) -> (Engine, Arc<Catalog>, Arc<AtomicBool>, Notes) {
     let was_left = Arc::new(AtomicBool::new(false));
     let notes = Notes::default();
-    let catalog = Arc::new(Catalog::parse(CATALOGUE, "the test's catalogue").unwrap());
+    let catalog = Arc::new(catalog);
     let loader = Arc::new(House {
         catalog: catalog.clone(),
         was_left: was_left.clone(),
@@ -580,13 +604,22 @@ fn parts() -> (Engine, Arc<Catalog>, Arc<AtomicBool>, Notes) {
 
 /// A surface, and whether its parrot was left while it spoke.
 pub(crate) fn watched(settings: Settings) -> (Router, Arc<AtomicBool>) {
-    let (app, was_left, _) = built(settings);
+    let (app, was_left, _) = built(settings, own_catalogue());
     (app, was_left)
+}
+
+fn own_catalogue() -> Catalog {
+    Catalog::parse(CATALOGUE, "the test's catalogue").unwrap()
+}
+
+/// A surface with all names of the service.
+pub(crate) fn of_all_names(catalog: Catalog) -> Router {
+    built(settings(), catalog).0
 }
 
 /// A surface, and what its models were asked.
 pub(crate) fn noted() -> (Router, Notes) {
-    let (app, _, notes) = built(settings());
+    let (app, _, notes) = built(settings(), own_catalogue());
     (app, notes)
 }
 

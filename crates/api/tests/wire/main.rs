@@ -4,7 +4,9 @@
 mod account;
 mod any_body;
 mod batches;
+mod binding_wires;
 mod catalogue;
+mod catalogue_routes;
 mod chat_answers;
 mod chat_inputs;
 mod chat_refusals;

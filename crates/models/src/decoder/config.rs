@@ -1,14 +1,17 @@
 //! What a decoder looks like, as data: read from `config.json` or from the metadata of a GGUF file.
 //!
-//! Families differ by values here, not by code: Llama 2, 3, 3.1 and 3.2 today (Touvron et al. 2023;
-//! transformers' `modeling_llama.py`; llama.cpp's `llama.*` keys).
+//! Families differ by values here, not by code. The words follow transformers' configurations.
+
+mod json;
+mod metadata;
+mod stretch;
 
 use std::path::Path;
 
-use serde::Deserialize;
+use crate::load::LoadError;
 
-use crate::gguf::Gguf;
-use crate::load::{Files, LoadError};
+pub(crate) use json::from_json;
+pub(crate) use metadata::from_gguf;
 
 /// The most layers.
 const LAYERS_MAX: usize = 1024;
@@ -20,6 +23,8 @@ const WIDTH_MAX: usize = 1 << 20;
 const VOCABULARY_MAX: usize = 1 << 24;
 /// The longest window, in tokens.
 const WINDOW_MAX: usize = 1 << 24;
+/// The most experts of a layer.
+const EXPERTS_MAX: usize = 4096;
 
 /// The shape of a decoder.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,7 +33,7 @@ pub struct DecoderConfig {
     pub vocabulary: usize,
     /// Width of the residual stream.
     pub hidden: usize,
-    /// Width inside the feed-forward layers.
+    /// Width inside the feed-forward of a layer: the widest, where some layers have experts.
     pub intermediate: usize,
     /// Layers.
     pub layers: usize,
@@ -40,16 +45,86 @@ pub struct DecoderConfig {
     pub head_size: usize,
     /// Positions that the weights were trained for.
     pub window: usize,
-    /// Epsilon of the RMS norms.
-    pub norm_epsilon: f64,
-    /// Rotary positions.
+    /// The norms.
+    pub norm: Norm,
+    /// How attention and feed-forward are joined.
+    pub block: Block,
+    /// Attention.
+    pub attention: Attention,
+    /// Rotary positions of the layers that see the whole sequence.
     pub rope: Rope,
-    /// Whether the projections of attention have biases.
-    pub attention_bias: bool,
-    /// Whether the feed-forward layers have biases.
-    pub feed_forward_bias: bool,
+    /// The layers that see the newest positions only; `None`: no layer does.
+    pub local: Option<Local>,
+    /// The feed-forward of the layers without experts, and of each expert.
+    pub feed_forward: FeedForward,
+    /// Layers with experts; `None`: no layer has any.
+    pub experts: Option<Experts>,
+    /// Constant factors.
+    pub factors: Factors,
+    /// Logits are bounded to this by a hyperbolic tangent.
+    pub logit_cap: Option<f64>,
+    /// Whether the head has a bias.
+    pub head_bias: bool,
     /// Whether the head is the embedding; `None`: if the checkpoint holds no other.
     pub tied_head: Option<bool>,
+}
+
+/// The norms of a model.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Norm {
+    /// Which.
+    pub kind: NormKind,
+    /// Added to the variance.
+    pub epsilon: f64,
+}
+
+/// What a norm computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NormKind {
+    /// Zhang and Sennrich 2019.
+    RootMeanSquare,
+    /// Ba et al. 2016, with a bias.
+    Layer,
+}
+
+/// How a layer joins attention and feed-forward to the residual stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Block {
+    /// One after the other, each after a norm.
+    Sequential,
+    /// One after the other, each between two norms (Gemma 2).
+    Sandwiched,
+    /// Side by side, after one norm (GPT-J).
+    Parallel,
+}
+
+/// Attention.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[allow(clippy::struct_excessive_bools)] // families mix them freely
+pub struct Attention {
+    /// Multiplies the scores; mostly one over the root of `head_size`.
+    pub scale: f64,
+    /// Whether the projections to queries, keys and values have biases.
+    pub input_bias: bool,
+    /// Whether the projection of the output has a bias.
+    pub output_bias: bool,
+    /// Whether each head of queries and keys goes through a norm (Qwen 3).
+    pub head_norms: bool,
+    /// Whether each head has a score without a value (GPT-OSS).
+    pub sinks: bool,
+    /// Scores are bounded to this by a hyperbolic tangent (Gemma 2).
+    pub soft_cap: Option<f64>,
+}
+
+/// Layers that see the newest positions only (Beltagy et al. 2020).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Local {
+    /// Positions that a token of these layers sees, itself counted.
+    pub window: usize,
+    /// Which layers these are, a word for each.
+    pub layers: Vec<bool>,
+    /// Their rotary positions.
+    pub rope: Rope,
 }
 
 /// Rotary position embedding (Su et al. 2021).
@@ -57,6 +132,8 @@ pub struct DecoderConfig {
 pub struct Rope {
     /// The base of the frequencies.
     pub theta: f64,
+    /// Dimensions of a head that rotate, from the first; even.
+    pub rotated: usize,
     /// How the frequencies are stretched to longer windows.
     pub scaling: Scaling,
 }
@@ -82,120 +159,98 @@ pub enum Scaling {
         /// The window before stretching.
         original_window: f64,
     },
-    /// Each by a divisor that the checkpoint lists, `[head_size / 2]` (llama.cpp's `rope_freqs`).
+    /// Low ones by a factor, high ones not, a ramp over dimensions between (Peng et al. 2023).
+    Yarn(Yarn),
+    /// Each by a divisor that the checkpoint lists, `[rotated / 2]` (llama.cpp's `rope_freqs`).
     Listed(Vec<f32>),
 }
 
+/// The numbers of YaRN.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Yarn {
+    /// Divides the low frequencies.
+    pub factor: f64,
+    /// Rotations within the original window from which a frequency is not scaled.
+    pub fast: f64,
+    /// Rotations within the original window below which it is scaled in full.
+    pub slow: f64,
+    /// The window before stretching.
+    pub original_window: f64,
+    /// Whether the ramp begins and ends at whole dimensions.
+    pub whole: bool,
+    /// Multiplies sines and cosines.
+    pub attention_factor: f64,
+}
+
+/// The feed-forward of a layer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FeedForward {
+    /// Its activation.
+    pub activation: Activation,
+    /// Whether a second projection is multiplied to the activation (Shazeer 2020).
+    pub gated: bool,
+    /// Whether its projections have biases.
+    pub bias: bool,
+}
+
+/// An activation.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Activation {
+    /// `x / (1 + e^-x)`.
+    Silu,
+    /// GELU, approximated by a hyperbolic tangent.
+    GeluTanh,
+    /// GELU by the error function.
+    GeluErf,
+    /// GPT-OSS: `(up + 1) * gate / (1 + e^(-1.702 gate))`, the gate at most `limit` and `up` within it.
+    ClampedSwish {
+        /// The bound.
+        limit: f64,
+    },
+}
+
+/// Experts (Shazeer et al. 2017): each token goes through the few that a router chooses.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Experts {
+    /// Experts of a layer.
+    pub count: usize,
+    /// Experts that a token goes through.
+    pub used: usize,
+    /// Width inside an expert.
+    pub intermediate: usize,
+    /// Whether the weights of the chosen experts are made to sum to one.
+    pub normalised: bool,
+    /// Whether router and experts have biases.
+    pub bias: bool,
+    /// Width inside an expert that every token goes through, behind a gate of its own (Qwen 2).
+    pub shared: Option<usize>,
+    /// Which layers have experts, a word for each.
+    pub layers: Vec<bool>,
+}
+
+/// Constant factors, where a family has them.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Factors {
+    /// Of the embedding.
+    pub embedding: Option<f64>,
+    /// Of what a layer adds to the residual stream.
+    pub residual: Option<f64>,
+    /// Of the logits.
+    pub logits: Option<f64>,
+}
+
+/// A number of layers that a list may be made for.
+fn layers(file: &Path, layers: usize) -> Result<usize, LoadError> {
+    if layers <= LAYERS_MAX {
+        return Ok(layers);
+    }
+    Err(LoadError::corrupt(
+        file,
+        format!("the number of layers is {layers}; 1 to {LAYERS_MAX} is possible"),
+    ))
+}
+
 impl DecoderConfig {
-    /// Reads `config.json`.
-    pub(crate) fn from_json(files: &Files) -> Result<Self, LoadError> {
-        let raw: RawConfig = files.json("config.json")?;
-        let file = files.path("config.json");
-        if raw.model_type != "llama" {
-            return Err(LoadError::unsupported(
-                &file,
-                format!("model_type {:?}; llama is known", raw.model_type),
-            ));
-        }
-        if raw.hidden_act != "silu" {
-            return Err(LoadError::unsupported(
-                &file,
-                format!("hidden_act {:?}; silu is known", raw.hidden_act),
-            ));
-        }
-        let parameters = raw.rope_parameters.as_ref();
-        let scaling = scaling(&file, raw.rope_scaling.as_ref().or(parameters))?;
-        let theta = raw
-            .rope_theta
-            .or(parameters.and_then(|rope| rope.rope_theta));
-        Self {
-            vocabulary: raw.vocab_size,
-            hidden: raw.hidden_size,
-            intermediate: raw.intermediate_size,
-            layers: raw.num_hidden_layers,
-            heads: raw.num_attention_heads,
-            kv_heads: raw.num_key_value_heads.unwrap_or(raw.num_attention_heads),
-            head_size: raw.head_dim.unwrap_or_else(|| {
-                raw.hidden_size
-                    .checked_div(raw.num_attention_heads)
-                    .unwrap_or(0)
-            }),
-            window: raw.max_position_embeddings,
-            norm_epsilon: raw.rms_norm_eps,
-            rope: Rope {
-                theta: theta.unwrap_or(10_000.0),
-                scaling,
-            },
-            attention_bias: raw.attention_bias,
-            feed_forward_bias: raw.mlp_bias,
-            tied_head: Some(raw.tie_word_embeddings),
-        }
-        .checked(&file)
-    }
-
-    /// Reads the `llama.*` entries.
-    pub(crate) fn from_gguf(gguf: &Gguf) -> Result<Self, LoadError> {
-        let file = gguf.file();
-        let family = gguf.text("general.architecture")?.unwrap_or_default();
-        if family != "llama" {
-            return Err(LoadError::unsupported(
-                file,
-                format!("architecture {family:?}; llama is known"),
-            ));
-        }
-        let optional = |key: &str| {
-            Ok(gguf
-                .integer(&format!("llama.{key}"))?
-                .map(|value| value as usize))
-        };
-        let needed = |key: &str| {
-            optional(key)?.ok_or_else(|| {
-                LoadError::corrupt(file, format!("there is no entry \"llama.{key}\""))
-            })
-        };
-        if optional("expert_count")?.unwrap_or(0) > 0 {
-            return Err(LoadError::unsupported(file, "it is a mixture of experts"));
-        }
-        let (hidden, heads) = (needed("embedding_length")?, needed("attention.head_count")?);
-        let head_size = match optional("attention.key_length")? {
-            Some(size) => size,
-            None => hidden.checked_div(heads).unwrap_or(0),
-        };
-        let rotated = optional("rope.dimension_count")?.unwrap_or(head_size);
-        if rotated != head_size {
-            return Err(LoadError::unsupported(
-                file,
-                format!("it rotates {rotated} of {head_size} dimensions a head"),
-            ));
-        }
-        let vocabulary = match optional("vocab_size")? {
-            Some(size) => size,
-            None => gguf
-                .texts("tokenizer.ggml.tokens")?
-                .map_or(0, |tokens| tokens.len()),
-        };
-        let epsilon = gguf.float("llama.attention.layer_norm_rms_epsilon")?;
-        Self {
-            vocabulary,
-            hidden,
-            intermediate: needed("feed_forward_length")?,
-            layers: needed("block_count")?,
-            heads,
-            kv_heads: optional("attention.head_count_kv")?.unwrap_or(heads),
-            head_size,
-            window: needed("context_length")?,
-            norm_epsilon: epsilon.unwrap_or(1e-5),
-            rope: Rope {
-                theta: gguf.float("llama.rope.freq_base")?.unwrap_or(10_000.0),
-                scaling: gguf_scaling(gguf, head_size)?,
-            },
-            attention_bias: gguf.has("blk.0.attn_q.bias"),
-            feed_forward_bias: gguf.has("blk.0.ffn_gate.bias"),
-            tied_head: None,
-        }
-        .checked(file)
-    }
-
     /// Width of all query heads together.
     pub(crate) fn query_width(&self) -> usize {
         self.heads * self.head_size
@@ -206,8 +261,23 @@ impl DecoderConfig {
         self.kv_heads * self.head_size
     }
 
+    /// The window and the rotary positions of a layer that sees the newest positions only.
+    pub(crate) fn local(&self, layer: usize) -> Option<&Local> {
+        self.local
+            .as_ref()
+            .filter(|local| local.layers.get(layer) == Some(&true))
+    }
+
+    /// The experts of a layer that has them.
+    pub(crate) fn experts(&self, layer: usize) -> Option<&Experts> {
+        self.experts
+            .as_ref()
+            .filter(|experts| experts.layers.get(layer) == Some(&true))
+    }
+
+    /// Checks what arithmetic relies on.
     fn checked(self, file: &Path) -> Result<Self, LoadError> {
-        for (name, value, most) in [
+        let mut sizes = vec![
             ("the vocabulary", self.vocabulary, VOCABULARY_MAX),
             ("the hidden size", self.hidden, WIDTH_MAX),
             ("the intermediate size", self.intermediate, WIDTH_MAX),
@@ -220,7 +290,28 @@ impl DecoderConfig {
             ),
             ("the size of a head", self.head_size, WIDTH_MAX),
             ("the window", self.window, WINDOW_MAX),
-        ] {
+            (
+                "the number of rotated dimensions",
+                self.rope.rotated,
+                self.head_size,
+            ),
+        ];
+        if let Some(local) = &self.local {
+            sizes.push(("the sliding window", local.window, WINDOW_MAX));
+        }
+        if let Some(experts) = &self.experts {
+            sizes.extend([
+                ("the number of experts", experts.count, EXPERTS_MAX),
+                ("the number of experts used", experts.used, experts.count),
+                ("the size of an expert", experts.intermediate, WIDTH_MAX),
+                (
+                    "the size of the shared expert",
+                    experts.shared.unwrap_or(1),
+                    WIDTH_MAX,
+                ),
+            ]);
+        }
+        for (name, value, most) in sizes {
             if value == 0 || value > most {
                 return Err(LoadError::corrupt(
                     file,
@@ -228,6 +319,12 @@ impl DecoderConfig {
                 ));
             }
         }
+        self.check_heads(file)?;
+        self.check_numbers(file)?;
+        Ok(self)
+    }
+
+    fn check_heads(&self, file: &Path) -> Result<(), LoadError> {
         if !self.heads.is_multiple_of(self.kv_heads) {
             let detail = format!(
                 "{} heads cannot share {} key and value heads",
@@ -241,139 +338,62 @@ impl DecoderConfig {
                 format!("{} heads of size {}", self.heads, self.head_size),
             ));
         }
-        if !(self.norm_epsilon >= 0.0 && self.norm_epsilon < 1.0) {
+        if !self.rope.rotated.is_multiple_of(2) {
             return Err(LoadError::corrupt(
                 file,
-                format!("the epsilon of its norms is {}", self.norm_epsilon),
+                format!("it rotates {} dimensions of a head", self.rope.rotated),
             ));
         }
-        if !(self.rope.theta > 1.0 && self.rope.theta.is_finite()) {
+        let kinds = [
+            self.local.as_ref().map(|local| local.layers.len()),
+            self.experts.as_ref().map(|experts| experts.layers.len()),
+        ];
+        if let Some(told) = kinds.iter().flatten().find(|told| **told != self.layers) {
             return Err(LoadError::corrupt(
                 file,
-                format!("the base of its rotary positions is {}", self.rope.theta),
+                format!("it describes {told} of {} layers", self.layers),
             ));
         }
-        Ok(self)
+        Ok(())
     }
-}
 
-#[derive(Deserialize)]
-struct RawConfig {
-    model_type: String,
-    vocab_size: usize,
-    hidden_size: usize,
-    intermediate_size: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    num_key_value_heads: Option<usize>,
-    head_dim: Option<usize>,
-    max_position_embeddings: usize,
-    rms_norm_eps: f64,
-    #[serde(default = "silu")]
-    hidden_act: String,
-    rope_theta: Option<f64>,
-    rope_scaling: Option<RawRope>,
-    rope_parameters: Option<RawRope>,
-    #[serde(default)]
-    attention_bias: bool,
-    #[serde(default)]
-    mlp_bias: bool,
-    #[serde(default)]
-    tie_word_embeddings: bool,
-}
-
-fn silu() -> String {
-    "silu".to_owned()
-}
-
-/// `rope_scaling`, or `rope_parameters` as transformers 5 writes it.
-#[derive(Deserialize)]
-struct RawRope {
-    #[serde(alias = "type")]
-    rope_type: Option<String>,
-    rope_theta: Option<f64>,
-    factor: Option<f64>,
-    low_freq_factor: Option<f64>,
-    high_freq_factor: Option<f64>,
-    original_max_position_embeddings: Option<f64>,
-}
-
-fn scaling(file: &Path, raw: Option<&RawRope>) -> Result<Scaling, LoadError> {
-    let Some(raw) = raw else {
-        return Ok(Scaling::None);
-    };
-    let positive = |name: &str, value: Option<f64>| {
-        value
-            .filter(|value| *value > 0.0 && value.is_finite())
-            .ok_or_else(|| LoadError::corrupt(file, format!("rope_scaling has no usable {name}")))
-    };
-    match raw.rope_type.as_deref() {
-        None | Some("default") => Ok(Scaling::None),
-        Some("linear") => Ok(Scaling::Linear {
-            factor: positive("factor", raw.factor)?,
-        }),
-        Some("llama3") => {
-            let low = positive("low_freq_factor", raw.low_freq_factor)?;
-            let high = positive("high_freq_factor", raw.high_freq_factor)?;
-            if high <= low {
+    fn check_numbers(&self, file: &Path) -> Result<(), LoadError> {
+        if !(self.norm.epsilon >= 0.0 && self.norm.epsilon < 1.0) {
+            return Err(LoadError::corrupt(
+                file,
+                format!("the epsilon of its norms is {}", self.norm.epsilon),
+            ));
+        }
+        let ropes = [Some(&self.rope), self.local.as_ref().map(|l| &l.rope)];
+        for theta in ropes.iter().flatten().map(|rope| rope.theta) {
+            if !(theta > 1.0 && theta.is_finite()) {
                 return Err(LoadError::corrupt(
                     file,
-                    "rope_scaling has a high_freq_factor below the low one",
+                    format!("the base of its rotary positions is {theta}"),
                 ));
             }
-            Ok(Scaling::Llama3 {
-                factor: positive("factor", raw.factor)?,
-                low,
-                high,
-                original_window: positive(
-                    "original_max_position_embeddings",
-                    raw.original_max_position_embeddings,
-                )?,
-            })
         }
-        Some(other) => Err(LoadError::unsupported(
-            file,
-            format!("rope_scaling {other:?}; linear and llama3 are known"),
-        )),
-    }
-}
-
-/// llama.cpp's converter stores Llama 3.1's scaling as a tensor of divisors.
-fn gguf_scaling(gguf: &Gguf, head_size: usize) -> Result<Scaling, LoadError> {
-    let file = gguf.file();
-    if gguf.has("rope_freqs.weight") {
-        let divisors = gguf.tensor("rope_freqs.weight", &[head_size / 2])?;
-        let divisors: Vec<f32> = divisors
-            .to_vec1()
-            .map_err(|error| LoadError::device(&error))?;
-        if divisors
-            .iter()
-            .any(|divisor| !(*divisor > 0.0 && divisor.is_finite()))
-        {
-            return Err(LoadError::corrupt(
-                file,
-                "tensor \"rope_freqs.weight\" holds numbers that are not above zero",
-            ));
-        }
-        return Ok(Scaling::Listed(divisors));
-    }
-    let kind = gguf.text("llama.rope.scaling.type")?;
-    match kind.as_deref() {
-        None | Some("none") => Ok(Scaling::None),
-        Some("linear") => {
-            let factor = gguf.float("llama.rope.scaling.factor")?.unwrap_or(1.0);
-            if factor > 0.0 && factor.is_finite() {
-                Ok(Scaling::Linear { factor })
-            } else {
-                Err(LoadError::corrupt(
+        let limit = match self.feed_forward.activation {
+            Activation::ClampedSwish { limit } => Some(limit),
+            _ => None,
+        };
+        let numbers = [
+            ("the factor of its scores", Some(self.attention.scale)),
+            ("the bound of its scores", self.attention.soft_cap),
+            ("the bound of its logits", self.logit_cap),
+            ("the bound of its activation", limit),
+            ("the factor of its embedding", self.factors.embedding),
+            ("the factor of its layers", self.factors.residual),
+            ("the factor of its logits", self.factors.logits),
+        ];
+        for (name, value) in numbers {
+            if value.is_some_and(|value| !(value > 0.0 && value.is_finite())) {
+                return Err(LoadError::corrupt(
                     file,
-                    format!("llama.rope.scaling.factor is {factor}"),
-                ))
+                    format!("{name} is {}", value.unwrap_or_default()),
+                ));
             }
         }
-        Some(other) => Err(LoadError::unsupported(
-            file,
-            format!("rope scaling {other:?}"),
-        )),
+        Ok(())
     }
 }

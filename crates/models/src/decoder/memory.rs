@@ -3,14 +3,14 @@
 use candle_core::Device;
 use engine::model::BLOCK_TOKENS;
 use engine::{Need, STEP_MAX_TOKENS};
+use kernels::PagedCache;
 
-use super::SEQUENCES;
+use super::attention::{ATTENTION_ROWS, has_half_cache};
 use super::config::DecoderConfig;
-use super::layer::ATTENTION_ROWS;
 use super::source::Source;
+use super::{CACHE_PRECISION, SEQUENCES};
 use crate::device::float_type;
 use crate::fit::Fit;
-use crate::linear::can_pack;
 use crate::load::{Files, LoadError};
 
 /// Vectors as wide as the residual stream that a layer holds at once: rows, normed rows, attended
@@ -38,8 +38,10 @@ const LEFT_BY_CACHE: u64 = 2;
 struct Shape<'a> {
     config: &'a DecoderConfig,
     weights_bytes: u64,
-    /// Of a number of the cache and of the activations.
+    /// Of a number of the activations, and of a cache in full precision.
     number_bytes: usize,
+    /// Whether keys and values are in half precision and read in place.
+    half_cache: bool,
 }
 
 /// The need of a checkpoint; its header and configuration are read, its weights are not. A machine's
@@ -64,14 +66,11 @@ pub(crate) fn cache_blocks(
 impl<'a> Shape<'a> {
     fn new(source: &Source, config: &'a DecoderConfig, device: &Device) -> Self {
         let dtype = float_type(device, source.elements());
-        let weights_bytes = match source {
-            Source::Gguf(gguf) if can_pack(device, dtype) => gguf.packed_bytes(),
-            other => other.elements() * dtype.size_in_bytes() as u64,
-        };
         Self {
             config,
-            weights_bytes,
+            weights_bytes: source.weights_bytes(device, dtype),
             number_bytes: dtype.size_in_bytes(),
+            half_cache: has_half_cache(CACHE_PRECISION, device, dtype),
         }
     }
 
@@ -113,12 +112,19 @@ impl<'a> Shape<'a> {
         let cache_rows = blocks * BLOCK_TOKENS;
         // No sequence is longer than the cache.
         let length = self.window(fit).min(cache_rows);
-        let cache = 2 * config.layers * cache_rows * key_width * number_bytes;
+        let block = if self.half_cache {
+            PagedCache::block_bytes(config.kv_heads, config.head_size)
+        } else {
+            2 * BLOCK_TOKENS * key_width * number_bytes
+        };
+        let cache = config.layers * blocks * block;
         let rows = STEP_MAX_TOKENS
             * (HIDDEN_VECTORS * config.hidden
                 + 2 * (config.query_width() + key_width)
                 + INNER_VECTORS * config.intermediate)
             * number_bytes;
+        // A cache that is read in place needs neither.
+        let length = if self.half_cache { 0 } else { length };
         let scores = SCORE_COPIES * config.heads * ATTENTION_ROWS * length * size_of::<f32>();
         let gathered = GATHERED * length * key_width * number_bytes;
         let logits = LOGIT_COPIES * SEQUENCES * config.vocabulary * size_of::<f32>();
@@ -133,7 +139,9 @@ impl<'a> Shape<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decoder::{Rope, Scaling};
+    use crate::decoder::{
+        Activation, Attention, Block, Factors, FeedForward, Norm, NormKind, Rope, Scaling,
+    };
 
     /// SmolLM2-135M: 30 layers with 3 key heads of 64, a window of 8192.
     #[test]
@@ -147,19 +155,41 @@ mod tests {
             kv_heads: 3,
             head_size: 64,
             window: 8192,
-            norm_epsilon: 1e-5,
+            norm: Norm {
+                kind: NormKind::RootMeanSquare,
+                epsilon: 1e-5,
+            },
+            block: Block::Sequential,
+            attention: Attention {
+                scale: 0.125,
+                input_bias: false,
+                output_bias: false,
+                head_norms: false,
+                sinks: false,
+                soft_cap: None,
+            },
             rope: Rope {
                 theta: 100_000.0,
+                rotated: 64,
                 scaling: Scaling::None,
             },
-            attention_bias: false,
-            feed_forward_bias: false,
+            local: None,
+            feed_forward: FeedForward {
+                activation: Activation::Silu,
+                gated: true,
+                bias: false,
+            },
+            experts: None,
+            factors: Factors::default(),
+            logit_cap: None,
+            head_bias: false,
             tied_head: Some(true),
         };
         let shape = |config| Shape {
             config,
             weights_bytes: 97_000_000,
             number_bytes: 4,
+            half_cache: false,
         };
         let smollm = shape(&config);
         let free = Fit::default();
@@ -171,6 +201,13 @@ mod tests {
             (2 * scores..5 * scores).contains(&need.activation_bytes),
             "{need}"
         );
+        let half = Shape {
+            half_cache: true,
+            ..shape(&config)
+        };
+        let less = half.need(half.blocks(free), free);
+        assert_eq!(less.cache_bytes, need.cache_bytes / 2);
+        assert!(less.activation_bytes < scores, "no scores are stored");
         let blocks = |shape: &Shape<'_>, window, memory_bytes| {
             let fit = Fit {
                 window: Some(window),

@@ -1,12 +1,19 @@
-//! The decoder of the Llama family, over flat ragged batches and a paged cache.
+//! The decoder of the Llama family and its relatives, over flat ragged batches and a paged cache.
 //!
-//! One implementation for all checkpoints whose differences [`DecoderConfig`] can say. Follows
-//! transformers' `modeling_llama.py`; the tests named `golden` compare it with that, and a quantised
-//! checkpoint with the same weights dequantised to float32.
+//! One implementation for all checkpoints whose differences [`DecoderConfig`] can say: Llama, Mistral,
+//! Mixtral, Granite, Qwen 2 and 3 with and without experts, Gemma 1 to 3, Phi 1 and 2, Falcon 7B and
+//! GPT-OSS. Follows the `modeling_*.py` of transformers; the tests named `golden` compare it with
+//! those, and a quantised checkpoint with the same weights dequantised to float32.
 
+mod attention;
 mod config;
+mod experts;
+mod feed_forward;
+mod floats;
 mod layer;
+mod layout;
 mod memory;
+mod norm;
 mod pool;
 mod rope;
 mod source;
@@ -14,26 +21,32 @@ mod source;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use candle_nn::ops::rms_norm;
 use engine::model::{CacheShape, Prelude, Rows, SequenceId, Step, StepModel};
 use kernels::Precision;
 use tasks::Failure;
 
-pub use config::{DecoderConfig, Rope, Scaling};
+pub use attention::CachePrecision;
+pub use config::{
+    Activation, Attention, Block, DecoderConfig, Experts, Factors, FeedForward, Local, Norm,
+    NormKind, Rope, Scaling, Yarn,
+};
 
 use crate::device::float_type;
 use crate::fit::Fit;
 use crate::linear::{Embedding, Linear};
 use crate::load::{Files, LoadError};
 use crate::text::{ChatCompanion, Text};
-use layer::{Layer, Plan, Tile};
+use attention::{Plan, Tile};
+use layer::Layer;
 pub(crate) use memory::need;
 use rope::Rotation;
-use source::{FINAL_NORM, HEAD, Scope, Source};
+use source::{Matrix, Scope, Source};
 
 /// How finely packed weights round their inputs. With [`Precision::Fast`] SmolLM2's 20 largest logits
 /// are up to 0.66 from float32, with this 0.003, and one stream reads the same bytes either way.
 const PRECISION: Precision = Precision::Fine;
+/// Half a cache's bytes are half the memory and, for long sequences, near half the time of a token.
+const CACHE_PRECISION: CachePrecision = CachePrecision::Half;
 /// Sequences that may be live at once.
 const SEQUENCES: usize = 64;
 
@@ -43,9 +56,11 @@ pub struct Decoder {
     config: DecoderConfig,
     embedding: Embedding,
     layers: Vec<Layer>,
-    norm: Tensor,
+    norm: norm::Norm,
     head: Linear,
     rotation: Rotation,
+    /// Of the layers that see the newest positions only.
+    local_rotation: Option<Rotation>,
     blocks: usize,
     dtype: DType,
     device: Device,
@@ -63,20 +78,29 @@ pub(crate) fn load_within(
     fit: Fit,
 ) -> Result<(Arc<ChatCompanion>, Decoder), LoadError> {
     let (source, config) = Source::open(files)?;
-    let text = match &source {
-        Source::Gguf(gguf) => Text::from_gguf(files, gguf)?,
-        Source::HuggingFace(_) => Text::from_files(files)?,
+    let text = match source.gguf() {
+        Some(gguf) => Text::from_gguf(files, gguf)?,
+        None => Text::from_files(files)?,
     };
     let companion = ChatCompanion::new(text, config.vocabulary, config.window)?;
-    let decoder = Decoder::read(&source, config, device, fit)?;
+    let decoder = Decoder::read(&source, config, device, (fit, CACHE_PRECISION))?;
     Ok((Arc::new(companion), decoder))
 }
 
 impl Decoder {
     /// Loads the model without its text side.
     pub fn load(files: &Files, device: &Device) -> Result<Self, LoadError> {
+        Self::load_with(files, device, CACHE_PRECISION)
+    }
+
+    /// The same, with a cache of this precision.
+    pub fn load_with(
+        files: &Files,
+        device: &Device,
+        cache: CachePrecision,
+    ) -> Result<Self, LoadError> {
         let (source, config) = Source::open(files)?;
-        Self::read(&source, config, device, Fit::default())
+        Self::read(&source, config, device, (Fit::default(), cache))
     }
 
     /// The shape of the model.
@@ -88,7 +112,7 @@ impl Decoder {
         source: &Source,
         config: DecoderConfig,
         device: &Device,
-        fit: Fit,
+        (fit, cache): (Fit, CachePrecision),
     ) -> Result<Self, LoadError> {
         let dtype = float_type(device, source.elements());
         let outside = Scope {
@@ -99,31 +123,27 @@ impl Decoder {
             precision: PRECISION,
         };
         let embedding = outside.embedding(&config)?;
-        let tied = config.tied_head.unwrap_or_else(|| !source.has(HEAD));
-        let head = if tied {
-            embedding.head(PRECISION)
-        } else {
-            outside.linear(HEAD, config.hidden, config.vocabulary, false)?
-        };
         let blocks = memory::cache_blocks(source, &config, device, fit);
         let layers = (0..config.layers)
             .map(|layer| {
-                Layer::load(
-                    &Scope {
-                        layer: Some(layer),
-                        ..outside
-                    },
-                    &config,
-                    blocks,
-                )
+                let scope = Scope {
+                    layer: Some(layer),
+                    ..outside
+                };
+                Layer::load(&scope, &config, layer, blocks, cache)
             })
             .collect::<Result<_, _>>()?;
+        let name = source.layout().final_norm;
         Ok(Self {
+            norm: norm::Norm::load(&outside, name, config.hidden, config.norm)?,
+            head: head(&outside, &config, &embedding)?,
             embedding,
             layers,
-            norm: outside.weight(FINAL_NORM, &[config.hidden])?,
-            head,
-            rotation: Rotation::new(&config.rope, config.head_size),
+            rotation: Rotation::new(&config.rope),
+            local_rotation: config
+                .local
+                .as_ref()
+                .map(|local| Rotation::new(&local.rope)),
             blocks,
             dtype,
             device: device.clone(),
@@ -131,25 +151,44 @@ impl Decoder {
         })
     }
 
-    /// Logits `[spans that want them, vocabulary]`; `None` where no span does.
-    fn forward(&mut self, step: &Step) -> candle_core::Result<Option<Tensor>> {
+    /// What layers share in this step: those that see everything, or the newest positions only.
+    fn plan<'a>(
+        &self,
+        step: &'a Step,
+        rotation: &Rotation,
+        window: Option<usize>,
+    ) -> candle_core::Result<Plan<'a>> {
         let positions: Vec<usize> = step
             .spans
             .iter()
             .flat_map(|span| span.start..span.start + span.rows.len())
             .collect();
-        let plan = Plan {
+        let tiled = self.layers.iter().any(Layer::needs_tiles);
+        let spans = step.spans.iter().filter(|_| tiled);
+        Ok(Plan {
             step,
-            angles: self.rotation.angles(&positions, self.dtype, &self.device)?,
-            tiles: step
-                .spans
-                .iter()
-                .map(|span| Tile::cut(&span.rows, span.start, &self.device))
+            angles: rotation.angles(&positions, self.dtype, &self.device)?,
+            tiles: spans
+                .map(|span| Tile::cut(span, window, &self.device))
                 .collect::<candle_core::Result<_>>()?,
+        })
+    }
+
+    /// Logits `[spans that want them, vocabulary]`; `None` where no span does.
+    fn forward(&mut self, step: &Step) -> candle_core::Result<Option<Tensor>> {
+        let plan = self.plan(step, &self.rotation, None)?;
+        let local_plan = match (&self.config.local, &self.local_rotation) {
+            (Some(local), Some(rotation)) => Some(self.plan(step, rotation, Some(local.window))?),
+            _ => None,
         };
+        let factors = self.config.factors;
         let mut rows = self.embedding.rows(&step.tokens, &self.device)?;
-        for layer in &mut self.layers {
-            rows = layer.forward(&rows, &plan)?;
+        if let Some(factor) = factors.embedding {
+            rows = (rows * factor)?;
+        }
+        for (number, layer) in self.layers.iter_mut().enumerate() {
+            let local = self.config.local(number).and(local_plan.as_ref());
+            rows = layer.forward(&rows, local.unwrap_or(&plan))?;
         }
         let wanted = step.spans.iter().filter(|span| span.wants_logits);
         let wanted: Vec<u32> = wanted.map(|span| span.rows.end as u32 - 1).collect();
@@ -157,9 +196,38 @@ impl Decoder {
             return Ok(None);
         }
         let rows = rows.index_select(&Tensor::new(wanted.as_slice(), &self.device)?, 0)?;
-        let rows = rms_norm(&rows, &self.norm, self.config.norm_epsilon as f32)?;
-        self.head.forward(&rows)?.to_dtype(DType::F32).map(Some)
+        let logits = self.head.forward(&self.norm.forward(&rows)?)?;
+        let mut logits = logits.to_dtype(DType::F32)?;
+        if let Some(factor) = factors.logits {
+            logits = (logits * factor)?;
+        }
+        if let Some(cap) = self.config.logit_cap {
+            logits = ((logits / cap)?.tanh()? * cap)?;
+        }
+        Ok(Some(logits))
     }
+}
+
+/// The projection to logits: its own weights, or the embedding's.
+fn head(
+    outside: &Scope,
+    config: &DecoderConfig,
+    embedding: &Embedding,
+) -> Result<Linear, LoadError> {
+    let name = outside.layout().head;
+    if !config.tied_head.unwrap_or_else(|| !outside.has(name)) {
+        return outside.linear(Matrix {
+            name,
+            inner: config.hidden,
+            outer: config.vocabulary,
+            bias: config.head_bias,
+            part: None,
+        });
+    }
+    let bias = config
+        .head_bias
+        .then(|| outside.bias(name, config.vocabulary));
+    Ok(embedding.head(PRECISION, bias.transpose()?))
 }
 
 impl StepModel for Decoder {

@@ -49,10 +49,10 @@ impl Pool {
         Ok(())
     }
 
-    /// The first `count` positions of a sequence, `[count, width]`. Not copied where its blocks lie
+    /// So many positions of a sequence from `start`, `[count, width]`. Not copied where its blocks lie
     /// side by side.
-    pub(crate) fn read(&mut self, count: usize, blocks: &[u32]) -> Result<Tensor> {
-        let runs = self.runs(0, count, blocks)?;
+    pub(crate) fn read(&mut self, start: usize, count: usize, blocks: &[u32]) -> Result<Tensor> {
+        let runs = self.runs(start, count, blocks)?;
         let parts = runs
             .into_iter()
             .map(|run| self.piece(run.piece)?.narrow(0, run.row, run.rows))
@@ -120,13 +120,19 @@ mod tests {
                 let chunk = rows.narrow(0, start, end - start).expect("a chunk");
                 pool.write(&chunk, start, &blocks).expect("written");
             }
-            let back = pool.read(count, &blocks).expect("read");
+            let back = pool.read(0, count, &blocks).expect("read");
             assert_eq!(
                 back.to_vec2::<f32>().expect("numbers"),
                 rows.to_vec2::<f32>().expect("numbers")
             );
         }
-        assert!(pool.read(1, &[1000]).is_err());
+        let part = pool.read(40, 7, &[63, 64, 1, 71]).expect("read");
+        let expected = rows.narrow(0, 40, 7).expect("a part");
+        assert_eq!(
+            part.to_vec2::<f32>().expect("numbers"),
+            expected.to_vec2::<f32>().expect("numbers")
+        );
+        assert!(pool.read(0, 1, &[1000]).is_err());
         assert!(pool.write(&rows, 0, &[0]).is_err());
     }
 }

@@ -1,26 +1,33 @@
 //! Rotary positions (Su et al. 2021), halves of a head paired as in transformers' `modeling_llama.py`.
 
 use candle_core::{DType, Device, Result, Tensor};
+use candle_nn::rotary_emb::rope_thd;
 
-use super::config::{Rope, Scaling};
+use super::config::{Rope, Scaling, Yarn};
 
 /// The frequencies of a model.
 #[derive(Debug)]
 pub(crate) struct Rotation {
-    /// Radians a position, `[head_size / 2]`.
+    /// Radians a position, `[rotated / 2]`.
     frequencies: Vec<f32>,
+    /// Multiplies cosines and sines.
+    factor: f32,
 }
 
-/// Cosines and sines of the rows of one step, `[rows, head_size / 2]` each.
+/// Cosines and sines of the rows of one step, `[rows, rotated / 2]` each.
 pub(crate) struct Angles {
     cosines: Tensor,
     sines: Tensor,
 }
 
 impl Rotation {
-    pub(crate) fn new(rope: &Rope, head_size: usize) -> Self {
-        let half = head_size / 2;
-        let plain = (0..half).map(|i| rope.theta.powf(-((2 * i) as f64) / head_size as f64));
+    pub(crate) fn new(rope: &Rope) -> Self {
+        let (half, size) = (rope.rotated / 2, rope.rotated as f64);
+        let plain = (0..half).map(|i| rope.theta.powf(-((2 * i) as f64) / size));
+        let factor = match &rope.scaling {
+            Scaling::Yarn(yarn) => yarn.attention_factor as f32,
+            _ => 1.0,
+        };
         let frequencies = match &rope.scaling {
             Scaling::None => plain.map(|frequency| frequency as f32).collect(),
             Scaling::Linear { factor } => {
@@ -29,6 +36,13 @@ impl Rotation {
             Scaling::Listed(divisors) => plain
                 .zip(divisors)
                 .map(|(frequency, divisor)| (frequency / f64::from(*divisor)) as f32)
+                .collect(),
+            Scaling::Yarn(yarn) => plain
+                .enumerate()
+                .map(|(i, frequency)| {
+                    let scaled = ramp(yarn, rope).at(i);
+                    (scaled * frequency / yarn.factor + (1.0 - scaled) * frequency) as f32
+                })
                 .collect(),
             Scaling::Llama3 {
                 factor,
@@ -44,7 +58,10 @@ impl Rotation {
                 })
                 .collect(),
         };
-        Self { frequencies }
+        Self {
+            frequencies,
+            factor,
+        }
     }
 
     /// The angles of these positions. Made anew for each step: a table for a window of 131 072
@@ -60,7 +77,11 @@ impl Rotation {
                 .iter()
                 .map(move |frequency| position as f32 * frequency)
         });
-        let (sines, cosines): (Vec<f32>, Vec<f32>) = angles.map(f32::sin_cos).unzip();
+        let both = angles.map(|angle| {
+            let (sine, cosine) = angle.sin_cos();
+            (sine * self.factor, cosine * self.factor)
+        });
+        let (sines, cosines): (Vec<f32>, Vec<f32>) = both.unzip();
         let shape = (positions.len(), self.frequencies.len());
         Ok(Angles {
             cosines: Tensor::from_vec(cosines, shape, device)?.to_dtype(dtype)?,
@@ -70,10 +91,50 @@ impl Rotation {
 }
 
 impl Angles {
-    /// Rotates `[rows, heads * head_size]`.
+    /// Rotates the first dimensions of each head of `[rows, heads * head_size]`.
     pub(crate) fn rotate(&self, rows: &Tensor, heads: usize) -> Result<Tensor> {
         let (count, width) = rows.dims2()?;
-        let split = rows.reshape((1, count, heads, width / heads))?;
-        candle_nn::rotary_emb::rope_thd(&split, &self.cosines, &self.sines)?.reshape((count, width))
+        let (size, rotated) = (width / heads, 2 * self.cosines.dim(1)?);
+        let split = rows.reshape((1, count, heads, size))?;
+        let turn = |part: &Tensor| rope_thd(part, &self.cosines, &self.sines);
+        let turned = if rotated < size {
+            let moving = split.narrow(3, 0, rotated)?.contiguous()?;
+            let still = split.narrow(3, rotated, size - rotated)?;
+            Tensor::cat(&[turn(&moving)?, still], 3)?
+        } else {
+            turn(&split)?
+        };
+        turned.reshape((count, width))
+    }
+}
+
+/// How much of each frequency is stretched: none below one dimension, all above another.
+struct Ramp {
+    low: f64,
+    high: f64,
+}
+
+/// The dimensions whose frequencies turn as often as YaRN's bounds say within the original window
+/// (Peng et al. 2023, section 3.2; transformers' `modeling_rope_utils.py`).
+fn ramp(yarn: &Yarn, rope: &Rope) -> Ramp {
+    let size = rope.rotated as f64;
+    let dimension = |turns: f64| {
+        let wavelength = yarn.original_window / (turns * std::f64::consts::TAU);
+        size * wavelength.ln() / (2.0 * rope.theta.ln())
+    };
+    let (mut low, mut high) = (dimension(yarn.fast), dimension(yarn.slow));
+    if yarn.whole {
+        (low, high) = (low.floor(), high.ceil());
+    }
+    let (low, high) = (low.max(0.0), high.min(size - 1.0));
+    Ramp {
+        low,
+        high: high.max(low + 0.001),
+    }
+}
+
+impl Ramp {
+    fn at(&self, index: usize) -> f64 {
+        ((index as f64 - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
     }
 }

@@ -1,79 +1,28 @@
-//! Where a decoder's tensors come from, and what they are called there.
+//! Where a decoder's tensors come from, and how they are read.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use kernels::{PackedLinear, Precision};
+use kernels::{Format, PackedLinear, Precision};
 
-use super::config::DecoderConfig;
+use super::config::{DecoderConfig, from_gguf, from_json};
+use super::layout::Layout;
 use crate::checkpoint::Checkpoint;
-use crate::gguf::Gguf;
+use crate::gguf::{Gguf, Part};
 use crate::linear::{Embedding, Linear, Packed, can_pack};
 use crate::load::{Files, LoadError};
 
 /// An opened checkpoint of a decoder.
-pub(crate) enum Source {
-    /// Hugging Face names, `model.layers.0.self_attn.q_proj.weight`.
+pub(crate) struct Source {
+    tensors: Tensors,
+    layout: &'static Layout,
+}
+
+enum Tensors {
     HuggingFace(Checkpoint),
-    /// llama.cpp's names, `blk.0.attn_q.weight`.
     Gguf(Gguf),
 }
-
-/// A tensor by its two names.
-#[derive(Clone, Copy)]
-pub(crate) struct Name {
-    hugging_face: &'static str,
-    gguf: &'static str,
-}
-
-pub(crate) const EMBEDDING: Name = Name {
-    hugging_face: "model.embed_tokens",
-    gguf: "token_embd",
-};
-pub(crate) const FINAL_NORM: Name = Name {
-    hugging_face: "model.norm",
-    gguf: "output_norm",
-};
-pub(crate) const HEAD: Name = Name {
-    hugging_face: "lm_head",
-    gguf: "output",
-};
-pub(crate) const ATTENTION_NORM: Name = Name {
-    hugging_face: "input_layernorm",
-    gguf: "attn_norm",
-};
-pub(crate) const QUERY: Name = Name {
-    hugging_face: "self_attn.q_proj",
-    gguf: "attn_q",
-};
-pub(crate) const KEY: Name = Name {
-    hugging_face: "self_attn.k_proj",
-    gguf: "attn_k",
-};
-pub(crate) const VALUE: Name = Name {
-    hugging_face: "self_attn.v_proj",
-    gguf: "attn_v",
-};
-pub(crate) const OUTPUT: Name = Name {
-    hugging_face: "self_attn.o_proj",
-    gguf: "attn_output",
-};
-pub(crate) const FEED_FORWARD_NORM: Name = Name {
-    hugging_face: "post_attention_layernorm",
-    gguf: "ffn_norm",
-};
-pub(crate) const GATE: Name = Name {
-    hugging_face: "mlp.gate_proj",
-    gguf: "ffn_gate",
-};
-pub(crate) const UP: Name = Name {
-    hugging_face: "mlp.up_proj",
-    gguf: "ffn_up",
-};
-pub(crate) const DOWN: Name = Name {
-    hugging_face: "mlp.down_proj",
-    gguf: "ffn_down",
-};
 
 /// The file names under which a GGUF checkpoint is looked for first.
 const GGUF_FILE: &str = "model.gguf";
@@ -87,62 +36,75 @@ impl Source {
         } else {
             files.only("gguf")
         };
-        if let Some(name) = gguf {
+        let (tensors, (config, layout)) = if let Some(name) = gguf {
             let gguf = Gguf::open(files, &name)?;
-            let config = DecoderConfig::from_gguf(&gguf)?;
-            return Ok((Self::Gguf(gguf), config));
+            let config = from_gguf(&gguf)?;
+            (Tensors::Gguf(gguf), config)
+        } else {
+            let config = from_json(files)?;
+            (Tensors::HuggingFace(Checkpoint::open(files)?), config)
+        };
+        Ok((Self { tensors, layout }, config))
+    }
+
+    /// The GGUF file, where the checkpoint is one.
+    pub(crate) fn gguf(&self) -> Option<&Gguf> {
+        match &self.tensors {
+            Tensors::HuggingFace(_) => None,
+            Tensors::Gguf(gguf) => Some(gguf),
         }
-        let config = DecoderConfig::from_json(files)?;
-        Ok((Self::HuggingFace(Checkpoint::open(files)?), config))
+    }
+
+    /// The file to blame for what is in none.
+    fn file(&self) -> &Path {
+        match &self.tensors {
+            Tensors::HuggingFace(checkpoint) => checkpoint.file(),
+            Tensors::Gguf(gguf) => gguf.file(),
+        }
+    }
+
+    /// The names of its tensors.
+    pub(crate) fn layout(&self) -> &'static Layout {
+        self.layout
     }
 
     /// Numbers in all tensors together.
     pub(crate) fn elements(&self) -> u64 {
-        match self {
-            Self::HuggingFace(checkpoint) => checkpoint.elements(),
-            Self::Gguf(gguf) => gguf.elements(),
+        match &self.tensors {
+            Tensors::HuggingFace(checkpoint) => checkpoint.elements(),
+            Tensors::Gguf(gguf) => gguf.elements(),
         }
     }
 
-    /// Whether the checkpoint has a tensor outside its layers.
-    pub(crate) fn has(&self, name: Name) -> bool {
-        let name = self.full(name, None, "weight");
-        match self {
-            Self::HuggingFace(checkpoint) => checkpoint.has(&name),
-            Self::Gguf(gguf) => gguf.has(&name),
-        }
-    }
-
-    fn full(&self, name: Name, layer: Option<usize>, part: &str) -> String {
-        match (self, layer) {
-            (Self::HuggingFace(_), None) => format!("{}.{part}", name.hugging_face),
-            (Self::HuggingFace(_), Some(layer)) => {
-                format!("model.layers.{layer}.{}.{part}", name.hugging_face)
+    /// Bytes of the weights as the device keeps them.
+    pub(crate) fn weights_bytes(&self, device: &Device, dtype: DType) -> u64 {
+        match &self.tensors {
+            Tensors::Gguf(gguf) if can_pack(device, dtype) => gguf.packed_bytes(),
+            // 17 bytes of a file are 32 4-bit floats, packed or not.
+            Tensors::HuggingFace(checkpoint) => {
+                let bytes = checkpoint.byte_elements();
+                let wide = (self.elements() - bytes) * dtype.size_in_bytes() as u64;
+                let block = if can_pack(device, dtype) {
+                    24
+                } else {
+                    32 * dtype.size_in_bytes() as u64
+                };
+                wide + bytes / 17 * block
             }
-            (Self::Gguf(_), None) => format!("{}.{part}", name.gguf),
-            (Self::Gguf(_), Some(layer)) => format!("blk.{layer}.{}.{part}", name.gguf),
+            Tensors::Gguf(_) => self.elements() * dtype.size_in_bytes() as u64,
         }
     }
 
-    fn read(
-        &self,
-        name: &str,
-        shape: &[usize],
-        dtype: DType,
-        device: &Device,
-    ) -> Result<Tensor, LoadError> {
-        match self {
-            Self::HuggingFace(checkpoint) => checkpoint.tensor(name, shape, dtype, device),
-            Self::Gguf(gguf) => gguf
-                .tensor(name, shape)?
-                .to_dtype(dtype)
-                .and_then(|tensor| tensor.to_device(device))
-                .map_err(|error| LoadError::device(&error)),
+    fn has(&self, name: &str) -> bool {
+        match &self.tensors {
+            Tensors::HuggingFace(checkpoint) => checkpoint.has(name),
+            Tensors::Gguf(gguf) => gguf.has(name),
         }
     }
 }
 
 /// Reads the tensors of one layer, or those outside the layers.
+#[derive(Clone, Copy)]
 pub(crate) struct Scope<'a> {
     pub(crate) source: &'a Source,
     pub(crate) layer: Option<usize>,
@@ -152,65 +114,154 @@ pub(crate) struct Scope<'a> {
     pub(crate) precision: Precision,
 }
 
+/// A matrix of a checkpoint.
+#[derive(Clone, Copy)]
+pub(crate) struct Matrix<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) inner: usize,
+    pub(crate) outer: usize,
+    /// Whether it comes with a bias.
+    pub(crate) bias: bool,
+    /// Where the tensor holds several matrices.
+    pub(crate) part: Option<Part>,
+}
+
 impl Scope<'_> {
+    pub(crate) fn layout(&self) -> &'static Layout {
+        self.source.layout
+    }
+
+    /// Whether the checkpoint has this weight.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.source.has(&self.full(&format!("{name}.weight")))
+    }
+
+    /// A whole tensor of an exact shape, by its whole name.
+    pub(crate) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, LoadError> {
+        self.read(&self.full(name), shape, None)
+    }
+
     /// A weight of an exact shape.
-    pub(crate) fn weight(&self, name: Name, shape: &[usize]) -> Result<Tensor, LoadError> {
-        self.source.read(
-            &self.source.full(name, self.layer, "weight"),
-            shape,
-            self.dtype,
-            self.device,
-        )
+    pub(crate) fn weight(&self, name: &str, shape: &[usize]) -> Result<Tensor, LoadError> {
+        self.tensor(&format!("{name}.weight"), shape)
+    }
+
+    /// A bias.
+    pub(crate) fn bias(&self, name: &str, size: usize) -> Result<Tensor, LoadError> {
+        self.tensor(&format!("{name}.bias"), &[size])
     }
 
     /// The rows that token ids choose, packed where the file and the device allow it.
     pub(crate) fn embedding(&self, config: &DecoderConfig) -> Result<Embedding, LoadError> {
-        let shape = [config.vocabulary, config.hidden];
-        match self.packed(EMBEDDING, shape, None)? {
+        let matrix = Matrix {
+            name: self.layout().embedding,
+            inner: config.hidden,
+            outer: config.vocabulary,
+            bias: false,
+            part: None,
+        };
+        match self.packed(matrix, None)? {
             Some(weights) => Ok(Embedding::Packed(weights)),
-            None => self.weight(EMBEDDING, &shape).map(Embedding::Dense),
+            None => self
+                .weight(matrix.name, &[matrix.outer, matrix.inner])
+                .map(Embedding::Dense),
         }
     }
 
     /// A projection of `[rows, inner]` to `[rows, outer]`.
-    pub(crate) fn linear(
-        &self,
-        name: Name,
-        inner: usize,
-        outer: usize,
-        bias: bool,
-    ) -> Result<Linear, LoadError> {
-        let bias = bias.then(|| self.bias(name, outer)).transpose()?;
-        if let Some(weights) = self.packed(name, [outer, inner], None)? {
-            return Ok(Linear::packed(self.fine(weights), bias));
-        }
-        Ok(Linear::new(self.weight(name, &[outer, inner])?, bias))
+    pub(crate) fn linear(&self, matrix: Matrix) -> Result<Linear, LoadError> {
+        self.projection(matrix, None)
     }
 
-    /// A projection to queries or keys. llama.cpp stores its rows so that the pairs that rotate
-    /// together lie side by side; here they lie half a head apart, as Hugging Face stores them.
-    pub(crate) fn rotated(
-        &self,
-        name: Name,
-        heads: usize,
-        config: &DecoderConfig,
-    ) -> Result<Linear, LoadError> {
-        let outer = heads * config.head_size;
-        let in_pairs = matches!(self.source, Source::Gguf(_));
-        let apart = |tensor: Tensor| {
-            if in_pairs {
-                halves(&tensor, heads).map_err(|error| LoadError::device(&error))
-            } else {
-                Ok(tensor)
+    /// A projection to heads that rotate, its rows half a head apart.
+    pub(crate) fn rotated(&self, matrix: Matrix, head_size: usize) -> Result<Linear, LoadError> {
+        self.projection(matrix, self.layout().in_pairs.then_some(head_size))
+    }
+
+    /// The bytes of a tensor of bytes, by its whole name; `None`: the checkpoint has none of this name.
+    pub(crate) fn bytes(&self, name: &str, shape: &[usize]) -> Result<Option<&[u8]>, LoadError> {
+        let name = self.full(name);
+        match &self.source.tensors {
+            Tensors::HuggingFace(checkpoint) if checkpoint.has(&name) => {
+                match checkpoint.bytes(&name, shape)? {
+                    (DType::U8, bytes) => Ok(Some(bytes)),
+                    (dtype, _) => Err(LoadError::corrupt(
+                        checkpoint.file(),
+                        format!("tensor {name:?} is of type {dtype:?}, not bytes"),
+                    )),
+                }
             }
-        };
-        let bias = config.attention_bias.then(|| self.bias(name, outer));
-        let bias = bias.transpose()?.map(apart).transpose()?;
-        let head_size = in_pairs.then_some(config.head_size);
-        if let Some(weights) = self.packed(name, [outer, config.hidden], head_size)? {
-            return Ok(Linear::packed(self.fine(weights), bias));
+            _ => Ok(None),
         }
-        let weight = apart(self.weight(name, &[outer, config.hidden])?)?;
+    }
+
+    /// A projection whose weights are 4-bit floats in llama.cpp's blocks.
+    pub(crate) fn floats4(
+        &self,
+        blocks: &[u8],
+        [outer, inner]: [usize; 2],
+        bias: Option<Tensor>,
+    ) -> Result<Linear, LoadError> {
+        let packed = PackedLinear::pack(Format::MXFP4, blocks, outer, inner)
+            .map_err(|error| LoadError::corrupt(self.source.file(), error.to_string()))?;
+        if can_pack(self.device, self.dtype) {
+            let packed = Packed {
+                weights: Arc::new(packed),
+                precision: self.precision,
+            };
+            return Ok(Linear::packed(packed, bias));
+        }
+        let mut flat = vec![0.0; outer * inner];
+        for (output, row) in flat.chunks_exact_mut(inner).enumerate() {
+            packed.row(output, row);
+        }
+        let weight = Tensor::from_vec(flat, (outer, inner), self.device)
+            .and_then(|weight| weight.to_dtype(self.dtype));
+        Ok(Linear::new(
+            weight.map_err(|error| LoadError::device(&error))?,
+            bias,
+        ))
+    }
+
+    /// A projection to one number without a bias; llama.cpp stores it as a vector.
+    pub(crate) fn single(&self, name: &str, inner: usize) -> Result<Linear, LoadError> {
+        let weight = match &self.source.tensors {
+            Tensors::HuggingFace(_) => self.weight(name, &[1, inner])?,
+            Tensors::Gguf(_) => self
+                .weight(name, &[inner])?
+                .unsqueeze(0)
+                .map_err(|error| LoadError::device(&error))?,
+        };
+        Ok(Linear::new(weight, None))
+    }
+
+    fn projection(&self, matrix: Matrix, in_pairs: Option<usize>) -> Result<Linear, LoadError> {
+        let Matrix {
+            name,
+            inner,
+            outer,
+            part,
+            ..
+        } = matrix;
+        let apart = |tensor: Tensor| match in_pairs {
+            Some(head_size) => {
+                halves(&tensor, head_size).map_err(|error| LoadError::device(&error))
+            }
+            None => Ok(tensor),
+        };
+        let bias = matrix
+            .bias
+            .then(|| self.read(&self.full(&format!("{name}.bias")), &[outer], part));
+        let bias = bias.transpose()?.map(apart).transpose()?;
+        if let Some(weights) = self.packed(matrix, in_pairs)? {
+            let packed = Packed {
+                weights,
+                precision: self.precision,
+            };
+            return Ok(Linear::packed(packed, bias));
+        }
+        let name = self.full(&format!("{name}.weight"));
+        let weight = apart(self.read(&name, &[outer, inner], part)?)?;
         Ok(Linear::new(weight, bias))
     }
 
@@ -218,22 +269,22 @@ impl Scope<'_> {
     /// size, its rows are put half a head apart, as [`halves`] does.
     fn packed(
         &self,
-        name: Name,
-        [outer, inner]: [usize; 2],
-        head_size: Option<usize>,
+        matrix: Matrix,
+        in_pairs: Option<usize>,
     ) -> Result<Option<Arc<PackedLinear>>, LoadError> {
-        let Source::Gguf(gguf) = self.source else {
+        let Some(gguf) = self.source.gguf() else {
             return Ok(None);
         };
         if !can_pack(self.device, self.dtype) {
             return Ok(None);
         }
-        let name = self.source.full(name, self.layer, "weight");
-        let Some((format, bytes)) = gguf.blocks(&name, &[outer, inner])? else {
+        let Matrix { outer, inner, .. } = matrix;
+        let name = self.full(&format!("{}.weight", matrix.name));
+        let Some((format, bytes)) = gguf.blocks(&name, &[outer, inner], matrix.part)? else {
             return Ok(None);
         };
         let apart;
-        let bytes = match head_size {
+        let bytes = match in_pairs {
             Some(head_size) => {
                 apart = rows_apart(bytes, bytes.len() / outer, head_size);
                 &apart
@@ -245,20 +296,24 @@ impl Scope<'_> {
             .map_err(|error| LoadError::corrupt(gguf.file(), format!("tensor {name:?}: {error}")))
     }
 
-    fn fine(&self, weights: Arc<PackedLinear>) -> Packed {
-        Packed {
-            weights,
-            precision: self.precision,
+    fn full(&self, name: &str) -> String {
+        match self.layer {
+            None => name.to_owned(),
+            Some(layer) => format!("{}.{layer}.{name}", self.layout().layers),
         }
     }
 
-    fn bias(&self, name: Name, outer: usize) -> Result<Tensor, LoadError> {
-        self.source.read(
-            &self.source.full(name, self.layer, "bias"),
-            &[outer],
-            self.dtype,
-            self.device,
-        )
+    fn read(&self, name: &str, shape: &[usize], part: Option<Part>) -> Result<Tensor, LoadError> {
+        match &self.source.tensors {
+            Tensors::HuggingFace(checkpoint) => {
+                checkpoint.tensor(name, shape, self.dtype, self.device)
+            }
+            Tensors::Gguf(gguf) => gguf
+                .part(name, shape, part)?
+                .to_dtype(self.dtype)
+                .and_then(|tensor| tensor.to_device(self.device))
+                .map_err(|error| LoadError::device(&error)),
+        }
     }
 }
 
@@ -275,10 +330,10 @@ fn rows_apart(rows: &[u8], row_bytes: usize, head_size: usize) -> Vec<u8> {
 }
 
 /// `[heads * head_size, ...]`: rows 0, 1, 2, 3, ... of each head to 0, 2, 4, ..., 1, 3, 5, ...
-fn halves(rows: &Tensor, heads: usize) -> candle_core::Result<Tensor> {
-    let half = rows.dim(0)? / heads / 2;
+fn halves(rows: &Tensor, head_size: usize) -> candle_core::Result<Tensor> {
+    let heads = rows.dim(0)? / head_size;
     let inner = rows.elem_count() / rows.dim(0)?;
-    rows.reshape((heads, half, 2, inner))?
+    rows.reshape((heads, head_size / 2, 2, inner))?
         .transpose(1, 2)?
         .contiguous()?
         .reshape(rows.shape())

@@ -32,6 +32,19 @@ const LLAMA3_PATTERN: &str = concat!(
     r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 );
 
+/// How Qwen 2 does: as Llama 3, but each digit is a piece.
+const QWEN2_PATTERN: &str = concat!(
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|",
+    r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+);
+
+/// How GPT-4o and GPT-OSS do: words begin with capitals.
+const GPT4O_PATTERN: &str = concat!(
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|",
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|",
+    r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+);
+
 /// The tokens of the metadata.
 struct Tokens {
     texts: Vec<String>,
@@ -104,10 +117,23 @@ impl Tokens {
 }
 
 fn byte_level(gguf: &Gguf, tokens: &Tokens) -> Result<Tokenizer, LoadError> {
-    let pre = gguf.text("tokenizer.ggml.pre")?.unwrap_or_default();
+    let mut pre = gguf.text("tokenizer.ggml.pre")?.unwrap_or_default();
+    if pre.is_empty() {
+        // Files from before the entry existed: the architecture says it.
+        let family = gguf.text("general.architecture")?.unwrap_or_default();
+        if family.starts_with("qwen") {
+            pre = "qwen2".into();
+        }
+    }
     let bytes = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});
     let sequence =
         |first: Value, second: Value| json!({"type": "Sequence", "pretokenizers": [first, second]});
+    let split = |pattern: &str| {
+        let pattern = json!({"Regex": pattern});
+        let split =
+            json!({"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": false});
+        sequence(split, bytes(false))
+    };
     let (cut, whole_words) = match pre.as_ref() {
         "" | "default" | "gpt-2" => (bytes(true), false),
         "smollm" => (
@@ -117,11 +143,9 @@ fn byte_level(gguf: &Gguf, tokens: &Tokens) -> Result<Tokenizer, LoadError> {
             ),
             false,
         ),
-        "llama-bpe" | "llama3" | "llama-v3" => {
-            let pattern = json!({"Regex": LLAMA3_PATTERN});
-            let split = json!({"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": false});
-            (sequence(split, bytes(false)), true)
-        }
+        "llama-bpe" | "llama3" | "llama-v3" => (split(LLAMA3_PATTERN), true),
+        "qwen2" | "deepseek-r1-qwen" => (split(QWEN2_PATTERN), false),
+        "gpt-4o" => (split(GPT4O_PATTERN), true),
         other => {
             return Err(LoadError::unsupported(
                 gguf.file(),
@@ -148,6 +172,12 @@ fn byte_level(gguf: &Gguf, tokens: &Tokens) -> Result<Tokenizer, LoadError> {
         .build()
         .map_err(|error| corrupt(format!("its tokenizer: {error}")))?;
     let mut tokenizer = Tokenizer::new(model);
+    if ["qwen2", "deepseek-r1-qwen"].contains(&pre.as_ref()) {
+        let composed = part::<NormalizerWrapper>(gguf, json!({"type": "NFC"}))?;
+        tokenizer
+            .with_normalizer(Some(composed))
+            .map_err(|error| corrupt(format!("its tokenizer: {error}")))?;
+    }
     tokenizer.with_pre_tokenizer(Some(part::<PreTokenizerWrapper>(gguf, cut)?));
     tokenizer.with_decoder(Some(part::<DecoderWrapper>(gguf, bytes(true))?));
     Ok(tokenizer)

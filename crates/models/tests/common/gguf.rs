@@ -1,9 +1,5 @@
 //! Writes GGUF files, sound and unsound, after ggml's docs/gguf.md.
 
-use models::device::Device;
-use models::{Checkpoint, Files};
-use serde_json::Value;
-
 /// A file in the making.
 #[derive(Default)]
 pub(crate) struct GgufFile {
@@ -86,6 +82,19 @@ impl GgufFile {
         self.info(name, shape, 0, offset as u64)
     }
 
+    /// A tensor of any type in its bytes; the outermost dimension first.
+    pub(crate) fn raw(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        kind: u32,
+        bytes: &[u8],
+    ) -> &mut Self {
+        let offset = self.data.len();
+        self.data.extend(bytes);
+        self.info(name, shape, kind, offset as u64)
+    }
+
     /// What the file says of a tensor, true or not.
     pub(crate) fn info(
         &mut self,
@@ -117,186 +126,4 @@ impl GgufFile {
         bytes.extend(&self.data);
         bytes
     }
-}
-
-/// A tiny Llama of the golden folders as llama.cpp's converter would store it, its tokenizer too.
-pub(crate) fn tiny_llama(name: &str) -> GgufFile {
-    tiny_llama_with(name, |file| golden_tokenizer(name, file))
-}
-
-/// The same with another tokenizer.
-pub(crate) fn tiny_llama_with(name: &str, tokenizer: impl FnOnce(&mut GgufFile)) -> GgufFile {
-    let mut file = GgufFile::default();
-    let config = json(name, "config.json");
-    entries(&config, &mut file);
-    tokenizer(&mut file);
-    tensors(name, &config, &mut file);
-    file
-}
-
-fn json(name: &str, file: &str) -> Value {
-    serde_json::from_slice(&std::fs::read(super::golden(name).join(file)).expect("a file"))
-        .expect("JSON")
-}
-
-fn word(value: &Value) -> String {
-    value.as_str().expect("a text").to_owned()
-}
-
-fn number(value: &Value) -> u32 {
-    value.as_u64().expect("a number") as u32
-}
-
-fn entries(config: &Value, file: &mut GgufFile) {
-    file.text("general.architecture", "llama")
-        .integer("llama.block_count", number(&config["num_hidden_layers"]))
-        .integer(
-            "llama.context_length",
-            number(&config["max_position_embeddings"]),
-        )
-        .integer("llama.embedding_length", number(&config["hidden_size"]))
-        .integer(
-            "llama.feed_forward_length",
-            number(&config["intermediate_size"]),
-        )
-        .integer(
-            "llama.attention.head_count",
-            number(&config["num_attention_heads"]),
-        )
-        .integer(
-            "llama.attention.head_count_kv",
-            number(&config["num_key_value_heads"]),
-        )
-        .integer("llama.rope.dimension_count", number(&config["head_dim"]))
-        .integer("llama.vocab_size", number(&config["vocab_size"]))
-        .float(
-            "llama.rope.freq_base",
-            config["rope_theta"].as_f64().expect("a number") as f32,
-        )
-        .float(
-            "llama.attention.layer_norm_rms_epsilon",
-            config["rms_norm_eps"].as_f64().expect("a number") as f32,
-        );
-}
-
-fn golden_tokenizer(name: &str, file: &mut GgufFile) {
-    let (tokenizer, marks) = (
-        json(name, "tokenizer.json"),
-        json(name, "tokenizer_config.json"),
-    );
-    let vocabulary = tokenizer["model"]["vocab"]
-        .as_object()
-        .expect("a vocabulary");
-    let mut tokens = vec![String::new(); vocabulary.len()];
-    for (token, id) in vocabulary {
-        tokens[number(id) as usize].clone_from(token);
-    }
-    let mut types = vec![1; tokens.len()];
-    for added in tokenizer["added_tokens"].as_array().expect("added tokens") {
-        types[number(&added["id"]) as usize] = 3;
-    }
-    let merges = tokenizer["model"]["merges"].as_array().expect("merges");
-    let merges: Vec<String> = merges
-        .iter()
-        .map(|pair| format!("{} {}", word(&pair[0]), word(&pair[1])))
-        .collect();
-    let id = |mark: &str| number(&vocabulary[marks[mark].as_str().expect("a mark")]);
-    file.text("tokenizer.ggml.model", "gpt2")
-        .text("tokenizer.ggml.pre", "gpt-2")
-        .texts("tokenizer.ggml.tokens", &tokens)
-        .integers("tokenizer.ggml.token_type", &types)
-        .texts("tokenizer.ggml.merges", &merges)
-        .integer("tokenizer.ggml.bos_token_id", id("bos_token"))
-        .integer("tokenizer.ggml.eos_token_id", id("eos_token"))
-        .boolean("tokenizer.ggml.add_bos_token", true)
-        .text("tokenizer.chat_template", &word(&marks["chat_template"]));
-}
-
-fn tensors(name: &str, config: &Value, file: &mut GgufFile) {
-    let checkpoint = Checkpoint::open(&Files::new(super::golden(name))).expect("a checkpoint");
-    let mut names: Vec<_> = checkpoint.names().map(str::to_owned).collect();
-    names.sort();
-    for name in names {
-        let shape = checkpoint.shape(&name).expect("a shape").to_vec();
-        let tensor = checkpoint
-            .tensor(&name, &shape, candle_core::DType::F32, &Device::Cpu)
-            .expect("a tensor");
-        let mut numbers: Vec<f32> = tensor
-            .flatten_all()
-            .and_then(|flat| flat.to_vec1())
-            .expect("numbers");
-        let heads = match name.rsplit('.').nth(1) {
-            Some("q_proj") => number(&config["num_attention_heads"]),
-            Some("k_proj") => number(&config["num_key_value_heads"]),
-            _ => 0,
-        };
-        if heads > 0 {
-            numbers = pairs(&numbers, heads as usize, shape[0], shape[1]);
-        }
-        file.tensor(&llama_cpp_name(&name), &shape, &numbers);
-    }
-    if config["rope_scaling"].is_object() {
-        file.tensor(
-            "rope_freqs.weight",
-            &[number(&config["head_dim"]) as usize / 2],
-            &divisors(config),
-        );
-    }
-}
-
-/// llama.cpp's converter lays the rows that rotate together side by side.
-fn pairs(numbers: &[f32], heads: usize, rows: usize, width: usize) -> Vec<f32> {
-    let size = rows / heads;
-    let source = |row: usize| {
-        let (head, place) = (row / size, row % size);
-        head * size + place % 2 * (size / 2) + place / 2
-    };
-    (0..rows)
-        .flat_map(|row| numbers[source(row) * width..][..width].iter().copied())
-        .collect()
-}
-
-/// `rope_freqs` as llama.cpp's converter makes them for Llama 3.1.
-fn divisors(config: &Value) -> Vec<f32> {
-    let scaling = |key: &str| config["rope_scaling"][key].as_f64().expect("a number");
-    let (low, high, original) = (
-        scaling("low_freq_factor"),
-        scaling("high_freq_factor"),
-        scaling("original_max_position_embeddings"),
-    );
-    let size = config["head_dim"].as_f64().expect("a number");
-    let theta = config["rope_theta"].as_f64().expect("a number");
-    let divisor = |index: usize| {
-        let wavelength = 2.0 * std::f64::consts::PI * theta.powf(2.0 * index as f64 / size);
-        if wavelength < original / high {
-            1.0
-        } else if wavelength > original / low {
-            scaling("factor") as f32
-        } else {
-            let smooth = (original / wavelength - low) / (high - low);
-            (1.0 / ((1.0 - smooth) / scaling("factor") + smooth)) as f32
-        }
-    };
-    (0..size as usize / 2).map(divisor).collect()
-}
-
-fn llama_cpp_name(name: &str) -> String {
-    let inner = [
-        ("input_layernorm", "attn_norm"),
-        ("self_attn.q_proj", "attn_q"),
-        ("self_attn.k_proj", "attn_k"),
-        ("self_attn.v_proj", "attn_v"),
-        ("self_attn.o_proj", "attn_output"),
-        ("post_attention_layernorm", "ffn_norm"),
-        ("mlp.gate_proj", "ffn_gate"),
-        ("mlp.up_proj", "ffn_up"),
-        ("mlp.down_proj", "ffn_down"),
-        ("model.embed_tokens", "token_embd"),
-        ("model.norm", "output_norm"),
-        ("lm_head", "output"),
-    ];
-    let name = name.replace("model.layers.", "blk.");
-    inner
-        .iter()
-        .fold(name, |name, (from, to)| name.replace(from, to))
 }

@@ -1,6 +1,7 @@
 //! What the tests of this crate share: golden folders, reference numbers, and a driver of step models.
 #![allow(dead_code)]
 
+pub(crate) mod families;
 pub(crate) mod gguf;
 
 use std::path::{Path, PathBuf};

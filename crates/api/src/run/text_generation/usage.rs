@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::Number;
 use tasks::Usage;
 
-use crate::run::neurons;
+use crate::run::{fields, neurons};
 
 /// The usage of older models.
 #[derive(Debug, Serialize)]
@@ -68,15 +68,14 @@ impl FullUsage {
             prompt_tokens_details: Details {
                 cached_tokens: usage.cached_tokens,
             },
-            neurons: cost.neurons.and_then(|neurons| rounded(neurons, digits)),
+            neurons: cost.neurons.and_then(|neurons| number(neurons, digits)),
         }
     }
 }
 
 /// A number as JavaScript writes it: without a point where it is whole.
-fn rounded(value: f64, digits: i32) -> Option<Number> {
-    let scale = 10_f64.powi(digits);
-    let value = (value * scale).round() / scale;
+fn number(value: f64, digits: i32) -> Option<Number> {
+    let value = fields::rounded(value, digits);
     if value.fract() == 0.0 && value.abs() < f64::from(u32::MAX) {
         return Some(Number::from(value as u64));
     }

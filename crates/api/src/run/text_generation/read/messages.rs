@@ -91,7 +91,7 @@ pub(super) fn content(content: &Value) -> Result<(String, Vec<Vec<u8>>), Refusal
 }
 
 /// An image's address: bare, or as the field `url`.
-fn image(address: &Value) -> Result<Vec<u8>, Failure> {
+fn image(address: &Value) -> Result<Vec<u8>, Refusal> {
     let uri = address.as_str().or_else(|| address["url"].as_str());
     let uri = uri.ok_or_else(|| Failure::BadInput("an image without its address".into()))?;
     images::from_uri(uri)

@@ -1,5 +1,5 @@
-//! What a Worker's `env.AI` asks: `POST /run?version=3` of the host `workers-binding.ai`, the model's
-//! name in a header, results bare, errors with a name and an internal code.
+//! `env.AI.run`: `POST /run?version=3`, the model's name in a header, results bare, errors with a
+//! name and an internal code.
 
 use std::sync::Arc;
 
@@ -57,7 +57,8 @@ async fn inference(app: &App, request: Request) -> Response {
     respond(answered.await, &model, Surface::Binding, id)
 }
 
-fn model(headers: &HeaderMap) -> String {
+/// The model's name, behind the prefix.
+pub(super) fn model(headers: &HeaderMap) -> String {
     let value = headers.get(MODEL).map(HeaderValue::as_bytes);
     let value = String::from_utf8_lossy(value.unwrap_or_default());
     let name = value.rsplit_once(':').map_or(&*value, |(_, name)| name);

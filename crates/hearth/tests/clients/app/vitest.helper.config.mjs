@@ -1,0 +1,9 @@
+import { cloudflareTest } from "@cloudflare/vitest-plugin";
+import { hearthVitest } from "hearth-workers-ai";
+import { defineConfig } from "vitest/config";
+
+export default defineConfig({
+  // workerd tells of an abort twice: to the caller, and as a rejection that nobody handles.
+  test: { dangerouslyIgnoreUnhandledErrors: true },
+  plugins: [cloudflareTest(hearthVitest({ wrangler: { configPath: "./wrangler.json" } }))],
+});

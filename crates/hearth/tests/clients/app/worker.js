@@ -1,0 +1,17 @@
+import { checks } from "./checks.mjs";
+
+export default {
+  async fetch(request, env) {
+    const { pathname } = new URL(request.url);
+    if (pathname === "/checks") return Response.json(await checks(env.AI));
+    if (pathname === "/one") {
+      try {
+        const answer = await env.AI.run("@cf/meta/llama-3.2-1b-instruct", { prompt: "Hi", max_tokens: 4 });
+        return Response.json(answer);
+      } catch (error) {
+        return Response.json({ name: error.name, message: error.message }, { status: 502 });
+      }
+    }
+    return new Response("ready");
+  },
+};

@@ -1,0 +1,158 @@
+//! The feed-forward of a layer on flat rows: gated (Shazeer 2020) or plain, or a mixture of experts.
+
+use candle_core::{Result, Tensor};
+use candle_nn::ops::{sigmoid, silu};
+use kernels::Gate;
+
+use super::config::{self, Activation, DecoderConfig};
+use super::experts::Experts;
+use super::floats::{Gated, on_cpu};
+use super::layout::Trio;
+use super::source::{Matrix, Scope};
+use crate::gguf::Part;
+use crate::linear::Linear;
+use crate::load::LoadError;
+
+/// GPT-OSS's slope of the sigmoid.
+const CLAMPED_SLOPE: f64 = 1.702;
+
+/// What a layer has after attention.
+#[derive(Debug)]
+pub(crate) enum FeedForward {
+    Dense(Dense),
+    Experts(Experts),
+}
+
+/// One feed-forward.
+#[derive(Debug)]
+pub(crate) struct Dense {
+    pub(crate) gate: Option<Linear>,
+    pub(crate) up: Linear,
+    pub(crate) down: Linear,
+    pub(crate) activation: Activation,
+}
+
+/// Which feed-forward of a checkpoint.
+#[derive(Clone, Copy)]
+pub(crate) struct Shape<'a> {
+    /// Before the names of the projections.
+    pub(crate) prefix: &'a str,
+    pub(crate) names: Trio,
+    pub(crate) hidden: usize,
+    pub(crate) inner: usize,
+    pub(crate) part: Option<Part>,
+}
+
+impl FeedForward {
+    pub(crate) fn load(
+        scope: &Scope,
+        config: &DecoderConfig,
+        layer: usize,
+    ) -> std::result::Result<Self, LoadError> {
+        if let Some(experts) = config.experts(layer) {
+            return Experts::load(scope, config, experts).map(Self::Experts);
+        }
+        let shape = Shape {
+            prefix: "",
+            names: scope.layout().feed_forward,
+            hidden: config.hidden,
+            inner: config.intermediate,
+            part: None,
+        };
+        Dense::load(scope, shape, config.feed_forward).map(Self::Dense)
+    }
+
+    /// `[rows, hidden]` to the same.
+    pub(crate) fn forward(&self, rows: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Dense(dense) => dense.forward(rows),
+            Self::Experts(experts) => experts.forward(rows),
+        }
+    }
+}
+
+impl Dense {
+    pub(crate) fn load(
+        scope: &Scope,
+        shape: Shape,
+        config: config::FeedForward,
+    ) -> std::result::Result<Self, LoadError> {
+        let linear = |name: &str, inner: usize, outer: usize| {
+            scope.linear(Matrix {
+                name: &format!("{}{name}", shape.prefix),
+                inner,
+                outer,
+                bias: config.bias,
+                part: shape.part,
+            })
+        };
+        let Shape { hidden, inner, .. } = shape;
+        let gate = config
+            .gated
+            .then(|| linear(shape.names.gate, hidden, inner))
+            .transpose()?;
+        Ok(Self {
+            gate,
+            up: linear(shape.names.up, hidden, inner)?,
+            down: linear(shape.names.down, inner, hidden)?,
+            activation: config.activation,
+        })
+    }
+
+    pub(crate) fn forward(&self, rows: &Tensor) -> Result<Tensor> {
+        let up = self.up.forward(rows)?;
+        let open = match &self.gate {
+            Some(gate) => self.activation.gate(&gate.forward(rows)?, &up)?,
+            None => self.activation.apply(&up)?,
+        };
+        self.down.forward(&open)
+    }
+}
+
+impl Activation {
+    /// `gate` through the activation, times `up`; `gate` is held by nobody else.
+    fn gate(self, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+        match self.kernel() {
+            Some(kernel) if on_cpu(gate) => {
+                gate.inplace_op2(up, &Gated(kernel))?;
+                return Ok(gate.clone());
+            }
+            _ => {}
+        }
+        match self {
+            Self::ClampedSwish { limit } => {
+                let gate = gate.minimum(limit)?;
+                let up = up.clamp(-limit, limit)?;
+                let open = (&gate * sigmoid(&(&gate * CLAMPED_SLOPE)?)?)?;
+                (up + 1.0)? * open
+            }
+            _ => self.apply(gate)? * up,
+        }
+    }
+
+    /// Rows that are held by nobody else through the activation.
+    fn apply(self, rows: &Tensor) -> Result<Tensor> {
+        match self.kernel() {
+            Some(kernel) if on_cpu(rows) => {
+                rows.inplace_op1(&Gated(kernel))?;
+                return Ok(rows.clone());
+            }
+            _ => {}
+        }
+        match self {
+            Self::Silu => silu(rows),
+            Self::GeluTanh => rows.gelu(),
+            Self::GeluErf => rows.gelu_erf(),
+            Self::ClampedSwish { .. } => self.gate(rows, &rows.zeros_like()?),
+        }
+    }
+
+    fn kernel(self) -> Option<Gate> {
+        match self {
+            Self::Silu => Some(Gate::Silu),
+            Self::GeluTanh => Some(Gate::GeluTanh),
+            Self::GeluErf => Some(Gate::GeluErf),
+            Self::ClampedSwish { .. } => None,
+        }
+    }
+}
