@@ -22,12 +22,12 @@ static BODY: LazyLock<Schema> = LazyLock::new(|| {
     let schema = Schema::read(&json!({
         "type": "object",
         "properties": {
+            "encoding_format": {"type": "string", "enum": ["float", "base64"], "default": "float"},
+            "dimensions": {"type": "integer", "minimum": 1},
             "input": {"oneOf": [
                 {"type": "string", "minLength": 1},
                 {"type": "array", "items": {"type": "string", "minLength": 1}}
-            ]},
-            "encoding_format": {"type": "string", "enum": ["float", "base64"], "default": "float"},
-            "dimensions": {"type": "integer", "minimum": 1}
+            ]}
         },
         "required": ["input"]
     }));

@@ -1,6 +1,6 @@
 //! Sound: the formats of answers, and the file around raw samples.
 
-use mp3lame_encoder::{Bitrate, Builder, FlushNoGap, MonoPcm, Quality};
+use mp3lame_encoder::{Bitrate, Builder, FlushGap, MonoPcm, Quality};
 use tasks::Failure;
 
 /// The most samples a second of raw audio that is given.
@@ -131,7 +131,7 @@ impl Encoder {
                 let most = mp3lame_encoder::max_required_buffer_size(0);
                 let mut bytes = Vec::with_capacity(most);
                 encoder
-                    .flush_to_vec::<FlushNoGap>(&mut bytes)
+                    .flush_to_vec::<FlushGap>(&mut bytes)
                     .map_err(|error| wrong(&error))?;
                 Ok(bytes)
             }

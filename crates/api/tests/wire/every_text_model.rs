@@ -26,7 +26,8 @@ impl Loader for Stub {
     }
 }
 
-fn surface(catalog: Catalog) -> Router {
+/// A surface whose models are all stubs.
+pub(crate) fn surface(catalog: Catalog) -> Router {
     let engine = Engine::start(Arc::new(Stub), "test").unwrap();
     api::app(engine, Arc::new(catalog), settings())
 }

@@ -47,3 +47,15 @@ pub(crate) fn unbase64(text: &str) -> Vec<u8> {
         .decode(text)
         .unwrap()
 }
+
+/// A second of silence: 16 kHz, one channel, 16 bits.
+pub(crate) fn wav() -> Vec<u8> {
+    let data = vec![0; 32_000];
+    let mut file = b"RIFF\x24\x7d\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0".to_vec();
+    file.extend(16_000_u32.to_le_bytes());
+    file.extend(32_000_u32.to_le_bytes());
+    file.extend(b"\x02\0\x10\0data");
+    file.extend(32_000_u32.to_le_bytes());
+    file.extend(data);
+    file
+}

@@ -92,7 +92,7 @@ task = "Text Embeddings"
 output = "embedding"
 context_window = 512
 output_dimensions = 2
-variants = [{ weights = "compass", grade = "exact" }]
+variants = [{ weights = "needle", grade = "exact" }]
 
 [model."@cf/test/whisper-turbo"]
 group = "listen"
@@ -250,6 +250,11 @@ output = "clef"
 context_window = 65536
 neurons = { input = 1000000, output = 1000000 }
 variants = [{ weights = "oracle", grade = "exact" }]
+
+[weights.needle]
+architecture = "none"
+path = "needle"
+files = [{ path = "model" }]
 
 [weights.judge]
 architecture = "none"
@@ -544,20 +549,20 @@ impl Loader for House {
             ));
         }
         let card = self.catalog.card(model).unwrap();
-        let own = card
-            .variants
-            .iter()
-            .find(|variant| variant.weights == weights_for(card));
+        let (weights, grade) = match card.variants.first() {
+            Some(own) if model.starts_with("@cf/test/") => (own.weights.as_str(), own.grade),
+            _ => (weights_for(card), Grade::Twin),
+        };
         Ok(Served {
-            weights: weights_for(card).into(),
-            grade: own.map_or(Grade::Twin, |variant| variant.grade),
+            weights: weights.into(),
+            grade,
         })
     }
 
     fn load(&self, served: &Served) -> Result<Lane, Failure> {
         let notes = self.notes.clone();
         Ok(match served.weights.as_str() {
-            "compass" => Lane::solo::<Embed>(Compass),
+            "compass" | "needle" => Lane::solo::<Embed>(Compass),
             "ear" => Lane::solo::<Transcribe>(Ear { notes }),
             "parrot" => Lane::solo::<Chat>(Parrot {
                 was_left: self.was_left.clone(),

@@ -33,10 +33,8 @@ async fn contexts_are_ranked_best_first_and_cut_to_top_k() {
         run(model, input).await.header("hearth-truncated"),
         Some("1")
     );
-    for input in [
-        r#"{"query":"q","contexts":["a"]}"#,
-        r#"{"query":"q","contexts":[{}]}"#,
-    ] {
+    for contexts in [r#"["a"]"#, r#"[{"text":"0"},{}]"#] {
+        let input = format!(r#"{{"query":"q","contexts":{contexts}}}"#);
         refused(model, input, 400, 8001, INVALID).await;
     }
     let text = "Bad input: Error: required properties at '/' are 'query,contexts'";
@@ -204,7 +202,9 @@ async fn questions_that_no_form_fits_are_invalid_input() {
         r#""a":5"#,
         r#""a b":{"type":"noul","instructions":"i"}"#,
     ] {
-        let input = format!(r#"{{"model":"clef","state":1,"questions":{{{question}}}}}"#);
+        let input = format!(
+            r#"{{"model":"clef","state":1,"questions":{{"ok":{{"type":"noul","instructions":"i"}},{question}}}}}"#
+        );
         refused(CLEF, input, 400, 8001, INVALID).await;
     }
     let text = "Bad input: Error: required properties at '/' are 'model,state,questions'";
