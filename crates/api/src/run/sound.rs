@@ -280,7 +280,7 @@ mod tests {
     fn g711_gives_the_codes_of_its_tables() {
         for (sample, mu, a) in [
             (0, 0xff, 0xd5),
-            (-1, 0xff, 0x55),
+            (-1, 0x7f, 0x55),
             (32_767, 0x80, 0xaa),
             (-32_768, 0x00, 0x2a),
             (1000, 0xce, 0xfa),

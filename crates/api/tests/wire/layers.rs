@@ -166,7 +166,7 @@ async fn hearths_own_pages_say_what_is_there() {
     let answer = send(&app, page("/hearth/models")).await;
     let body: Value = serde_json::from_str(&answer.body).unwrap();
     let models = body["models"].as_array().unwrap();
-    assert_eq!(models.len(), 8);
+    assert_eq!(models.len(), 36);
     let find = |name: &str| {
         models
             .iter()

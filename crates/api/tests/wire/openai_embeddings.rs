@@ -90,7 +90,7 @@ async fn refusals_are_in_the_services_envelope() {
             r#"{"model":"@cf/test/bge","input":"a","encoding_format":"hex"}"#,
             400,
             5006,
-            "Bad input: Error: enum hex not in float,base64 at '/encoding_format'",
+            "Bad input: Error: enum hex not in float,base64 at '/encoding_format': Type mismatch of '/input', 'array' not in 'string'",
         ),
         (
             r#"{"model":"@cf/test/bge","input":"a","dimensions":3}"#,

@@ -86,7 +86,7 @@ async fn bge_m3_embeds_ranks_and_refuses_what_is_too_long() {
         assert_eq!(answer.header("cf-ai-neurons"), None); // no rate is known
     }
     let long = "1".repeat(8200);
-    let text = "AiError: Max context reached 8200 tokens but model supports only 8192";
+    let text = "AiError: Max context reached 8203 tokens but model supports only 8192";
     refused(
         M3,
         format!(r#"{{"text":["1,0","{long}"]}}"#),
@@ -149,7 +149,7 @@ async fn other_classes_have_their_own_inputs_and_key_orders() {
     both(plamo, r#"{"text":["1,0",""]}"#, result).await;
     let qwen = "@cf/test/embed-qwen3";
     // Documents and texts as they are, behind queries with their instruction (no number: 1).
-    let result = r#"{"data":[[1.0,0.25],[0.5,0.0],[0.0,1.0]],"shape":[3,2]}"#;
+    let result = r#"{"data":[[1.0,1.0],[0.5,0.0],[0.0,1.0]],"shape":[3,2]}"#;
     let input = r#"{"text":"0,1","documents":["0.5,0"],"queries":"x,0.25"}"#;
     both(qwen, input, result).await;
     both(qwen, r#"{"queries":[]}"#, r#"{"data":[],"shape":[0,2]}"#).await;

