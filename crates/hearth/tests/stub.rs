@@ -56,11 +56,13 @@ fn ask(server: &Server, card: &ModelCard) -> Answer {
     let json = |input: Value| server.run(name, &input);
     let messages = json!([{"role": "user", "content": "hello there"}]);
     match card.schema_class.as_str() {
-        "asr-whisper"
-        | "asr-nova-3"
-        | "asr-nemotron-speech"
-        | "asr-whisper-turbo"
-        | "vad-smart-turn" => server.post(name, "audio/wav", &sound()),
+        "asr-whisper" | "asr-nova-3" | "asr-nemotron-speech" | "vad-smart-turn" => {
+            server.post(name, "audio/wav", &sound())
+        }
+        "asr-whisper-turbo" => {
+            let sound = base64::engine::general_purpose::STANDARD.encode(sound());
+            json(json!({"audio": sound}))
+        }
         "image-classification" | "object-detection" | "image-to-text" => {
             server.post(name, "application/octet-stream", &picture())
         }
@@ -78,8 +80,7 @@ fn ask(server: &Server, card: &ModelCard) -> Answer {
         "t2i-flux-1" => json(json!({"prompt": "a fox"})),
         "decision-clef" => {
             let question = json!({"type": "noul", "instructions": "Is it day?"});
-            let word = name.rsplit('/').next().unwrap();
-            json(json!({"model": word, "state": {"hour": 12}, "questions": {"day": question}}))
+            json(json!({"model": "clef", "state": {"hour": 12}, "questions": {"day": question}}))
         }
         "emb-qwen3" => json(json!({"queries": "hello"})),
         "reranker" => {

@@ -150,6 +150,7 @@ fn what_cannot_be_met_is_refused_soon() {
         json!({ "$ref": "#/nowhere" }),
         json!({ "type": "string", "pattern": "(?=a)b" }),
         json!({ "type": "string", "pattern": "(((a{999}){999}){999})" }),
+        json!({ "type": "array", "uniqueItems": true, "minItems": 5000, "items": { "type": "string", "pattern": "[a-z]{300}" } }),
         json!({ "type": "string", "minLength": 1e18 }),
         json!({ "type": "array", "minItems": 1e18 }),
         json!({ "type": "object", "minProperties": 1e18 }),

@@ -280,7 +280,7 @@ fn object<'a>(
         document.spend(1 + members.len() / 16)?;
         let name = match wanted.patterned.first() {
             Some((pattern, _)) if wanted.names.is_empty() => {
-                super::pattern::example(pattern, variant as usize)?
+                super::pattern::example(document, pattern, 0, variant)?
             }
             _ if wanted.names.is_empty() => format!("stub{variant}"),
             _ => match value(document, &wanted.names, place.within("", variant))? {

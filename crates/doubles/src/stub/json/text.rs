@@ -81,10 +81,15 @@ impl<'a> Shape<'a> {
         }
         let mut found = Vec::new();
         for pattern in &self.patterns {
-            document.spend_bytes(pattern.len() * 16)?;
-            let least = self.least_chars + variant as usize;
-            found.push(pattern::example(pattern, self.least_chars)?);
-            found.push(pattern::example(pattern, least)?);
+            found.push(pattern::example(
+                document,
+                pattern,
+                self.least_chars,
+                variant,
+            )?);
+            // Where it has no classes, by its length.
+            let least = self.least_chars.saturating_add(variant as usize);
+            found.push(pattern::example(document, pattern, least, 0)?);
         }
         let hint = if hint.is_empty() { WORD } else { hint };
         let plain = match variant {
