@@ -195,12 +195,12 @@ fn mulaw(sample: i16) -> u8 {
     !(sign | (exponent << 4) as u8 | mantissa as u8)
 }
 
-/// A sample by ITU-T G.711, A-law: sign, exponent and mantissa of 13 bits, every other bit inverted.
+/// A sample by ITU-T G.711, A-law: of 13 bits: sign, exponent and mantissa, every other bit inverted.
 fn alaw(sample: i16) -> u8 {
     const TOGGLE: u8 = 0x55;
     let sign = if sample < 0 { 0 } else { 0x80 };
     // One less than zero is the smallest negative step.
-    let magnitude = i32::from(if sample < 0 { !sample } else { sample }) >> 4;
+    let magnitude = i32::from(if sample < 0 { !sample } else { sample }) >> 3;
     let code = if magnitude < 32 {
         magnitude >> 1
     } else {
