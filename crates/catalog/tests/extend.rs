@@ -152,7 +152,7 @@ fn the_built_in_names_can_be_served_by_own_weights() {
             .unwrap()
             .variants
             .len(),
-        1
+        3
     );
 }
 

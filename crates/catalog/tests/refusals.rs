@@ -71,7 +71,7 @@ const CASES: &[(&str, &str, &str)] = &[
     ("schema = \"tg-g2\"", "schema = \"tg-g2\"\nschema = \"x\"", "5: duplicate key, in `schema = \"x\"`"),
     ("[weights.own]", "[weight.own]", "54: weight: unknown field `weight`, expected one of `group`, `model`, `weights`, `alias`"),
     // Unknown and missing keys.
-    ("context_window = 8192", "context_windows = 8192", "15: model.\"@cf/author/chat\".context_windows: unknown field `context_windows`, expected one of `group`, `id`, `task`, `schema`, `output`, `context_window`, `max_tokens`, `max_max_tokens`, `output_dimensions`, `flags`, `reasoning_effort`, `price`, `neurons`, `deprecated_on`, `answered_by`, `variants`, `twins`"),
+    ("context_window = 8192", "context_windows = 8192", "15: model.\"@cf/author/chat\".context_windows: unknown field `context_windows`, expected one of `group`, `id`, `created_at`, `task`, `schema`, `output`, `context_window`, `max_tokens`, `max_max_tokens`, `output_dimensions`, `flags`, `reasoning_effort`, `price`, `neurons`, `deprecated_on`, `answered_by`, `variants`, `twins`"),
     ("{ minute = 0.0005 }", "{ minutes = 0.0005 }", "32: model.\"@hf/author/hear\".price.minutes: unknown field `minutes`, expected one of `input`, `cached_input`, `output`, `minute`, `websocket_minute`, `thousand_characters`, `tile`, `step`, `input_tile`, `output_tile`, `input_tile_step`, `output_tile_step`, `first_megapixel`, `next_megapixel`, `input_megapixel`, `million_images`"),
     ("task = \"Text Embeddings\"\n", "", "20: model.\"@cf/author/embed\".task: is missing"),
     ("schema = \"emb-bge\"\n", "", "20: model.\"@cf/author/embed\".schema: is missing"),

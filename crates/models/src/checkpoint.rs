@@ -120,11 +120,12 @@ impl Checkpoint {
             .sum()
     }
 
-    /// Bytes of the widest type of a tensor.
+    /// Bytes of the widest float.
     pub(crate) fn bytes_per_element(&self) -> u32 {
         let sizes = self
             .entries
             .values()
+            .filter(|place| place.dtype.is_float())
             .map(|place| place.dtype.size_in_bytes());
         sizes.max().unwrap_or(0) as u32
     }

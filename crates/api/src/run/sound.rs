@@ -195,12 +195,12 @@ fn mulaw(sample: i16) -> u8 {
     !(sign | (exponent << 4) as u8 | mantissa as u8)
 }
 
-/// A sample by ITU-T G.711, A-law: sign, exponent and mantissa of 13 bits, every other bit inverted.
+/// A sample by ITU-T G.711, A-law: of 13 bits: sign, exponent and mantissa, every other bit inverted.
 fn alaw(sample: i16) -> u8 {
     const TOGGLE: u8 = 0x55;
     let sign = if sample < 0 { 0 } else { 0x80 };
     // One less than zero is the smallest negative step.
-    let magnitude = i32::from(if sample < 0 { !sample } else { sample }) >> 4;
+    let magnitude = i32::from(if sample < 0 { !sample } else { sample }) >> 3;
     let code = if magnitude < 32 {
         magnitude >> 1
     } else {
@@ -280,7 +280,7 @@ mod tests {
     fn g711_gives_the_codes_of_its_tables() {
         for (sample, mu, a) in [
             (0, 0xff, 0xd5),
-            (-1, 0xff, 0x55),
+            (-1, 0x7f, 0x55),
             (32_767, 0x80, 0xaa),
             (-32_768, 0x00, 0x2a),
             (1000, 0xce, 0xfa),

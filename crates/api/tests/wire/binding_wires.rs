@@ -184,6 +184,23 @@ async fn a_gateway_s_run_has_a_log_id_on_each_wire() {
 }
 
 #[tokio::test]
+async fn every_page_of_the_binding_is_the_same_on_each_wire() {
+    let app = app(settings());
+    for path in [
+        "/ai-api/models/search?search=chat&per_page=2",
+        "/to-everything/markdown/supported",
+        "/autorag/rags",
+        "/ai-gateway/gateways/my-gateway/url/universal",
+    ] {
+        let [plain, miniflare, wrangler] = on_each(&app, &Ask::get(path)).await;
+        assert_eq!(plain.status, 200, "{path}: {}", plain.body);
+        assert_eq!(plain.header("content-type"), Some("application/json"));
+        assert_eq!(miniflare.body, plain.body, "{path}");
+        assert_eq!(wrangler.body, plain.body, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn what_the_binding_cannot_ask_is_no_route_on_each_packed_wire() {
     let app = app(settings());
     let rest = format!("/client/v4/accounts/a/ai/run/{CHAT}");

@@ -89,7 +89,12 @@ fn smallest(class: &str) -> (Sent, Back, &'static str) {
         "translation-m2m100" => (json(r#"{"text":"a","target_lang":"fr"}"#), Back::Json, "{}"),
         "translation-indictrans2" => (json(r#"{"text":"a"}"#), Back::Json, "{}"),
         "summarization" => (json(r#"{"input_text":"a"}"#), Back::Json, "{}"),
-        "image-classification" | "object-detection" | "image-to-text" => (
+        "image-to-text" => (
+            Sent::Json(format!(r#"{{"image":{picture}}}"#)),
+            Back::Json,
+            r#"{"image":{"a":{}}}"#,
+        ),
+        "image-classification" | "object-detection" => (
             Sent::Json(format!(r#"{{"image":{picture}}}"#)),
             Back::Json,
             "{}",

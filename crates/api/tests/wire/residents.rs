@@ -62,6 +62,9 @@ async fn a_loaded_model_is_listed_with_its_names_its_need_and_its_time() {
         json!([
             {"model": "@cf/test/bge", "grade": "exact", "window": 512},
             {"model": "@cf/test/bge-m3", "grade": "quantised", "window": 8192},
+            {"model": "@cf/test/embed-text", "grade": "exact", "window": 512},
+            {"model": "@cf/test/embed-qwen3", "grade": "exact", "window": 512},
+            {"model": "@cf/test/embed-plamo", "grade": "exact", "window": 512},
         ])
     );
     let mut parrot = models[1].clone();

@@ -30,7 +30,7 @@ pub(crate) fn dev(
     let is_local = command::make_local(&mut command, &found)?;
     let preload = preload::write(place)?;
     let token = server.settings.token.clone();
-    let server = server::Dev::find_or_start(server, args.stub, place, catalog)?;
+    let server = server::Dev::find_or_start(server, place, catalog)?;
     let wanted = variables::Wanted {
         base: server.base(),
         token: token.as_deref(),

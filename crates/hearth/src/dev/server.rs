@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use catalog::Catalog;
+use tasks::Grade;
 use tokio::runtime::Runtime;
 
 use crate::config::{Place, Server};
@@ -29,11 +30,11 @@ impl Dev {
     /// When something else listens there, and when a new one was asked for and one runs already.
     pub(super) fn find_or_start(
         server: Server,
-        is_stub: bool,
         place: &Place,
         catalog: Arc<Catalog>,
     ) -> Result<Self, Stop> {
         let address = server.settings.listen;
+        let is_stub = place.wishes.grade == Some(Grade::Stub);
         let other = format!(
             "another port can be chosen with --listen {}:{}",
             address.ip(),
@@ -41,7 +42,7 @@ impl Dev {
         );
         match who_listens(reachable(address)) {
             Listener::Hearth(_) if is_stub => Err(Stop::usage(format!(
-                "--stub is for a server that is started here, and a hearth listens on {address} \
+                "a stub is for a server that is started here, and a hearth listens on {address} \
                  already; {other}"
             ))),
             Listener::Hearth(version) => Ok(Self {

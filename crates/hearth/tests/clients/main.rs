@@ -10,4 +10,4 @@ mod python;
 mod restart;
 
 /// How the server is started: no weights are needed to see that a client is answered.
-const ENGINE: &[&str] = &[];
+const ENGINE: &[&str] = &["--engine", "stub"];

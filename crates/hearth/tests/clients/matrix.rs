@@ -35,6 +35,7 @@ const LIMITS: &[(&str, &str, &str)] = &[
     // The workerd that these bring ignores `signal`.
     ("wrangler 3.114.17", "abort", "ignored"),
     ("wrangler 4.30.0", "abort", "ignored"),
+    ("wrangler 4.37.0", "abort", "ignored"),
     // Its proxy between Node and workerd carries no signals.
     ("getPlatformProxy", "abort", "not carried"),
 ];
@@ -65,7 +66,7 @@ impl Clients {
         let arguments = [arguments, &["--port", &port]].concat();
         let before = contents(project.folder());
         let mut running = project.dev(&["--listen", self.address()], &arguments);
-        let (status, text) = running.page(own, "/checks");
+        let (status, text) = running.page(own, "/outcomes");
         assert_eq!(status, 200, "{client}: {text} {}", running.output());
         drop(running);
         assert_eq!(
@@ -168,7 +169,7 @@ fn bindings(clients: &mut Clients) {
         &port,
     ];
     let mut running = current.node(&clients.server.base, &arguments);
-    let (status, text) = running.page(own, "/checks");
+    let (status, text) = running.page(own, "/outcomes");
     assert_eq!(status, 200, "{text} {}", running.output());
     clients.add(
         named("wrangler"),

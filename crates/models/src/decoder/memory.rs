@@ -207,7 +207,10 @@ mod tests {
         };
         let less = half.need(half.blocks(free), free);
         assert_eq!(less.cache_bytes, need.cache_bytes / 2);
-        assert!(less.activation_bytes < scores, "no scores are stored");
+        assert!(
+            less.activation_bytes < need.activation_bytes,
+            "no scores are stored"
+        );
         let blocks = |shape: &Shape<'_>, window, memory_bytes| {
             let fit = Fit {
                 window: Some(window),

@@ -5,5 +5,5 @@ import { Miniflare } from "miniflare";
 import { worker } from "./script.mjs";
 
 const miniflare = new Miniflare({ ...worker, ...hearthMiniflare4() });
-console.log(`OUTCOMES ${await (await miniflare.dispatchFetch("http://app/checks")).text()}`);
+console.log(`OUTCOMES ${await (await miniflare.dispatchFetch("http://app/outcomes")).text()}`);
 await miniflare.dispose();

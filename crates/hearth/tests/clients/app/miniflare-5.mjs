@@ -6,5 +6,5 @@ import { worker } from "./script.mjs";
 
 const options = { workers: [{ name: "app", ...worker, ...hearthMiniflare4() }] };
 const miniflare = new Miniflare(convertV4MiniflareOptions(options));
-console.log(`OUTCOMES ${await (await miniflare.dispatchFetch("http://app/checks")).text()}`);
+console.log(`OUTCOMES ${await (await miniflare.dispatchFetch("http://app/outcomes")).text()}`);
 await miniflare.dispose();

@@ -3,7 +3,7 @@ import { checks } from "./checks.mjs";
 export default {
   async fetch(request, env) {
     const { pathname } = new URL(request.url);
-    if (pathname === "/checks") return Response.json(await checks(env.AI));
+    if (pathname === "/outcomes") return Response.json(await checks(env.AI));
     if (pathname === "/one") {
       try {
         const answer = await env.AI.run("@cf/meta/llama-3.2-1b-instruct", { prompt: "Hi", max_tokens: 4 });

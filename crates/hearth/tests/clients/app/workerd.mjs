@@ -30,7 +30,7 @@ const app :Workerd.Worker = (
 const child = spawn(workerd.default ?? workerd, ["serve", "app.capnp"], { stdio: "inherit" });
 for (let tries = 0; ; tries += 1) {
   try {
-    const answer = await fetch(`http://127.0.0.1:${port}/checks`);
+    const answer = await fetch(`http://127.0.0.1:${port}/outcomes`);
     console.log(`OUTCOMES ${await answer.text()}`);
     break;
   } catch (error) {
