@@ -28,9 +28,24 @@ struct Fixed<T: Task>(
 
 impl<T: Task> SoloModel<T> for Fixed<T> {
     fn run(&mut self, request: T::Request, out: &mut dyn Outlet<T::Event>) -> Result<(), Failure> {
-        let note = (self.1)(request, out)?;
+        let mut held = Held(Vec::new());
+        let note = (self.1)(request, &mut held)?;
+        // Written down before the answer is there: whoever has it may look.
         self.0.lock().unwrap().push(note);
+        for event in held.0 {
+            out.send(event);
+        }
         Ok(())
+    }
+}
+
+/// Events that are kept back.
+struct Held<E>(Vec<E>);
+
+impl<E> Outlet<E> for Held<E> {
+    fn send(&mut self, event: E) -> bool {
+        self.0.push(event);
+        true
     }
 }
 
