@@ -29,13 +29,13 @@ struct Fixed<T: Task>(
 impl<T: Task> SoloModel<T> for Fixed<T> {
     fn run(&mut self, request: T::Request, out: &mut dyn Outlet<T::Event>) -> Result<(), Failure> {
         let mut held = Held(Vec::new());
-        let note = (self.1)(request, &mut held)?;
+        let note = (self.1)(request, &mut held);
         // Written down before the answer is there: whoever has it may look.
-        self.0.lock().unwrap().push(note);
+        let ended = note.map(|note| self.0.lock().unwrap().push(note));
         for event in held.0 {
             out.send(event);
         }
-        Ok(())
+        ended
     }
 }
 
