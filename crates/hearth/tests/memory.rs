@@ -140,14 +140,14 @@ fn models_take_turns_in_little_memory_and_give_it_back() {
 
 #[test]
 fn what_does_not_fit_is_refused_with_numbers() {
-    let server = serve(&["--memory", "110MB"]);
+    let server = serve(&["--memory", "150MB"]);
     let answer = server.run(CHAT, &json!({"prompt": "Hi"}));
     assert_eq!(answer.status, 503, "{}", answer.text());
     let message = answer.json()["errors"][0]["message"]
         .as_str()
         .unwrap()
         .to_owned();
-    for part in ["weights 97 MB", "KV cache", "110 MB", "--memory"] {
+    for part in ["weights 97 MB", "KV cache", "150 MB", "--memory"] {
         assert!(message.contains(part), "{part} in {message}");
     }
     ask(&server, EMBED);

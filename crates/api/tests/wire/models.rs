@@ -20,16 +20,6 @@ use tasks::{
 /// What models were asked, in order.
 pub(crate) type Notes = Arc<Mutex<Vec<String>>>;
 
-/// What a model says, until it has written down what it was asked.
-struct Later<E>(Vec<E>);
-
-impl<E> Outlet<E> for Later<E> {
-    fn send(&mut self, event: E) -> bool {
-        self.0.push(event);
-        true
-    }
-}
-
 /// A model that is a function.
 struct Fixed<T: Task>(
     Notes,
@@ -38,15 +28,24 @@ struct Fixed<T: Task>(
 
 impl<T: Task> SoloModel<T> for Fixed<T> {
     fn run(&mut self, request: T::Request, out: &mut dyn Outlet<T::Event>) -> Result<(), Failure> {
-        let mut later = Later(Vec::new());
-        let note = (self.1)(request, &mut later);
-        if let Ok(note) = &note {
-            self.0.lock().unwrap().push(note.clone());
-        }
-        for event in later.0 {
+        let mut held = Held(Vec::new());
+        let note = (self.1)(request, &mut held);
+        // Written down before the answer is there: whoever has it may look.
+        let ended = note.map(|note| self.0.lock().unwrap().push(note));
+        for event in held.0 {
             out.send(event);
         }
-        note.map(|_| ())
+        ended
+    }
+}
+
+/// Events that are kept back.
+struct Held<E>(Vec<E>);
+
+impl<E> Outlet<E> for Held<E> {
+    fn send(&mut self, event: E) -> bool {
+        self.0.push(event);
+        true
     }
 }
 
