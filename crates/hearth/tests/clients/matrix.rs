@@ -9,7 +9,7 @@ use testkit::{Server, weights_home};
 
 use crate::ENGINE;
 use crate::install::add_own_package;
-use crate::project::{Outcomes, Project, free_address};
+use crate::project::{Outcomes, Project, alone, free_address};
 
 /// With this variable the test writes the table instead of comparing it.
 const WRITE: &str = "HEARTH_WRITE_CLIENTS";
@@ -102,6 +102,7 @@ impl Clients {
 
 #[test]
 fn every_client_is_answered() {
+    let _alone = alone();
     let mut clients = Clients {
         server: Server::start(env!("CARGO_BIN_EXE_hearth"), &weights_home(), ENGINE),
         rows: Vec::new(),

@@ -5,7 +5,8 @@ use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -16,6 +17,15 @@ use crate::install::{beside, installed, node};
 
 /// Time for a client to start and for all checks, on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(3);
+
+/// One test at a time may run development servers: two that start at once choose the same port for
+/// their own inner sockets.
+static SERVERS: Mutex<()> = Mutex::new(());
+
+/// Waits until no other test runs development servers.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    SERVERS.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// What each check gave: true, or what it saw instead.
 pub(crate) type Outcomes = BTreeMap<String, Value>;
@@ -246,8 +256,16 @@ pub(crate) fn get(address: SocketAddr, path: &str) -> Result<(u16, String), ureq
     Ok((page.status().as_u16(), page.body_mut().read_to_string()?))
 }
 
-/// An address of loopback that is free just now.
+/// An address that nothing listens on. Below the range from which the system gives ports to others
+/// (32768 and up by default), and each once: between this and its use nobody else takes it.
 pub(crate) fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 20_000 + (std::process::id() % 10_000) as u16;
+    loop {
+        let port = first + NEXT.fetch_add(1, Ordering::Relaxed) % 2_000;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
 }

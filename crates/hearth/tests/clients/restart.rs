@@ -3,10 +3,11 @@
 use testkit::{Server, weights_home};
 
 use crate::ENGINE;
-use crate::project::{Project, free_address};
+use crate::project::{Project, alone, free_address};
 
 #[test]
 fn a_worker_sees_a_clear_error_and_recovers() {
+    let _alone = alone();
     let home = weights_home();
     let binary = env!("CARGO_BIN_EXE_hearth");
     let server = Server::start(binary, &home, ENGINE);
