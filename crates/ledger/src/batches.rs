@@ -257,8 +257,9 @@ impl Taken {
     /// Writes the item's result, once, and on disk when this returns.
     ///
     /// # Errors
-    /// [`LedgerError::AlreadyAnswered`], [`LedgerError::Sqlite`]: the item is given back.
-    pub fn finish(self, outcome: &ItemOutcome, now: SystemTime) -> Result<(), LedgerError> {
+    /// [`LedgerError::AlreadyAnswered`], [`LedgerError::Sqlite`]; it may be tried again. The item is given back when
+    /// this is dropped unfinished.
+    pub fn finish(&self, outcome: &ItemOutcome, now: SystemTime) -> Result<(), LedgerError> {
         let reference_bytes = self.reference.as_ref().map_or(0, String::len) as u64;
         let before = self.item.input.len() as u64 + reference_bytes + ROW_BYTES;
         let no_room;

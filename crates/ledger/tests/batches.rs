@@ -208,6 +208,7 @@ fn all_batches_together_are_bounded_until_old_ones_are_past_their_time() {
     ledger.accept(MODEL, &requests(1), now).unwrap();
     let taken = ledger.take().unwrap().unwrap();
     taken.finish(&answered("1"), now).unwrap();
+    drop(taken);
     drop(ledger);
     // Written by hand, which is quicker than a gibibyte of results.
     let file = rusqlite::Connection::open(folder.path().join(ledger::FILE_NAME)).unwrap();

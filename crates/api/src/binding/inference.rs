@@ -39,19 +39,19 @@ async fn inference(app: &App, request: Request) -> Response {
     let id = RequestId::new();
     let model = model(request.headers());
     let answered = async {
-        let call = Call::of(app, &model, Surface::Binding, id)?;
+        let call = Call::of(app, &model, id)?;
         call.class()?;
         let (parts, body) = call.read_body(request).await?;
         let mut options = Options::from_query(parts.uri.query().unwrap_or_default());
-        let input = if is_json(&parts.headers) {
+        if is_json(&parts.headers) {
             let mut body = parse_json(body).await?;
             options.take_from(&mut body);
-            return reply(call, body["inputs"].take(), &options).await;
-        } else {
-            // The stream replaced the one input that held it; the others are in the query.
-            let others = user_inputs(parts.uri.query().unwrap_or_default())?;
-            Input::with_binary(call, &parts, body, others).await?
-        };
+            let inputs = body.get_mut("inputs").map(Value::take);
+            return reply(call, inputs.unwrap_or_default(), &options).await;
+        }
+        // The stream replaced the one input that held it; the others are in the query.
+        let others = user_inputs(parts.uri.query().unwrap_or_default())?;
+        let input = Input::with_binary(call, &parts, body, others).await?;
         Ok::<_, Refusal>(Reply::Answer(answer(call, input).await?, call.card))
     };
     respond(answered.await, &model, Surface::Binding, id)

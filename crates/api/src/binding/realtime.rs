@@ -19,7 +19,7 @@ pub(crate) async fn run(State(app): State<Arc<App>>, request: Request) -> Respon
     }
     let id = RequestId::new();
     let model = inference::model(request.headers());
-    let refusal: Refusal = match Call::of(&app, &model, Surface::Binding, id) {
+    let refusal: Refusal = match Call::of(&app, &model, id) {
         Err(refusal) => refusal,
         Ok(_) => Failure::Unsupported(format!(
             "{model} over a WebSocket is not served by this version of hearth; leave `websocket` out \

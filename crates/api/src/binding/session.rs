@@ -10,12 +10,12 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use http_body_util::BodyExt;
-use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::errors::json as answer;
 use crate::layers::body::STALL_TIMEOUT;
+use crate::manage::success;
 
 pub(crate) const EXCHANGE: &str = "/exchange";
 pub(crate) const PREWARM: &str = "/prewarm";
@@ -30,7 +30,7 @@ const UPLOAD_MAX_BYTES: usize = 64 * 1024 * 1024;
 /// `GET …/workers/subdomain/edge-preview`: where the session is exchanged.
 pub(crate) async fn edge_preview(headers: HeaderMap) -> Response {
     let url = here(&headers, EXCHANGE);
-    success(json!({ "token": TOKEN, "exchange_url": url }))
+    success(&json!({ "token": TOKEN, "exchange_url": url }))
 }
 
 /// `GET /exchange`, which has no envelope.
@@ -46,18 +46,18 @@ pub(crate) async fn exchange(headers: HeaderMap) -> Response {
 /// `POST /prewarm`.
 pub(crate) async fn prewarm(request: Request) -> Response {
     discard(request.into_body()).await;
-    success(Value::Null)
+    success(&Value::Null)
 }
 
 /// `GET …/workers/subdomain`.
 pub(crate) async fn subdomain() -> Response {
-    success(json!({ "subdomain": "a b" }))
+    success(&json!({ "subdomain": "a b" }))
 }
 
 /// `POST …/workers/scripts/{name}/edge-preview`: takes the proxy Worker, and forgets it.
 pub(crate) async fn upload(request: Request) -> Response {
     discard(request.into_body()).await;
-    success(json!({ "preview_token": TOKEN }))
+    success(&json!({ "preview_token": TOKEN }))
 }
 
 /// A URL of this server, as the caller reaches it. The host has passed the check of hosts.
@@ -77,24 +77,4 @@ async fn discard(mut body: Body) {
             None => return,
         }
     }
-}
-
-/// The service's envelope of a success.
-fn success(result: Value) -> Response {
-    #[derive(Serialize)]
-    struct Envelope {
-        result: Value,
-        success: bool,
-        errors: [(); 0],
-        messages: [(); 0],
-    }
-    answer(
-        StatusCode::OK,
-        &Envelope {
-            result,
-            success: true,
-            errors: [],
-            messages: [],
-        },
-    )
 }

@@ -20,18 +20,6 @@ pub(crate) enum Denial {
 
 impl IntoResponse for Denial {
     fn into_response(self) -> Response {
-        #[derive(Serialize)]
-        struct Envelope {
-            result: (),
-            success: bool,
-            errors: [Entry; 1],
-            messages: [(); 0],
-        }
-        #[derive(Serialize)]
-        struct Entry {
-            code: u16,
-            message: String,
-        }
         let (code, status, message) = match self {
             Self::NoAuth => (
                 9106,
@@ -63,14 +51,31 @@ impl IntoResponse for Denial {
                 format!("Could not route to {path}, perhaps your object identifier is invalid?"),
             ),
         };
-        json(
-            status,
-            &Envelope {
-                result: (),
-                success: false,
-                errors: [Entry { code, message }],
-                messages: [],
-            },
-        )
+        refused(status, code, message)
     }
+}
+
+/// The envelope of what the service's API refuses.
+pub(crate) fn refused(status: StatusCode, code: u16, message: String) -> Response {
+    #[derive(Serialize)]
+    struct Envelope {
+        result: (),
+        success: bool,
+        errors: [Entry; 1],
+        messages: [(); 0],
+    }
+    #[derive(Serialize)]
+    struct Entry {
+        code: u16,
+        message: String,
+    }
+    json(
+        status,
+        &Envelope {
+            result: (),
+            success: false,
+            errors: [Entry { code, message }],
+            messages: [],
+        },
+    )
 }

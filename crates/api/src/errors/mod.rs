@@ -8,7 +8,7 @@ mod table;
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-pub(crate) use denial::Denial;
+pub(crate) use denial::{Denial, refused};
 use serde::Serialize;
 pub(crate) use table::Refusal;
 use table::{Row, row_of};

@@ -15,7 +15,7 @@ use tasks::Failure;
 
 use super::envelope::NO_LEDGER;
 use crate::errors::Refusal;
-use crate::run::{Call, Input, Options, parse_json};
+use crate::run::{Call, Input, Options};
 
 /// The fields of a body that make it one of a batch.
 const REQUESTS: &str = "requests";
@@ -30,28 +30,6 @@ pub(crate) struct Told {
     pub(crate) json: Vec<u8>,
 }
 
-/// As [`ask`], for a body that was not parsed yet: only one that names a batch's fields is.
-pub(crate) async fn ask_bytes(
-    call: Call<'_>,
-    body: &bytes::Bytes,
-    options: &Options,
-) -> Result<Option<Told>, Refusal> {
-    let names = |field: &str| {
-        let quoted = format!("\"{field}\"");
-        body.windows(quoted.len())
-            .any(|found| found == quoted.as_bytes())
-    };
-    if !call.card.flags.async_queue || !(names(REQUESTS) || names(REQUEST_ID)) {
-        return Ok(None);
-    }
-    let Ok(mut value) = parse_json(body.clone()).await else {
-        return Ok(None); // told by whoever reads it next
-    };
-    let mut options = options.clone();
-    options.take_from(&mut value);
-    ask(call, &value, &options).await
-}
-
 /// The answer to an input that is about a batch; `None` for any other, which the model answers at once: with
 /// `queueRequest` too, where the input is no batch or the model has no queue.
 ///
@@ -60,17 +38,20 @@ pub(crate) async fn ask_bytes(
 /// or room in it.
 pub(crate) async fn ask(
     call: Call<'_>,
-    input: &Value,
+    input: &mut Value,
     options: &Options,
 ) -> Result<Option<Told>, Refusal> {
     if !call.card.flags.async_queue {
         return Ok(None);
     }
-    if let (Some(id), None) = (input[REQUEST_ID].as_str(), input.get(REQUESTS)) {
+    if let (Some(id), None) = (
+        input.get(REQUEST_ID).and_then(Value::as_str),
+        input.get(REQUESTS),
+    ) {
         return poll(call, id).await.map(Some);
     }
     if options.queues && input.get(REQUESTS).is_some() {
-        return submit(call, input.clone()).await.map(Some);
+        return submit(call, input.take()).await.map(Some);
     }
     Ok(None)
 }

@@ -8,7 +8,7 @@ use ledger::LedgerError;
 use serde::Serialize;
 use tasks::Failure;
 
-use crate::errors::json;
+use crate::errors::{json, refused};
 
 /// Why a request of the API was refused.
 #[derive(Debug)]
@@ -107,32 +107,8 @@ impl From<Failure> for Declined {
 
 impl IntoResponse for Declined {
     fn into_response(self) -> Response {
-        #[derive(Serialize)]
-        struct Envelope {
-            result: (),
-            success: bool,
-            errors: [Entry; 1],
-            messages: [(); 0],
-        }
-        #[derive(Serialize)]
-        struct Entry {
-            code: u16,
-            message: String,
-        }
         tracing::info!("{}", self.message.replace(char::is_control, " "));
-        let entry = Entry {
-            code: self.code,
-            message: self.message,
-        };
-        json(
-            self.status,
-            &Envelope {
-                result: (),
-                success: false,
-                errors: [entry],
-                messages: [],
-            },
-        )
+        refused(self.status, self.code, self.message)
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, Method, header};
+use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::Response;
 use http_body_util::BodyExt;
@@ -45,17 +45,13 @@ impl Interactive {
     }
 }
 
-/// The layer that counts: what is posted, until it is answered; a stream, until it is read or left.
+/// The layer that counts: what is posted, until its answer is read or left.
 pub(crate) async fn count(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     if request.method() != Method::POST || request.uri().path().starts_with("/hearth/") {
         return next.run(request).await;
     }
     let in_flight = InFlight::begin(app);
     let response = next.run(request).await;
-    let kind = response.headers().get(header::CONTENT_TYPE);
-    if kind.map(HeaderValue::as_bytes) != Some(b"text/event-stream") {
-        return response; // its body is there already
-    }
     response.map(|body| {
         axum::body::Body::new(body.map_frame(move |frame| {
             let _ = &in_flight; // kept until the body is dropped

@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::{get, post};
+pub(crate) use envelope::success;
 pub(crate) use interactive::{Interactive, count};
 pub use runner::BatchRunner;
 pub(crate) use usage::Meter;

@@ -12,7 +12,6 @@ use tasks::Failure;
 use crate::App;
 use crate::errors::{Refusal, RequestId, text};
 use crate::run::{Call, answer_json};
-use crate::surface::Surface;
 
 /// How long an item gives way to requests that somebody waits for. Where these never leave a gap, an item is begun
 /// this often all the same, so that no batch waits for ever.
@@ -21,8 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// Pause after the ledger or the engine refused.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
-/// How often a full engine is asked for one item.
-const BUSY_ATTEMPTS: u32 = 60;
+/// How often one item is asked for while the engine is full or the minute's requests are used up: more than a minute.
+const BUSY_ATTEMPTS: u32 = 90;
 /// An item that was begun so often and never answered has ended its process each time.
 const ATTEMPTS_MAX: u32 = 3;
 
@@ -69,14 +68,20 @@ impl BatchRunner {
             "batch {} item {}",
             taken.item.request_id, taken.item.position
         );
-        let finish = move || taken.finish(&outcome, SystemTime::now());
-        match tokio::task::spawn_blocking(finish).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::error!("{name}: {error}");
-                tokio::time::sleep(RETRY_PAUSE).await;
+        // What was answered is written however often that takes: to answer again would cost again.
+        let taken = Arc::new((taken, outcome));
+        loop {
+            let finished = taken.clone();
+            let finish = move || finished.0.finish(&finished.1, SystemTime::now());
+            match tokio::task::spawn_blocking(finish).await {
+                Ok(Ok(())) => return,
+                Ok(Err(error @ LedgerError::AlreadyAnswered { .. })) => {
+                    return tracing::error!("{name}: {error}");
+                }
+                Ok(Err(error)) => tracing::error!("{name}: {error}; it is written again"),
+                Err(error) => return tracing::error!("{name}: {error}"),
             }
-            Err(error) => tracing::error!("{name}: {error}"),
+            tokio::time::sleep(RETRY_PAUSE).await;
         }
     }
 
@@ -92,7 +97,9 @@ impl BatchRunner {
             attempts += 1;
             match answered {
                 Ok(result) => return answered_with(&result),
-                Err(Refusal::Failure(Failure::Busy)) if attempts < BUSY_ATTEMPTS => {
+                Err(Refusal::Failure(Failure::Busy) | Refusal::RateLimited)
+                    if attempts < BUSY_ATTEMPTS =>
+                {
                     tokio::time::sleep(RETRY_PAUSE).await;
                 }
                 Err(refusal) => return ItemOutcome::Failed(text(&refusal, &item.model, id)),
@@ -101,7 +108,7 @@ impl BatchRunner {
     }
 
     async fn ask(&self, item: &Item, id: RequestId) -> Result<Value, Refusal> {
-        let call = Call::of(&self.app, &item.model, Surface::Rest, id)?;
+        let call = Call::of(&self.app, &item.model, id)?;
         let input = serde_json::from_str(&item.input)
             .map_err(|error| Failure::Internal(format!("an item that is no JSON: {error}")))?;
         answer_json(call, input).await

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use super::envelope::{Declined, success_first};
 use super::finetunes::{blocking, ledger};
 use crate::App;
+use crate::layers::body::STALL_TIMEOUT;
 
 /// The most bytes of the field `file_name`.
 const NAME_MAX_BYTES: u64 = 1024;
@@ -25,8 +26,6 @@ const NAME_MAX_BYTES: u64 = 1024;
 const FORM_MAX_BYTES: u64 = 64 * 1024;
 /// Pieces of the file that may wait for the disk.
 const PIECES_MAX: usize = 8;
-/// How long a client may send nothing in the middle of its form.
-const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The handler. The two fields come in any order.
 pub(crate) async fn asset(

@@ -19,7 +19,7 @@ pub(crate) async fn complete(State(app): State<Arc<App>>, request: Request) -> R
         let (parts, body) = read_body(&app, request).await?;
         let mut body = parse_json(body).await?;
         model(&body)?.clone_into(&mut name);
-        let call = Call::of(&app, &name, Surface::OpenAi, id)?;
+        let call = Call::of(&app, &name, id)?;
         let mut options = Options::from_query(parts.uri.query().unwrap_or_default());
         options.take_from(&mut body);
         let class = text_generation::chat_class(call)?;

@@ -42,7 +42,7 @@ pub(crate) async fn embeddings(State(app): State<Arc<App>>, request: Request) ->
         let (_, body) = read_body(&app, request).await?;
         let mut body = parse_json(body).await?;
         model(&body)?.clone_into(&mut name);
-        let call = Call::of(&app, &name, Surface::OpenAi, id)?;
+        let call = Call::of(&app, &name, id)?;
         if call.card.task != TaskKind::TextEmbeddings {
             let text = format!("{name} makes no text embeddings");
             return Err(Failure::Unsupported(text).into());

@@ -19,7 +19,7 @@ pub(crate) async fn respond(State(app): State<Arc<App>>, request: Request) -> Re
         let (parts, body) = read_body(&app, request).await?;
         let mut body = parse_json(body).await?;
         model(&body)?.clone_into(&mut name);
-        let call = Call::of(&app, &name, Surface::Responses, id)?;
+        let call = Call::of(&app, &name, id)?;
         text_generation::check_responds(call)?;
         let mut options = Options::from_query(parts.uri.query().unwrap_or_default());
         options.take_from(&mut body);

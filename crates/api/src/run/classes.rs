@@ -92,12 +92,10 @@ pub(crate) struct Class {
     /// The output schema as published; nothing is held against it.
     pub(crate) output_json: Value,
     /// The input that raw bytes or a form stand for.
-    #[allow(dead_code)] // read where an answer names it
     pub(crate) binary: Option<&'static str>,
     /// A REST body of raw bytes can be the binary input.
     pub(crate) takes_bytes: bool,
     /// The inputs come as a `multipart/form-data` body.
-    #[allow(dead_code)] // read where forms are taken apart
     pub(crate) takes_multipart: bool,
     raw: Raw,
 }

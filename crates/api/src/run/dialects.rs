@@ -44,27 +44,50 @@ const EXTRAS: &[Extra] = &[
     },
 ];
 
-/// Classes that were made for a model, by class and input schema; they stay, and are no more than the
+/// What a class that is made for a card depends on.
+#[derive(PartialEq, Eq, Hash)]
+struct Key {
+    class: &'static str,
+    words: Option<Vec<String>>,
+    /// The model, where it has fields of its own.
+    model: Option<&'static str>,
+}
+
+/// The classes of cards that say something of their own; they stay, and are no more than the
 /// catalogue has names.
-static MADE: LazyLock<Mutex<HashMap<String, &'static Class>>> = LazyLock::new(Mutex::default);
+static MADE: LazyLock<Mutex<HashMap<Key, &'static Class>>> = LazyLock::new(Mutex::default);
 
 /// The class of a model, as published for it.
 pub(crate) fn of(card: &ModelCard) -> Option<&'static Class> {
     let class = classes::of(&card.schema_class)?;
-    let mut input = class.input_json.clone();
-    adapt(&mut input, card);
-    if input == class.input_json {
+    let key = Key {
+        class: class.name,
+        words: card
+            .reasoning_effort
+            .as_ref()
+            .map(|effort| effort.supported.clone()),
+        model: EXTRAS
+            .iter()
+            .map(|extra| extra.model)
+            .find(|model| *model == card.name),
+    };
+    if key.words.is_none() && key.model.is_none() {
         return Some(class);
     }
     let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
-    let key = format!("{} {input}", class.name);
     if let Some(class) = made.get(&key) {
         return Some(class);
     }
-    // The class is one of those that were read, with names and words of the catalogue in it.
-    let class = &*Box::leak(Box::new(class.with_input(input).ok()?));
-    made.insert(key, class);
-    Some(class)
+    let mut input = class.input_json.clone();
+    adapt(&mut input, card);
+    let own = if input == class.input_json {
+        class
+    } else {
+        // The class is one of those that were read, with names and words of the catalogue in it.
+        Box::leak(Box::new(class.with_input(input).ok()?))
+    };
+    made.insert(key, own);
+    Some(own)
 }
 
 /// Writes what is the card's own into the forms of an input.

@@ -36,13 +36,11 @@ pub(crate) struct Input {
 }
 
 /// What travels beside the inputs, as query parameters or as the field `options`. `tags` and
-/// `returnRawResponse` change nothing here.
+/// `returnRawResponse` change nothing here, nor does `rejectIfBusy`: a full queue always refuses.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Options {
     /// `queueRequest`.
     pub(crate) queues: bool,
-    /// `rejectIfBusy`: a full queue always refuses, so that there is nothing more to do.
-    pub(crate) rejects_if_busy: bool,
 }
 
 impl Options {
@@ -55,10 +53,8 @@ impl Options {
     }
 
     fn set(&mut self, name: &str, is_true: bool) {
-        match name {
-            "queueRequest" => self.queues |= is_true,
-            "rejectIfBusy" => self.rejects_if_busy |= is_true,
-            _ => {}
+        if name == "queueRequest" {
+            self.queues |= is_true;
         }
     }
 
@@ -77,24 +73,24 @@ impl Options {
 }
 
 impl Input {
-    /// Reads the body of the REST surface, which is the input itself: JSON, or raw bytes with flags
-    /// in the query.
+    /// Whether the body of the REST surface is the model's binary input, and not JSON.
     ///
     /// # Errors
-    /// [`Failure::Missing`] for an empty body or one that is no JSON, [`Failure::Schema`].
-    pub(crate) async fn open(
+    /// [`Failure::Unsupported`] for a class that is not served.
+    pub(crate) fn is_raw(call: Call<'_>, parts: &Parts, body: &[u8]) -> Result<bool, Failure> {
+        Ok(is_raw(call.class()?, body, &content_type(&parts.headers)))
+    }
+
+    /// Reads raw bytes with flags in the query, as the REST surface takes them.
+    ///
+    /// # Errors
+    /// As [`Input::with_binary`].
+    pub(crate) async fn of_raw(
         call: Call<'_>,
         parts: &Parts,
         body: Bytes,
-        options: &mut Options,
     ) -> Result<Self, Failure> {
         let class = call.class()?;
-        let content_type = content_type(&parts.headers);
-        if !is_raw(class, &body, &content_type) {
-            let mut input = parse_json(body).await?;
-            options.take_from(&mut input);
-            return Self::checked(input, class).await;
-        }
         let fields = if class.takes_multipart {
             Map::new()
         } else {

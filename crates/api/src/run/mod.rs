@@ -60,8 +60,6 @@ use crate::{App, DeprecatedPolicy};
 pub(crate) struct Call<'a> {
     pub(crate) app: &'a App,
     pub(crate) card: &'a ModelCard,
-    #[allow(dead_code)] // read where a task answers differently by surface
-    pub(crate) surface: Surface,
     pub(crate) id: RequestId,
 }
 
@@ -70,12 +68,7 @@ impl<'a> Call<'a> {
     ///
     /// # Errors
     /// [`Failure::NoSuchModel`], [`Failure::Deprecated`], and what the account may not ask.
-    pub(crate) fn of(
-        app: &'a App,
-        model: &str,
-        surface: Surface,
-        id: RequestId,
-    ) -> Result<Self, Refusal> {
+    pub(crate) fn of(app: &'a App, model: &str, id: RequestId) -> Result<Self, Refusal> {
         let card = app.catalog.card(model);
         let mut card = card.ok_or_else(|| Failure::NoSuchModel(model.into()))?;
         if let (Some(on), DeprecatedPolicy::Refuse) = (&card.deprecated_on, app.settings.deprecated)
@@ -89,12 +82,7 @@ impl<'a> Call<'a> {
                 })?;
         }
         app.account.admit(card)?;
-        Ok(Self {
-            app,
-            card,
-            surface,
-            id,
-        })
+        Ok(Self { app, card, id })
     }
 
     /// Reads a request's whole body; some models take less than others.
@@ -177,10 +165,10 @@ async fn read_within(request: Request, limit_bytes: usize) -> Result<(Parts, Byt
 /// Answers an input that was parsed, whether it is a model's or about a batch.
 pub(crate) async fn reply<'a>(
     call: Call<'a>,
-    input: Value,
+    mut input: Value,
     options: &Options,
 ) -> Result<Reply<'a>, Refusal> {
-    if let Some(told) = batch::ask(call, &input, options).await? {
+    if let Some(told) = batch::ask(call, &mut input, options).await? {
         return Ok(Reply::Batch(told));
     }
     let input = Input::checked(input, call.class()?).await?;
@@ -232,6 +220,9 @@ async fn by_task(call: Call<'_>, input: Input) -> Result<Answer, Refusal> {
 /// Whatever the run route would refuse; [`Failure::BadInput`] for an input whose answer is no JSON
 /// (a stream, a picture).
 pub(crate) async fn answer_json(call: Call<'_>, input: Value) -> Result<Value, Refusal> {
+    if input.get("stream") == Some(&Value::Bool(true)) {
+        return Err(Failure::BadInput("a batch's item cannot be streamed".into()).into());
+    }
     let input = Input::checked(input, call.class()?).await?;
     let answer = answer(call, input).await?;
     match answer.content {

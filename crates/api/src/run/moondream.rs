@@ -1,32 +1,25 @@
 //! Image to text of the class `moondream`: questions, captions, points and boxes, as a stream unless
 //! the request says otherwise.
 
-use std::io;
 use std::time::Instant;
 
-use axum::body::Body;
-use bytes::Bytes;
 use catalog::ModelCard;
-use futures_util::stream::unfold;
-use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tasks::{
     Describe, DescribeEvent, DescribeRequest, Failure, Finish, ImageFile, Question, Sampling, Usage,
 };
 
 use super::answer::{Answer, Content};
+use super::events::{self, Lines, Scribe};
 use super::fields::{count, flag, number, rounded};
 use super::input::Input;
 use super::job::{Job, ended_early};
 use super::neurons::{self, Cost};
-use super::till::Till;
 use super::{Call, picture, raw};
-use crate::errors::{Refusal, RequestId};
+use crate::errors::Refusal;
 
 /// Places behind the point of a time in milliseconds.
 const MILLISECOND_PLACES: i32 = 2;
-/// The last frame of a stream.
-const DONE: &str = "data: [DONE]\n\n";
 
 /// Whether a model of the catalogue's image to text is one of these.
 pub(super) fn serves(card: &ModelCard) -> bool {
@@ -35,7 +28,7 @@ pub(super) fn serves(card: &ModelCard) -> bool {
 
 /// Answers a validated input.
 pub(super) async fn answer(call: Call<'_>, mut input: Input) -> Result<Answer, Refusal> {
-    let Call { app, card, id, .. } = call;
+    let Call { app, card, .. } = call;
     let request = read(&mut input).await?;
     let reply = Reply::to(&request);
     // Points and boxes come at once, and so as JSON in any case.
@@ -46,15 +39,8 @@ pub(super) async fn answer(call: Call<'_>, mut input: Input) -> Result<Answer, R
     let first = job.next().await?.ok_or_else(|| ended_early(card))?;
     reply.begun();
     if streams {
-        let stream = Stream {
-            job,
-            first: Some(first),
-            reply: Some(reply),
-            till: Till::of(call),
-            id,
-        };
         return Ok(Answer {
-            content: Content::Events(stream.body()),
+            content: Content::Events(events::body(vec![job], first, reply, call)),
             served,
             cost: Cost::default(),
             truncated: 0,
@@ -125,6 +111,8 @@ struct Reply {
     things: Vec<Value>,
     asked: Instant,
     begun: Instant,
+    /// What the last event said.
+    done: Option<(Finish, Usage)>,
 }
 
 impl Reply {
@@ -142,6 +130,7 @@ impl Reply {
             things: Vec::new(),
             asked: now,
             begun: now,
+            done: None,
         }
     }
 
@@ -235,62 +224,25 @@ impl Reply {
     }
 }
 
-/// A stream in progress.
-struct Stream {
-    job: Job<DescribeEvent>,
-    /// The event that was awaited before the answer began.
-    first: Option<DescribeEvent>,
-    /// `None` when the last frame has left.
-    reply: Option<Reply>,
-    till: Till,
-    id: RequestId,
-}
+impl Scribe for Reply {
+    type Event = DescribeEvent;
 
-impl Stream {
-    /// The frames. Dropping the body cancels the job; a failure in the middle breaks it off.
-    fn body(self) -> Body {
-        Body::from_stream(unfold(self, async |mut stream| {
-            let frame = stream.next().await.transpose()?;
-            let frame = frame.map(Bytes::from).map_err(|failure| {
-                stream.reply = None;
-                tracing::error!("a stream was broken off: {failure} ({})", stream.id);
-                io::Error::other(failure)
-            });
-            Some((frame, stream))
-        }))
-    }
-
-    async fn next(&mut self) -> Result<Option<String>, Failure> {
-        while let Some(reply) = &mut self.reply {
-            let event = match self.first.take() {
-                Some(event) => Some(event),
-                None => self.job.next().await?,
-            };
-            match event {
-                Some(DescribeEvent::Done { finish, usage }) => {
-                    let last = frame(&reply.last(finish, usage))? + DONE;
-                    self.reply = None;
-                    self.till.book(usage);
-                    return Ok(Some(last));
-                }
-                Some(event) => {
-                    if let Some(piece) = reply.take(event) {
-                        return frame(&json!({reply.key: piece})).map(Some);
-                    }
-                }
-                None => {
-                    return Err(Failure::Internal(
-                        "the stream ended without its last event".into(),
-                    ));
-                }
-            }
+    fn tell(&mut self, _: usize, event: DescribeEvent, out: &mut Lines) -> Result<bool, Failure> {
+        if let DescribeEvent::Done { finish, usage } = event {
+            self.done = Some((finish, usage));
+            return Ok(true);
         }
-        Ok(None)
+        if let Some(piece) = self.take(event) {
+            out.push(&json!({self.key: piece}))?;
+        }
+        Ok(false)
     }
-}
 
-fn frame(json: &impl Serialize) -> Result<String, Failure> {
-    let json = serde_json::to_string(json);
-    let json = json.map_err(|error| Failure::Internal(format!("writing a frame: {error}")))?;
-    Ok(format!("data: {json}\n\n"))
+    fn close(&mut self, out: &mut Lines) -> Result<Usage, Failure> {
+        let (finish, usage) = self
+            .done
+            .ok_or_else(|| Failure::Internal("a stream ends before its last event".into()))?;
+        out.push(&self.last(finish, usage))?;
+        Ok(usage)
+    }
 }

@@ -10,7 +10,6 @@ use tasks::Failure;
 use super::{Call, Input, Options, Reply, answer, parse_json, read_body, reply, respond};
 use crate::App;
 use crate::errors::{Denial, Refusal, RequestId};
-use crate::manage::batch;
 use crate::surface::Surface;
 
 /// `POST .../ai/run/{model}`: the body is the input.
@@ -24,14 +23,16 @@ pub(crate) async fn run(
     };
     let id = RequestId::new();
     let answered = async {
-        let call = Call::of(&app, &model, Surface::Rest, id)?;
+        let call = Call::of(&app, &model, id)?;
         call.class()?;
         let (parts, body) = call.read_body(request).await?;
-        let mut options = Options::from_query(parts.uri.query().unwrap_or_default());
-        if let Some(told) = batch::ask_bytes(call, &body, &options).await? {
-            return Ok(Reply::Batch(told));
+        if !Input::is_raw(call, &parts, &body)? {
+            let mut options = Options::from_query(parts.uri.query().unwrap_or_default());
+            let mut body = parse_json(body).await?;
+            options.take_from(&mut body);
+            return reply(call, body, &options).await;
         }
-        let input = Input::open(call, &parts, body, &mut options).await?;
+        let input = Input::of_raw(call, &parts, body).await?;
         Ok::<_, Refusal>(Reply::Answer(answer(call, input).await?, call.card))
     };
     respond(answered.await, &model, Surface::Rest, id)
@@ -51,7 +52,7 @@ pub(crate) async fn unified(State(app): State<Arc<App>>, request: Request) -> Re
         if model.is_empty() {
             return Err(Failure::Missing("model".into()).into());
         }
-        let call = Call::of(&app, &model, Surface::Rest, id)?;
+        let call = Call::of(&app, &model, id)?;
         let mut options = Options::from_query(parts.uri.query().unwrap_or_default());
         options.take_from(&mut body);
         reply(call, body["input"].take(), &options).await

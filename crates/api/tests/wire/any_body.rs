@@ -92,7 +92,7 @@ async fn no_body_makes_a_500_or_a_panic() {
         for _ in 0..random.random_range(0..4) {
             spoil(&mut input, &mut random);
         }
-        let (path, body) = match number % 4 {
+        let (path, body) = match number % 5 {
             0 => (format!("{ACCOUNT}/v1/responses"), named(&input, &model)),
             1 => (
                 format!("{ACCOUNT}/v1/chat/completions"),
@@ -102,6 +102,12 @@ async fn no_body_makes_a_500_or_a_panic() {
                 format!("{ACCOUNT}/run"),
                 json!({"model": model, "input": input}),
             ),
+            3 => {
+                let whole = random.random_bool(0.7);
+                let inputs = json!({"inputs": input, "options": odd(&mut random)});
+                let body = if whole { inputs } else { odd(&mut random) };
+                ("/run?version=3".into(), body)
+            }
             _ => (format!("{ACCOUNT}/run/{model}"), input),
         };
         let mut body = body.to_string().into_bytes();
@@ -110,7 +116,12 @@ async fn no_body_makes_a_500_or_a_panic() {
             body[place] = random.next_u32() as u8;
         }
         let shown = String::from_utf8_lossy(&body).into_owned();
-        let answer = send(&app, request("POST", &path, body)).await;
+        let mut ask = request("POST", &path, body);
+        ask.headers_mut()
+            .insert("content-type", "application/json".parse().unwrap());
+        ask.headers_mut()
+            .insert("cf-consn-model-id", model.parse().unwrap());
+        let answer = send(&app, ask).await;
         let is_known = answer.status == StatusCode::OK || answer.status.is_client_error();
         assert!(
             is_known,
