@@ -7,6 +7,8 @@
 
 FROM rust:1.95-slim-trixie AS build
 WORKDIR /hearth
+# LAME is built by its own makefile.
+RUN apt-get update && apt-get install --yes --no-install-recommends make
 COPY . .
 RUN cargo build --release --locked
 

@@ -47,9 +47,9 @@ fn as_many_names_as_counted_have_weights_of_each_grade() {
     assert_eq!(
         counted,
         [
-            (Grade::Exact, 51),
+            (Grade::Exact, 50),
             (Grade::Quantised, 5),
-            (Grade::Twin, 17),
+            (Grade::Twin, 18),
             (Grade::Stub, 41)
         ]
     );

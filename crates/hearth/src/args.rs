@@ -37,6 +37,9 @@ pub(crate) struct Common {
     /// auto, cpu, cuda, cuda:N or metal [default: auto]
     #[arg(long, global = true, env = "HEARTH_DEVICE", value_name = "DEVICE")]
     pub(crate) device: Option<String>,
+    /// How floats of weights are kept on the CPU: exact, or fast (rounded to eight bits; embeddings only) [default: exact]
+    #[arg(long, global = true, env = "HEARTH_QUALITY", value_name = "QUALITY")]
+    pub(crate) quality: Option<String>,
     /// What answers: real (models) or stub (at once and true to the schema, for every name, without weights) [default: real]
     #[arg(long, global = true, env = "HEARTH_ENGINE", value_name = "ENGINE")]
     pub(crate) engine: Option<String>,
@@ -179,9 +182,6 @@ pub(crate) struct Dev {
     /// Send OpenAI's clients here as well (OPENAI_BASE_URL, OPENAI_API_KEY)
     #[arg(long)]
     pub(crate) openai: bool,
-    /// Answer without models: right in shape, no weights, at once
-    #[arg(long)]
-    pub(crate) stub: bool,
     #[command(flatten)]
     pub(crate) serve: Serve,
     /// The command, such as `npx wrangler dev`, `npx vitest` or `npm run dev`
@@ -209,9 +209,9 @@ pub(crate) struct Stay {
 pub(crate) struct Run {
     /// A model name, such as @cf/meta/llama-3.1-8b-instruct
     pub(crate) model: String,
-    /// The prompt, or the text to embed; `-` reads standard input
+    /// The prompt, or the text to embed or to classify; `-` reads standard input
     pub(crate) prompt: Option<String>,
-    /// A file to read instead: text, or audio for speech recognition
+    /// A file to read instead: text, or audio for whisper
     #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
     pub(crate) file: Option<PathBuf>,
     /// Print the JSON that the binding would return

@@ -64,7 +64,7 @@ impl Chooser {
         card: &ModelCard,
         catalog: &'a Catalog,
     ) -> Result<Choice<'a>, Refusal> {
-        self.decide(card, catalog, Some(u64::MAX), self.wishes.allow_stub)
+        self.decide(card, catalog, Some(u64::MAX), false)
     }
 
     /// Why nothing but a stub serves a card; `None` where one was asked for, or weights do.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use catalog::Catalog;
+use models::Quality;
 use models::device::DeviceChoice;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -34,6 +35,7 @@ pub(crate) struct ConfigFile {
     home: Option<PathBuf>,
     offline: Option<bool>,
     device: Option<String>,
+    quality: Option<String>,
     listen: Option<SocketAddr>,
     token: Option<String>,
     no_auth: Option<bool>,
@@ -119,6 +121,7 @@ pub(crate) struct Place {
     pub(crate) records: PathBuf,
     pub(crate) offline: bool,
     pub(crate) device: DeviceChoice,
+    pub(crate) quality: Quality,
     pub(crate) wishes: Wishes,
     /// Bytes that models may take together.
     pub(crate) memory_bytes: u64,
@@ -144,6 +147,12 @@ impl Place {
         let device = settings.choose("device", common.device.clone(), file.device.clone(), || {
             "auto".into()
         });
+        let quality = settings.choose(
+            "quality",
+            common.quality.clone(),
+            file.quality.clone(),
+            || Quality::Exact.word().into(),
+        );
         let memory = settings.choose(
             "memory",
             common.memory.clone().map(Some),
@@ -169,6 +178,10 @@ impl Place {
             device: device
                 .parse()
                 .map_err(|error| Stop::usage(format!("{}: {error}", settings.said_by("device"))))?,
+            quality: Quality::of_word(&quality).ok_or_else(|| {
+                let name = settings.said_by("quality");
+                Stop::usage(format!("{name}: {quality:?} is neither exact nor fast"))
+            })?,
         })
     }
 }
@@ -243,6 +256,14 @@ fn wishes(common: &Common, file: &ConfigFile, settings: &mut Settings<'_>) -> Re
             })?),
         },
     })
+}
+
+impl crate::args::At {
+    /// Takes from the file what was not said.
+    pub(crate) fn fill_from(&mut self, file: &ConfigFile) {
+        self.listen = self.listen.or(file.listen);
+        self.token = self.token.take().or_else(|| file.token.clone());
+    }
 }
 
 /// Where `serve` would listen, whether or not it may.

@@ -30,6 +30,7 @@ pub(crate) struct WeightLoader {
     catalog: Arc<Catalog>,
     chooser: Chooser,
     device: Device,
+    quality: models::Quality,
     /// Names whose stub was told to the log.
     told: Mutex<BTreeSet<String>>,
 }
@@ -50,6 +51,7 @@ impl WeightLoader {
             catalog,
             chooser: Chooser::new(place),
             device,
+            quality: place.quality,
             told: Mutex::default(),
         })
     }
@@ -118,7 +120,7 @@ impl WeightLoader {
         let cards = self.catalog.cards();
         let served = cards.filter(|card| card.variants.iter().any(|v| v.weights == set.name));
         Fit {
-            quality: models::Quality::Exact,
+            quality: self.quality,
             memory_bytes: Some(self.chooser.memory_bytes),
             window: served.filter_map(|card| card.effective_window(set)).max(),
         }
@@ -126,11 +128,11 @@ impl WeightLoader {
 
     /// Tells the log once for each name why a stub answers for it, where nobody asked for one.
     fn tell_why_a_stub(&self, card: &ModelCard) {
-        let Some(refusal) = self.chooser.why_a_stub(card, &self.catalog) else {
-            return;
-        };
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.insert(card.name.clone()) {
+        if !told.insert(card.name.clone()) {
+            return;
+        }
+        if let Some(refusal) = self.chooser.why_a_stub(card, &self.catalog) {
             tracing::warn!("{}: a stub answers: {refusal}", card.name);
         }
     }
@@ -198,10 +200,11 @@ impl Loader for WeightLoader {
         let lane = models::load(&set.architecture, &files, &self.device, self.fit(set))
             .map_err(|error| Failure::Unavailable(error.to_string()))?;
         tracing::info!(
-            "loaded {} ({}, grade {}) in {:.1} s",
+            "loaded {} ({}, grade {}, quality {}) in {:.1} s",
             set.name,
             set.architecture,
             served.grade,
+            self.quality.word(),
             started.elapsed().as_secs_f32()
         );
         Ok(lane)

@@ -72,11 +72,7 @@ fn start(cli: Cli, mut settings: Settings<'_>) -> Result<(), Stop> {
         return completions::completions(args);
     }
     let file = ConfigFile::read(cli.common.config.as_deref(), &mut settings)?;
-    let mut common = cli.common;
-    if matches!(&cli.command, Command::Dev(args) if args.stub) {
-        common.grade = Some("stub".into());
-    }
-    let place = Place::new(&common, &file, &mut settings)?;
+    let place = Place::new(&cli.common, &file, &mut settings)?;
     let catalog = Arc::new(file.catalog()?);
     match cli.command {
         Command::Serve(args) => {
@@ -94,7 +90,10 @@ fn start(cli: Cli, mut settings: Settings<'_>) -> Result<(), Stop> {
         Command::Run(args) => run::run(&args, &place, catalog),
         Command::Pull(args) => pull::pull(&args, &place, &catalog),
         Command::List(args) => list::list(&args, &place, &catalog),
-        Command::Ps(args) => ps::ps(&args),
+        Command::Ps(mut args) => {
+            args.at.fill_from(&file);
+            ps::ps(&args)
+        }
         Command::Config(args) => {
             // What would keep `serve` from starting is told below the values that are to blame.
             let server = Server::new(args.serve, file, &mut settings);
@@ -120,7 +119,10 @@ fn start(cli: Cli, mut settings: Settings<'_>) -> Result<(), Stop> {
         Command::Verify(args) => verify::verify(&args, &place, &catalog),
         Command::Bundle(args) => bundle::bundle(&args, &place, &catalog),
         Command::Completions(args) => completions::completions(&args),
-        Command::Stop(args) => stop::stop(&args),
+        Command::Stop(mut args) => {
+            args.at.fill_from(&file);
+            stop::stop(&args)
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! A running server, asked by another command.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -11,8 +12,19 @@ use crate::failure::Stop;
 /// Time for an answer; unloading waits for the step that the device is in.
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
 
-fn address(at: &At) -> std::net::SocketAddr {
-    at.listen.unwrap_or(DEFAULT_LISTEN)
+fn address(at: &At) -> SocketAddr {
+    reachable(at.listen.unwrap_or(DEFAULT_LISTEN))
+}
+
+/// An address to ask: behind one that means all of the machine's, loopback answers.
+pub(crate) fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
 }
 
 fn agent() -> ureq::Agent {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::http::{Request, Response, StatusCode, header};
-use catalog::{Catalog, TaskKind};
+use catalog::{Catalog, ModelCard, TaskKind};
 use engine::Engine;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -21,6 +21,22 @@ use crate::output;
 /// Classes of models that the service never streams on the run route.
 const NEVER_STREAMED: [&str; 2] = ["gpt-oss", "llama-guard"];
 
+/// Classes beside those of text generation whose whole input is a text, or a file of sound.
+const ANSWERED: [&str; 7] = [
+    "emb-bge",
+    "emb-bge-m3",
+    "emb-text",
+    "emb-qwen3",
+    "emb-plamo",
+    "text-classification",
+    "asr-whisper",
+];
+
+/// Whether a model answers turns of a conversation.
+fn is_chat(card: &ModelCard) -> bool {
+    card.task == TaskKind::TextGeneration && card.schema_class != "decision-clef"
+}
+
 /// Numbers of a vector that are shown to a person.
 const VECTOR_SHOWN: usize = 6;
 
@@ -32,6 +48,14 @@ pub(crate) fn run(args: &Run, place: &Place, catalog: Arc<Catalog>) -> Result<()
         ))
     })?;
     let task = card.task;
+    if !ANSWERED.contains(&card.schema_class.as_str()) && !is_chat(card) {
+        return Err(Stop::usage(format!(
+            "{} ({}) takes more than a text: ask it of a running server (`hearth serve`). `hearth run` answers \
+             text generation, embeddings, text classification and whisper",
+            card.name,
+            task.name()
+        )));
+    }
     let streams = task == TaskKind::TextGeneration
         && !args.json
         && !NEVER_STREAMED.contains(&card.schema_class.as_str());

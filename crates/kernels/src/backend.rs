@@ -28,7 +28,16 @@ pub enum Backend {
 impl Backend {
     /// The fastest that this processor has.
     pub fn best() -> Self {
-        *Self::available().last().unwrap_or(&Self::Portable)
+        #[cfg(target_arch = "x86_64")]
+        {
+            if has_avx512_vnni() {
+                return Self::Avx512Vnni;
+            }
+            if has_avx2() {
+                return Self::Avx2;
+            }
+        }
+        Self::Portable
     }
 
     /// All that this processor has, slowest first.

@@ -27,6 +27,29 @@ enum Tiles {
     Eight(Vec<Eight>),
 }
 
+impl Format {
+    /// Bytes that a matrix of this format takes when it is packed; `None` where that is more than
+    /// there can be.
+    pub fn packed_bytes(self, outputs: usize, inputs: usize) -> Option<usize> {
+        let tile = match self {
+            Self::Q4_0 => size_of::<Four>(),
+            Self::Q4_1 | Self::Q4_K => size_of::<FourMin>(),
+            Self::Q5_0 | Self::Q5_1 | Self::Q5_K | Self::MXFP4 => size_of::<FiveMin>(),
+            Self::Q8_0
+            | Self::F32
+            | Self::F16
+            | Self::BF16
+            | Self::Q2_K
+            | Self::Q3_K
+            | Self::Q6_K => size_of::<Eight>(),
+        };
+        let tiles = outputs
+            .div_ceil(TILE_OUTPUTS)
+            .checked_mul(inputs.div_ceil(BLOCK_INPUTS))?;
+        tiles.checked_mul(tile)
+    }
+}
+
 impl PackedLinear {
     /// Packs a tensor as it lies in a GGUF file. Four- and five-bit codes stay as they are (scales of
     /// Q4_K, Q5_K and MXFP4 are rounded to half precision); floats, Q2_K, Q3_K and Q6_K are rounded to 8

@@ -109,13 +109,15 @@ impl Computation for Norm<'_> {
             0.0
         };
         let centre = L::splat(mean);
-        let squares = total::<L>(self.row, |value| {
+        // What would pad the last vector is as far from the mean as zero: the rest is summed alone.
+        let (whole, rest) = self.row.split_at(self.row.len() / LANES * LANES);
+        let squares = total::<L>(whole, |value| {
             let distance = value.subtract(centre);
             distance.multiply(distance)
         });
-        // What pads the last vector counts as zero, and so as far from the mean as that.
-        let padding = self.row.len().next_multiple_of(LANES) - self.row.len();
-        let squares = squares - padding as f32 * mean * mean;
+        let squares = rest.iter().fold(squares, |squares, value| {
+            (value - mean).mul_add(value - mean, squares)
+        });
         let scale = 1.0 / (squares / width + self.epsilon).sqrt();
         let factor = L::splat(scale);
         let zero = L::splat(0.0);

@@ -151,6 +151,19 @@ fn floats_of_four_bits_read_back_exactly() {
 }
 
 #[test]
+fn a_format_knows_what_its_matrices_take_when_packed() {
+    let mut rng = StdRng::seed_from_u64(3);
+    for format in QUANTISED {
+        for (outputs, inputs) in [(1, 32), (16, 64), (33, 96)] {
+            let tensor = random_tensor(format, outputs, inputs, &mut rng);
+            let packed = PackedLinear::pack(format, &tensor, outputs, inputs).unwrap();
+            let told = format.packed_bytes(outputs, inputs);
+            assert_eq!(told, Some(packed.bytes()), "{format:?} {outputs}x{inputs}");
+        }
+    }
+}
+
+#[test]
 fn wrong_sizes_are_refused() {
     for format in QUANTISED {
         assert!(PackedLinear::pack(format, &[0; 100], 2, 33).is_err());

@@ -92,6 +92,28 @@ enum Dtype {
     Mxfp4,
 }
 
+impl Dtype {
+    /// The format of the kernels that packs it; `None` for floats and for what they do not read.
+    fn format(self) -> Option<Format> {
+        let Self::Ggml(dtype) = self else {
+            return Some(Format::MXFP4);
+        };
+        Some(match dtype {
+            GgmlDType::Q4_0 => Format::Q4_0,
+            GgmlDType::Q4_1 => Format::Q4_1,
+            GgmlDType::Q5_0 => Format::Q5_0,
+            GgmlDType::Q5_1 => Format::Q5_1,
+            GgmlDType::Q8_0 => Format::Q8_0,
+            GgmlDType::Q2K => Format::Q2_K,
+            GgmlDType::Q3K => Format::Q3_K,
+            GgmlDType::Q4K => Format::Q4_K,
+            GgmlDType::Q5K => Format::Q5_K,
+            GgmlDType::Q6K => Format::Q6_K,
+            _ => return None,
+        })
+    }
+}
+
 #[derive(Debug)]
 struct Place {
     dtype: Dtype,
@@ -199,27 +221,19 @@ impl Gguf {
 
     /// Bytes of all tensors as a CPU keeps them: quantised matrices packed, everything else in float32.
     pub(crate) fn packed_bytes(&self) -> u64 {
-        // Tiles of the kernels are 16 outputs by 32 inputs.
-        let padded = |shape: &[usize]| match *shape {
-            [ref before @ .., outputs, inputs] => {
-                let tiles = outputs.next_multiple_of(16) * inputs.next_multiple_of(32);
-                before.iter().product::<usize>() * tiles
-            }
-            _ => shape.iter().product(),
-        };
         let bytes = |place: &Place| {
-            let halves_of_bits = match (place.dtype, place.shape.len()) {
-                (Dtype::Mxfp4, 2 | 3) => 12,
-                (Dtype::Ggml(dtype), 2 | 3) => match dtype {
-                    GgmlDType::Q4_0 => 9,
-                    GgmlDType::Q4_1 | GgmlDType::Q4K => 10,
-                    GgmlDType::Q5_0 | GgmlDType::Q5_1 | GgmlDType::Q5K => 12,
-                    GgmlDType::Q8_0 | GgmlDType::Q2K | GgmlDType::Q3K | GgmlDType::Q6K => 17,
-                    _ => 64,
-                },
-                _ => 64,
+            let packed = match (place.dtype.format(), place.shape.as_slice()) {
+                (Some(format), [.., outputs, inputs]) if place.shape.len() <= 3 => {
+                    let matrices = place.shape.len() == 3;
+                    let matrices = if matrices { place.shape[0] } else { 1 };
+                    format
+                        .packed_bytes(*outputs, *inputs)
+                        .map(|matrix| matrices * matrix)
+                }
+                _ => None,
             };
-            padded(&place.shape) as u64 * halves_of_bits / 16
+            let elements = place.shape.iter().product::<usize>();
+            packed.unwrap_or(elements * size_of::<f32>()) as u64
         };
         self.tensors.values().map(bytes).sum()
     }
@@ -233,23 +247,7 @@ impl Gguf {
         part: Option<Part>,
     ) -> Result<Option<(Format, &[u8])>, LoadError> {
         let (dtype, bytes) = self.bytes(name, shape, part)?;
-        let Dtype::Ggml(dtype) = dtype else {
-            return Ok(Some((Format::MXFP4, bytes)));
-        };
-        let format = match dtype {
-            GgmlDType::Q4_0 => Format::Q4_0,
-            GgmlDType::Q4_1 => Format::Q4_1,
-            GgmlDType::Q5_0 => Format::Q5_0,
-            GgmlDType::Q5_1 => Format::Q5_1,
-            GgmlDType::Q8_0 => Format::Q8_0,
-            GgmlDType::Q2K => Format::Q2_K,
-            GgmlDType::Q3K => Format::Q3_K,
-            GgmlDType::Q4K => Format::Q4_K,
-            GgmlDType::Q5K => Format::Q5_K,
-            GgmlDType::Q6K => Format::Q6_K,
-            _ => return Ok(None),
-        };
-        Ok(Some((format, bytes)))
+        Ok(dtype.format().map(|format| (format, bytes)))
     }
 
     /// Reads a tensor of an exact shape (outermost dimension first) and dequantises it to float32

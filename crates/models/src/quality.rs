@@ -13,6 +13,13 @@ pub enum Quality {
 }
 
 impl Quality {
+    /// The quality of a word of the command line.
+    pub fn of_word(word: &str) -> Option<Self> {
+        [Self::Exact, Self::Fast]
+            .into_iter()
+            .find(|quality| quality.word() == word)
+    }
+
     /// The word for the command line and for listings.
     pub fn word(self) -> &'static str {
         match self {

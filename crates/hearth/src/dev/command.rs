@@ -1,7 +1,6 @@
 //! The words of a command, and wrangler among them.
 
 use super::packages::{Found, Version};
-use crate::failure::Stop;
 
 /// Names of wrangler's program, as they are typed or as files.
 const NAMES: [&str; 6] = [
@@ -83,21 +82,13 @@ fn named(word: &str) -> Option<Option<&str>> {
 
 /// Adds `--local` where the command is `wrangler dev` of a version that would otherwise start a remote
 /// session for the binding. Whether it did.
-///
-/// # Errors
-/// For `--remote`, which runs the Worker where no hearth is.
-pub(super) fn make_local(command: &mut Vec<String>, found: &Found) -> Result<bool, Stop> {
+pub(super) fn make_local(command: &mut Vec<String>, found: &Found) -> bool {
     let Some(call) = wrangler(command) else {
-        return Ok(false);
+        return false;
     };
     let Some(&(place, "dev")) = call.commands.first() else {
-        return Ok(false);
+        return false;
     };
-    if call.has(&["--remote", "-r"]) {
-        return Err(Stop::usage(
-            "wrangler dev --remote runs the Worker at Cloudflare, where no hearth is: leave --remote out",
-        ));
-    }
     let version = match call.version {
         Some(typed) => Version::parse(typed),
         None => found.wrangler(),
@@ -106,10 +97,10 @@ pub(super) fn make_local(command: &mut Vec<String>, found: &Found) -> Result<boo
     let is_wanted = version.is_none_or(|version| version >= FIRST_REMOTE);
     let is_there = call.has(&["--local", "-l", "--no-local", "--local=true"]);
     if !is_wanted || is_there {
-        return Ok(false);
+        return false;
     }
     command.insert(place + 1, "--local".into());
-    Ok(true)
+    true
 }
 
 #[cfg(test)]
@@ -122,7 +113,7 @@ mod tests {
 
     fn local(text: &str, installed: &str) -> String {
         let mut command = words(text);
-        make_local(&mut command, &Found::with_wrangler(installed)).unwrap();
+        make_local(&mut command, &Found::with_wrangler(installed));
         command.join(" ")
     }
 
@@ -152,11 +143,5 @@ mod tests {
         let told = local("npx wrangler@4.164.0 -c a.jsonc dev", "3.114.17");
         assert_eq!(told, "npx wrangler@4.164.0 -c a.jsonc dev --local");
         assert_eq!(local("wrangler dev", "none"), "wrangler dev --local");
-    }
-
-    #[test]
-    fn a_remote_worker_is_refused() {
-        let mut command = words("wrangler dev --remote");
-        assert!(make_local(&mut command, &Found::with_wrangler("4.164.0")).is_err());
     }
 }

@@ -24,6 +24,18 @@ const AT_HOME: [&str; 9] = [
 ];
 /// Commands of `wrangler pages` that stay on this machine.
 const PAGES_AT_HOME: [&str; 2] = ["dev", "functions"];
+/// Flags of `wrangler dev` that run the Worker at Cloudflare, where no hearth is.
+const REMOTE: [&str; 2] = ["--remote", "-r"];
+/// Flags of package managers that are followed by a value.
+const WITH_VALUE: [&str; 7] = [
+    "--prefix",
+    "-C",
+    "-w",
+    "--workspace",
+    "--filter",
+    "-F",
+    "--cwd",
+];
 /// Flags that keep any command of wrangler on this machine.
 const HARMLESS: [&str; 6] = ["--dry-run", "--help", "-h", "--version", "-v", "--local"];
 
@@ -33,8 +45,8 @@ pub(super) fn check(command: &[String]) -> Result<(), Stop> {
     let scripts = scripts(&std::env::current_dir().unwrap_or_default());
     match refused(command, &scripts, 0) {
         Some(part) => Err(Stop::usage(format!(
-            "`{part}` asks or changes your account, and hearth dev is for development: run it \
-             without hearth dev"
+            "`{part}` asks or changes your account, or runs at Cloudflare where no hearth is, and hearth \
+             dev is for development here: run it without hearth dev"
         ))),
         None => Ok(()),
     }
@@ -82,6 +94,7 @@ fn is_at_home(call: &Wrangler<'_>) -> bool {
     let mut commands = call.commands.iter().map(|(_, word)| *word);
     let is_listed = match commands.next() {
         None => true,
+        Some("dev") if call.has(&REMOTE) => false,
         Some("pages") => commands
             .next()
             .is_none_or(|word| PAGES_AT_HOME.contains(&word)),
@@ -101,7 +114,13 @@ fn split(part: &str) -> Vec<String> {
 fn script(words: &[String]) -> Option<&str> {
     let mut words = words.iter().map(String::as_str);
     let manager = words.find(|word| ["npm", "pnpm", "yarn", "bun"].contains(word))?;
-    let mut words = words.filter(|word| !word.starts_with('-'));
+    let mut is_value = false;
+    let mut words = words.filter(|word| {
+        let is_flag = word.starts_with('-');
+        let is_skipped = is_flag || is_value;
+        is_value = is_flag && WITH_VALUE.contains(word);
+        !is_skipped
+    });
     match words.next()? {
         "run" | "run-script" => words.next(),
         name if manager != "npm" || ["start", "test", "stop", "restart"].contains(&name) => {
@@ -123,6 +142,7 @@ mod tests {
             "ship": "npm test && wrangler deploy --minify",
             "release": "yarn ship",
             "loop": "npm run loop",
+            "remote": "wrangler dev --remote",
             "start": "cross-env A=1 wrangler dev",
         });
         refused(&split(line), &scripts, 0)
@@ -150,6 +170,11 @@ mod tests {
             "node node_modules/wrangler/bin/wrangler.js deploy",
             "./node_modules/.bin/wrangler deploy",
             "npm run ship",
+            "npm --prefix . run ship",
+            "npm -w app run ship",
+            "pnpm --filter app ship",
+            "npm run remote",
+            "wrangler dev --remote",
             "pnpm ship",
             "yarn run release",
         ] {

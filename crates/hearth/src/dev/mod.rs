@@ -27,7 +27,7 @@ pub(crate) fn dev(
     let found = packages::Found::here();
     let mut command = args.command.clone();
     guard::check(&command)?;
-    let is_local = command::make_local(&mut command, &found)?;
+    let is_local = command::make_local(&mut command, &found);
     let preload = preload::write(place)?;
     let token = server.settings.token.clone();
     let server = server::Dev::find_or_start(server, place, catalog)?;

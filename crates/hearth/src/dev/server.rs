@@ -7,11 +7,16 @@ use std::time::Duration;
 use catalog::Catalog;
 use tasks::Grade;
 use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use crate::config::{Place, Server};
 use crate::failure::Stop;
+use crate::remote::reachable;
 use crate::serve;
 
+/// Time for requests that run when the command is over.
+const END_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time for a server to say what it is.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -19,8 +24,36 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Dev {
     base: String,
     version: Option<String>,
-    /// The server of this process; it ends with it.
-    _runtime: Option<Runtime>,
+    /// The server of this process, where there is one.
+    own: Option<Own>,
+}
+
+/// A server in this process.
+struct Own {
+    runtime: Runtime,
+    /// Dropped to end the server.
+    end: oneshot::Sender<()>,
+    running: JoinHandle<()>,
+}
+
+impl Drop for Dev {
+    /// Ends the server. A load or a download in progress is not waited for: its command is over.
+    fn drop(&mut self) {
+        let Some(Own {
+            runtime,
+            end,
+            running,
+        }) = self.own.take()
+        else {
+            return;
+        };
+        drop(end);
+        let ended = runtime.block_on(async { tokio::time::timeout(END_TIMEOUT, running).await });
+        if ended.is_err() {
+            tracing::warn!("some requests were cut off");
+        }
+        runtime.shutdown_background();
+    }
 }
 
 impl Dev {
@@ -48,7 +81,7 @@ impl Dev {
             Listener::Hearth(version) => Ok(Self {
                 base: format!("http://{}", reachable(address)),
                 version: Some(version),
-                _runtime: None,
+                own: None,
             }),
             Listener::Stranger => Err(Stop::failed(format!(
                 "{address} is taken by a program that is no hearth; {other}"
@@ -62,11 +95,18 @@ impl Dev {
         let runtime = crate::runtime()?;
         let bound = runtime.block_on(serve::bind(server, place, catalog))?;
         let address = bound.address();
-        runtime.spawn(bound.run(std::future::pending()));
+        let (end, ended) = oneshot::channel::<()>();
+        let running = runtime.spawn(bound.run(async {
+            let _ = ended.await; // comes when the sender is dropped
+        }));
         Ok(Self {
             base: format!("http://{}", reachable(address)),
             version: None,
-            _runtime: Some(runtime),
+            own: Some(Own {
+                runtime,
+                end,
+                running,
+            }),
         })
     }
 
@@ -82,17 +122,6 @@ impl Dev {
             Some(version) => format!("{}, the hearth {version} that runs already", self.base),
         }
     }
-}
-
-/// An address to ask: behind one that means all of the machine's, loopback answers.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
-    if address.ip().is_unspecified() {
-        address.set_ip(match address {
-            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
-            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
-        });
-    }
-    address
 }
 
 enum Listener {

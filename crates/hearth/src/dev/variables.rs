@@ -11,6 +11,8 @@ const ACCOUNT: &str = "00000000000000000000000000000000";
 const TOKEN: &str = "hearth";
 
 const ACCOUNT_NAMES: &[&str] = &["CLOUDFLARE_ACCOUNT_ID", "CF_ACCOUNT_ID"];
+/// Where hearth's own packages for Node and Python look for its token.
+const OWN_TOKEN: &str = "HEARTH_TOKEN";
 const TOKEN_NAMES: &[&str] = &[
     "CLOUDFLARE_API_TOKEN",
     "CF_API_TOKEN",
@@ -85,6 +87,9 @@ pub(super) fn choose(
         plain.push(("OPENAI_BASE_URL", base, &["OPENAI_BASE_URL"]));
         plain.push(("OPENAI_API_KEY", token.into(), &["OPENAI_API_KEY"]));
     }
+    if let Some(token) = wanted.token {
+        plain.push((OWN_TOKEN, token.into(), &[OWN_TOKEN]));
+    }
     for (name, value, names) in plain {
         match names
             .iter()
@@ -101,7 +106,8 @@ pub(super) fn choose(
 
 impl Variables {
     fn set(&mut self, name: &'static str, value: OsString) {
-        let is_secret = TOKEN_NAMES.contains(&name) || name == "OPENAI_API_KEY";
+        let is_secret =
+            TOKEN_NAMES.contains(&name) || ["OPENAI_API_KEY", OWN_TOKEN].contains(&name);
         let shown = match value.to_string_lossy() {
             secret if is_secret && secret != TOKEN => "(the server's token)".into(),
             value => value,
@@ -198,6 +204,7 @@ mod tests {
             .is_err()
         );
         let variables = choose(&wanted, |_| None).unwrap();
+        assert_eq!(value(&variables, OWN_TOKEN), Some("sesame"));
         assert_eq!(value(&variables, "CLOUDFLARE_API_TOKEN"), Some("sesame"));
         assert!(!variables.told.join("\n").contains("sesame"));
     }

@@ -77,7 +77,7 @@ fn a_server_that_runs_already_is_used_and_outlives_the_command() {
     });
     assert!(running.output().contains("runs already"));
     assert_eq!(server.get("/").status, 200);
-    let mut stub = script(&project, &["--listen", address, "--stub"], "");
+    let mut stub = script(&project, &["--listen", address, "--engine", "stub"], "");
     assert_eq!(stub.end().code(), Some(2));
 }
 

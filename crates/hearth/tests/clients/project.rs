@@ -117,6 +117,7 @@ impl Project {
             .current_dir(self.folder.path())
             .env("XDG_CONFIG_HOME", self.folder.path().join(".config"))
             .env("WRANGLER_SEND_METRICS", "false")
+            .env("HEARTH_HOME", weights_home())
             .env("HF_HUB_OFFLINE", "1")
             .env("CI", "1");
         command

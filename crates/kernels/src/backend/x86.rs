@@ -26,11 +26,11 @@ pub(crate) fn has_avx2() -> bool {
 }
 
 pub(crate) fn has_avx512_vnni() -> bool {
-    is_x86_feature_detected!("avx512f")
+    has_avx2()
+        && is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512vl")
         && is_x86_feature_detected!("avx512vnni")
-        && is_x86_feature_detected!("f16c")
 }
 
 /// The bounds that the unchecked loads below rely on.

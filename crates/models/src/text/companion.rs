@@ -9,7 +9,11 @@ use super::Text;
 use super::bias::Bias;
 use super::detokeniser::Detokeniser;
 use super::stop::StopGate;
+use super::template::Thinking;
 use crate::load::LoadError;
+
+/// The mark of GPT-OSS's channels: thinking, answer and calls in one text.
+const CHANNEL: &str = "<|channel|>";
 
 /// Prepares chats for a decoder.
 pub struct ChatCompanion {
@@ -24,6 +28,14 @@ impl ChatCompanion {
     /// A tokenizer that makes tokens the model does not have is [`LoadError::Corrupt`].
     pub(crate) fn new(text: Text, vocabulary: usize, window: usize) -> Result<Self, LoadError> {
         text.check_vocabulary(vocabulary)?;
+        if text.tokenizer.token_to_id(CHANNEL).is_some() {
+            return Err(LoadError::Unsupported {
+                file: "tokenizer.json".into(),
+                detail: format!(
+                    "it writes its answers in channels ({CHANNEL}), which are not told apart yet"
+                ),
+            });
+        }
         let ends = text.ends.as_slice().into();
         Ok(Self {
             text,
@@ -40,9 +52,16 @@ impl ChatCompanion {
 
     /// The tokens of a prompt, dressed by the chat template or behind the start token.
     pub fn tokens(&self, prompt: &Prompt) -> Result<Vec<u32>, Failure> {
+        self.dressed(prompt, Thinking::default())
+    }
+
+    fn dressed(&self, prompt: &Prompt, thinking: Thinking<'_>) -> Result<Vec<u32>, Failure> {
         match prompt {
             Prompt::Raw(text) => self.text.tokens(text, true),
-            Prompt::Messages(messages) => self.text.tokens(&self.text.render(messages)?, false),
+            Prompt::Messages(messages) => {
+                let text = self.text.dress(messages, thinking)?;
+                self.text.tokens(&text, false)
+            }
         }
     }
 }
@@ -50,7 +69,11 @@ impl ChatCompanion {
 impl StepCompanion<Chat> for ChatCompanion {
     fn admit(&self, request: ChatRequest) -> Result<Admission<Chat>, Failure> {
         serves(&request)?;
-        let tokens = self.tokens(&request.prompt)?;
+        let thinking = Thinking {
+            enabled: request.options.thinking,
+            effort: request.options.effort.as_deref(),
+        };
+        let tokens = self.dressed(&request.prompt, thinking)?;
         if tokens.is_empty() {
             return Err(Failure::BadInput("the prompt is empty".to_owned()));
         }
@@ -92,7 +115,7 @@ fn serves(request: &ChatRequest) -> Result<(), Failure> {
         tool_choice: _, // says nothing without tools
         stop: _,
         logit_bias: _,
-        thinking: _, // these checkpoints do not think
+        thinking: _, // told to the template, which knows what the checkpoint can
         effort: _,
         lora,
         judges: _, // their template makes them

@@ -22,7 +22,7 @@ pub use companion::ChatCompanion;
 
 use crate::gguf::Gguf;
 use crate::load::{Files, JSON_MAX_BYTES, LoadError};
-use template::{Marks, Template};
+use template::{Marks, Template, Thinking};
 
 const TOKENIZER: &str = "tokenizer.json";
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
@@ -133,8 +133,17 @@ impl Text {
 
     /// Dresses the turns of a conversation.
     pub fn render(&self, messages: &[Message]) -> Result<String, Failure> {
+        self.dress(messages, Thinking::default())
+    }
+
+    /// The same, saying whether the model is to think.
+    pub(crate) fn dress(
+        &self,
+        messages: &[Message],
+        thinking: Thinking<'_>,
+    ) -> Result<String, Failure> {
         match &self.template {
-            Some(template) => template.render(messages),
+            Some(template) => template.render(messages, thinking),
             None => Err(Failure::BadInput(
                 "this checkpoint has no chat template; send a prompt instead of messages"
                     .to_owned(),

@@ -34,6 +34,13 @@ pub(crate) struct Marks {
     pub(crate) eos: String,
 }
 
+/// Whether and how long a model is told to think, for templates that know of it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Thinking<'a> {
+    pub(crate) enabled: Option<bool>,
+    pub(crate) effort: Option<&'a str>,
+}
+
 impl Template {
     /// Parses a template; the error says what is wrong with it.
     pub(crate) fn new(source: String, marks: Marks) -> Result<Self, String> {
@@ -66,7 +73,11 @@ impl Template {
 
     /// Renders a conversation, ready for the answer. A template that refuses it, or does not end, is
     /// [`Failure::BadInput`].
-    pub(crate) fn render(&self, messages: &[Message]) -> Result<String, Failure> {
+    pub(crate) fn render(
+        &self,
+        messages: &[Message],
+        thinking: Thinking<'_>,
+    ) -> Result<String, Failure> {
         let messages: Vec<Value> = messages
             .iter()
             .map(|message| context! { role => message.role.as_str(), content => message.content.as_str() })
@@ -78,6 +89,9 @@ impl Template {
             add_generation_prompt => true,
             tools => (),
             documents => (),
+            // Templates ask whether they are defined.
+            enable_thinking => thinking.enabled.map_or(Value::UNDEFINED, Value::from),
+            reasoning_effort => thinking.effort.map_or(Value::UNDEFINED, Value::from),
         };
         let mut output = Capped::default();
         let rendered = self
@@ -135,7 +149,10 @@ mod tests {
         };
         let template = Template::new(source.to_owned(), marks).expect("a template");
         let turn = |(role, content): &(&str, &str)| Message::text(*role, *content);
-        template.render(&turns.iter().map(turn).collect::<Vec<_>>())
+        template.render(
+            &turns.iter().map(turn).collect::<Vec<_>>(),
+            Thinking::default(),
+        )
     }
 
     #[test]
@@ -185,5 +202,21 @@ mod tests {
             "{:?}",
             began.elapsed()
         );
+    }
+
+    #[test]
+    fn templates_are_told_whether_to_think() {
+        let source = "{% if enable_thinking is defined and enable_thinking is false %}no{% endif %}\
+            {% if reasoning_effort is defined %}{{ reasoning_effort }}{% endif %}";
+        let template = Template::new(source.to_owned(), Marks::default()).expect("a template");
+        for (enabled, effort, expected) in [
+            (None, None, ""),
+            (Some(true), None, ""),
+            (Some(false), None, "no"),
+            (None, Some("high"), "high"),
+        ] {
+            let rendered = template.render(&[], Thinking { enabled, effort });
+            assert_eq!(rendered, Ok(expected.to_owned()));
+        }
     }
 }
