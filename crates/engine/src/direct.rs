@@ -58,7 +58,7 @@ impl DirectLane {
     }
 
     fn with<T: Task>(mut self, model: Arc<dyn DirectModel<T>>, is_quick: bool) -> Self {
-        let door = move |request, lease| {
+        let door = move |request, _, lease| {
             let answer = catch_unwind(AssertUnwindSafe(|| model.answer(request)));
             let answer = answer.unwrap_or_else(|_| Err(panicked()))?;
             Ok(Source::Direct(Running {

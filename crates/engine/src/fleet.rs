@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tasks::{Failure, Served, Task};
 use tokio::sync::{Semaphore, watch};
 
+use crate::caller::Caller;
 use crate::lane::{Front, Lane};
 use crate::lease::{Lease, Pulse, Users};
 use crate::memory::{Need, Policy};
@@ -189,10 +190,25 @@ impl Engine {
         model: &str,
         request: T::Request,
     ) -> Result<Replies<T::Event>, Failure> {
+        self.submit_for::<T>(Caller::default(), model, request)
+            .await
+    }
+
+    /// As [`Engine::submit`], for a caller that is told apart from others. One that refuses to wait for a place among
+    /// the sequences of its model gets [`Failure::Busy`] from [`Replies::next`].
+    ///
+    /// # Errors
+    /// As [`Engine::submit`].
+    pub async fn submit_for<T: Task>(
+        &self,
+        caller: Caller,
+        model: &str,
+        request: T::Request,
+    ) -> Result<Replies<T::Event>, Failure> {
         let served = self.0.loader.choose(model)?;
         let (front, lease) = self.front(&served).await?;
         if front.is_quick::<T>() {
-            let source = front.submit::<T>(request, lease)?;
+            let source = front.submit::<T>(request, caller, lease)?;
             return Ok(Replies::new(served, source));
         }
         let permit = self
@@ -203,7 +219,7 @@ impl Engine {
             .map_err(|_| Failure::Busy)?;
         let source = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            front.submit::<T>(request, lease)
+            front.submit::<T>(request, caller, lease)
         })
         .await
         .map_err(|error| Failure::Internal(format!("preparing a request: {error}")))??;

@@ -7,6 +7,7 @@ use tasks::{Failure, Task};
 
 use crate::QUEUE_MAX_JOBS;
 use crate::batch::BatchLane;
+use crate::caller::Caller;
 use crate::direct::Running;
 use crate::lease::Lease;
 use crate::model::{BatchCompanion, BatchModel, SoloModel, StepCompanion, StepModel};
@@ -24,7 +25,7 @@ pub(crate) enum Source<E> {
 }
 
 /// Prepares a request and queues or answers it. Blocks on the preparation only.
-pub(crate) type Door<T> = dyn Fn(<T as Task>::Request, Lease) -> Result<Source<<T as Task>::Event>, Failure>
+pub(crate) type Door<T> = dyn Fn(<T as Task>::Request, Caller, Lease) -> Result<Source<<T as Task>::Event>, Failure>
     + Send
     + Sync;
 
@@ -94,6 +95,7 @@ impl Front {
     pub(crate) fn submit<T: Task>(
         &self,
         request: T::Request,
+        caller: Caller,
         lease: Lease,
     ) -> Result<Source<T::Event>, Failure> {
         let found = self.of::<T>().map(|found| &found.door);
@@ -102,7 +104,7 @@ impl Front {
             let (asked, has) = (T::NAME, self.task());
             Failure::Internal(format!("a {asked} request for a model of {has}"))
         })?;
-        door(request, lease)
+        door(request, caller, lease)
     }
 
     /// The name of its task, where it has one.
@@ -139,8 +141,9 @@ impl Lane {
         let (queue, jobs) = mpsc::sync_channel(QUEUE_MAX_JOBS);
         let bell = Bell::new();
         let ring = bell.clone();
-        let door: Arc<Door<T>> = Arc::new(move |request, lease| {
-            let (job, receiver) = crate::steps::Job::new(companion.admit(request)?, lease);
+        let door: Arc<Door<T>> = Arc::new(move |request, caller, lease| {
+            let admission = companion.admit(request)?;
+            let (job, receiver) = crate::steps::Job::new(admission, caller, lease);
             enqueue(&queue, &ring, job)?;
             Ok(Source::Queue(receiver))
         });
@@ -162,7 +165,7 @@ impl Lane {
         let (queue, jobs) = mpsc::sync_channel(QUEUE_MAX_JOBS);
         let bell = Bell::new();
         let ring = bell.clone();
-        let door: Arc<Door<T>> = Arc::new(move |request, lease| {
+        let door: Arc<Door<T>> = Arc::new(move |request, _, lease| {
             let (job, receiver) = crate::batch::Job::new(companion.prepare(request)?, lease);
             enqueue(&queue, &ring, job)?;
             Ok(Source::Queue(receiver))
@@ -178,7 +181,7 @@ impl Lane {
         let (queue, jobs) = mpsc::sync_channel(QUEUE_MAX_JOBS);
         let bell = Bell::new();
         let ring = bell.clone();
-        let door: Arc<Door<T>> = Arc::new(move |request, lease| {
+        let door: Arc<Door<T>> = Arc::new(move |request, _, lease| {
             let (job, receiver) = crate::solo::Job::new(request, lease);
             enqueue(&queue, &ring, job)?;
             Ok(Source::Queue(receiver))

@@ -8,7 +8,7 @@
 #![warn(missing_docs)]
 
 mod batch;
-mod blocks;
+mod caller;
 mod direct;
 mod fleet;
 mod lane;
@@ -25,14 +25,15 @@ mod steps;
 mod thread;
 mod unload;
 
+pub use caller::{Caller, Class};
 pub use direct::{Answer, DirectLane};
 pub use fleet::{Engine, Loaded, Loader, Memory, Stopped};
 pub use lane::Lane;
 pub use memory::{Need, Policy, Resident, Room, make_room};
 pub use replies::Replies;
 pub use sample::Sampler;
-pub use schedule::{Limits, Plan, Schedule};
-pub use steps::STEP_MAX_TOKENS;
+pub use schedule::{Arrival, Limits, Load, Mix, Plan, Schedule, Start};
+pub use steps::{CUT_TOKENS, INTER_TOKEN_TARGET, STEP_MAX_TOKENS};
 
 /// Jobs that may wait for one model; one more is refused with [`tasks::Failure::Busy`].
 pub const QUEUE_MAX_JOBS: usize = 512;

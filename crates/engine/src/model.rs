@@ -23,6 +23,19 @@ pub struct SequenceId(pub u64);
 /// Made by the companion, opened by the model; opaque to the engine.
 pub type Prelude = Box<dyn Any + Send>;
 
+/// What may be used again of a model's KV cache, which depends on what the bits of a row depend on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recall {
+    /// Nothing: a row depends on more than the tokens before it.
+    Nothing,
+    /// Prompts that were cut at the same positions: a row is rounded by the size of the products that it is computed
+    /// in. A sequence keeps its blocks until it ends, as computing it again could round otherwise.
+    Cuts,
+    /// Every full block: a row depends on its token, its position and the cache only, to the bit. A sequence may give up
+    /// its blocks and be computed again.
+    Blocks,
+}
+
 /// The size of a model's KV cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheShape {
@@ -70,6 +83,10 @@ pub struct Rows {
 pub trait StepModel: Send {
     /// The size of its KV cache, fixed for its life.
     fn cache(&self) -> CacheShape;
+    /// What of the cache may be used again, fixed for its life.
+    fn recall(&self) -> Recall {
+        Recall::Nothing
+    }
     /// Takes a sequence in before its first step. An error fails this sequence only.
     fn admit(&mut self, sequence: SequenceId, prelude: Option<Prelude>) -> Result<(), Failure>;
     /// Runs one step. An error fails every sequence of the step.
@@ -86,6 +103,8 @@ pub trait LogitRules: Send {
 
 /// Turns the tokens of one sequence into the events of its task.
 pub trait Writer<T: Task>: Send {
+    /// Called once before the first token: so many tokens of the prompt were in the cache.
+    fn begin(&mut self, _cached_tokens: u32) {}
     /// Takes the next token; pushes what it completes. `Some` ends the sequence.
     fn token(&mut self, token: u32, out: &mut Vec<T::Event>) -> Option<Finish>;
     /// Called once at the end unless the sequence failed or its reader left: flushes what was held

@@ -3,20 +3,31 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use tasks::{Failure, Finish, Task, Usage};
 
 use crate::QUEUE_MAX_JOBS;
+use crate::caller::Caller;
 use crate::lease::Lease;
-use crate::model::{Admission, LogitRules, Prelude, Rows, SequenceId, Step, StepModel, Writer};
+use crate::model::{
+    Admission, BLOCK_TOKENS, LogitRules, Prelude, Rows, SequenceId, Step, StepModel, Writer,
+};
 use crate::replies::{Reader, Reply};
 use crate::sample::Sampler;
-use crate::schedule::{Limits, Schedule};
+use crate::schedule::{Arrival, Limits, Mix, Schedule, Start};
 use crate::thread::{DeviceHalf, Turn};
 
 /// Rows in one step of a [`StepModel`]: about what this loop's slowest device, a single CPU core, runs in the time
 /// that a reader of a stream still takes for fluent.
 pub const STEP_MAX_TOKENS: usize = 256;
+/// Prompts are cut at multiples of so many positions.
+pub const CUT_TOKENS: usize = BLOCK_TOKENS;
+/// The time between two tokens of a stream that prompts must not lengthen: twenty tokens a second are faster than most
+/// people read.
+pub const INTER_TOKEN_TARGET: Duration = Duration::from_millis(50);
+/// Jobs that are taken in before a step, so that a flood of refusals does not hold it up.
+const TAKE_IN_MAX_JOBS: usize = QUEUE_MAX_JOBS;
 
 /// Events that a writer may make beside one for each token.
 const EXTRA_MAX_EVENTS: usize = 16;
@@ -24,17 +35,24 @@ const EXTRA_MAX_EVENTS: usize = 16;
 /// An admitted request and its reader.
 pub(crate) struct Job<T: Task> {
     admission: Admission<T>,
+    caller: Caller,
     reader: Reader<T::Event>,
 }
 
 impl<T: Task> Job<T> {
     pub(crate) fn new(
         admission: Admission<T>,
+        caller: Caller,
         lease: Lease,
     ) -> (Self, tokio::sync::mpsc::Receiver<Reply<T::Event>>) {
         let events = admission.max_new_tokens + EXTRA_MAX_EVENTS;
         let (reader, receiver) = Reader::channel(events, lease);
-        (Self { admission, reader }, receiver)
+        let job = Self {
+            admission,
+            caller,
+            reader,
+        };
+        (job, receiver)
     }
 }
 
@@ -44,6 +62,7 @@ struct Live<T: Task> {
     /// The model knows it, and must be told when it goes.
     admitted: bool,
     prompt_tokens: u32,
+    cached_tokens: u32,
     max_new_tokens: usize,
     generated: Vec<u32>,
     sampler: Sampler,
@@ -64,7 +83,12 @@ impl<T: Task, M: StepModel> StepLane<T, M> {
     pub(crate) fn new(model: M, incoming: mpsc::Receiver<Job<T>>) -> Self {
         let limits = Limits {
             cache: model.cache(),
+            recall: model.recall(),
             step_tokens: STEP_MAX_TOKENS,
+            cut_tokens: CUT_TOKENS,
+            queue: QUEUE_MAX_JOBS,
+            target: INTER_TOKEN_TARGET,
+            mix: Mix::default(),
         };
         Self {
             model,
@@ -74,17 +98,23 @@ impl<T: Task, M: StepModel> StepLane<T, M> {
         }
     }
 
-    /// Takes in what has arrived, as far as the bound on waiting sequences allows.
+    /// Takes in what has arrived. What finds no place is told so.
     fn take_in(&mut self) {
-        while self.schedule.waiting() < QUEUE_MAX_JOBS {
-            let Ok(Job { admission, reader }) = self.incoming.try_recv() else {
+        for _ in 0..TAKE_IN_MAX_JOBS {
+            let Ok(job) = self.incoming.try_recv() else {
                 break;
             };
+            let Job {
+                admission,
+                caller,
+                reader,
+            } = job;
             let id = next_id();
             let live = Live {
                 prelude: admission.prelude,
                 admitted: false,
                 prompt_tokens: admission.tokens.len() as u32,
+                cached_tokens: 0,
                 max_new_tokens: admission.max_new_tokens,
                 generated: Vec::new(),
                 sampler: Sampler::new(admission.sampling, &admission.tokens, rand::random()),
@@ -92,10 +122,14 @@ impl<T: Task, M: StepModel> StepLane<T, M> {
                 writer: admission.writer,
                 reader,
             };
-            match self
-                .schedule
-                .add(id, admission.tokens, admission.max_new_tokens)
-            {
+            let arrival = Arrival {
+                prompt: admission.tokens,
+                max_new: admission.max_new_tokens,
+                caller,
+                // A prelude says what no token says.
+                adapter: live.prelude.is_none().then_some(0),
+            };
+            match self.schedule.add(id, arrival) {
                 Ok(()) => {
                     self.live.insert(id, live);
                 }
@@ -134,13 +168,17 @@ impl<T: Task, M: StepModel> StepLane<T, M> {
     }
 
     /// Shows the model its new sequences; those it refuses fail, and their rows leave the step.
-    fn admit(&mut self, starts: &[SequenceId], step: &mut Step) {
-        for &id in starts {
+    fn admit(&mut self, starts: &[Start], step: &mut Step) {
+        for &Start { id, cached } in starts {
             let Some(live) = self.live.get_mut(&id) else {
                 continue;
             };
             match self.model.admit(id, live.prelude.take()) {
-                Ok(()) => live.admitted = true,
+                Ok(()) => {
+                    live.admitted = true;
+                    live.cached_tokens = cached as u32;
+                    live.writer.begin(live.cached_tokens);
+                }
                 Err(failure) => {
                     self.fail(id, failure);
                     remove_rows(step, id);
@@ -172,7 +210,7 @@ impl<T: Task, M: StepModel> StepLane<T, M> {
             let usage = Usage {
                 prompt_tokens: live.prompt_tokens,
                 completion_tokens: live.generated.len() as u32,
-                cached_tokens: 0,
+                cached_tokens: live.cached_tokens,
             };
             live.writer.finish(finish, usage, &mut events);
         }
@@ -207,12 +245,14 @@ impl<T: Task, M: StepModel> DeviceHalf for StepLane<T, M> {
             .filter(|span| span.wants_logits)
             .map(|span| span.sequence)
             .collect();
+        let begun = Instant::now();
         match self
             .model
             .step(&step)
             .and_then(|rows| checked(rows, wanted.len()))
         {
             Ok(mut rows) => {
+                self.schedule.completed(&step, begun.elapsed());
                 for (id, logits) in wanted.into_iter().zip(rows.logits.chunks_mut(rows.width)) {
                     self.advance(id, logits);
                 }

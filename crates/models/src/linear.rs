@@ -46,6 +46,11 @@ impl Linear {
         }
     }
 
+    /// Whether a row's bits are the same whatever rows are beside it.
+    pub(crate) fn keeps_rows_apart(&self) -> bool {
+        matches!(self.weight, Weight::Packed(_))
+    }
+
     /// `[rows, in]` to `[rows, out]`.
     pub(crate) fn forward(&self, rows: &Tensor) -> Result<Tensor> {
         let product = match &self.weight {

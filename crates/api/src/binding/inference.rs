@@ -47,10 +47,12 @@ async fn inference(app: &App, request: Request) -> Response {
             let mut body = parse_json(body).await?;
             options.take_from(&mut body);
             let inputs = body.get_mut("inputs").map(Value::take);
+            let call = call.by(&parts, &options);
             return reply(call, inputs.unwrap_or_default(), &options).await;
         }
         // The stream replaced the one input that held it; the others are in the query.
         let others = user_inputs(parts.uri.query().unwrap_or_default())?;
+        let call = call.by(&parts, &options);
         let input = Input::with_binary(call, &parts, body, others).await?;
         Ok::<_, Refusal>(Reply::Answer(answer(call, input).await?, call.card))
     };

@@ -111,7 +111,7 @@ impl BatchRunner {
         let call = Call::of(&self.app, &item.model, id)?;
         let input = serde_json::from_str(&item.input)
             .map_err(|error| Failure::Internal(format!("an item that is no JSON: {error}")))?;
-        answer_json(call, input).await
+        answer_json(call.of_class(engine::Class::Batch), input).await
     }
 }
 

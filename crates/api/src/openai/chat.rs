@@ -22,6 +22,7 @@ pub(crate) async fn complete(State(app): State<Arc<App>>, request: Request) -> R
         let call = Call::of(&app, &name, id)?;
         let mut options = Options::from_query(parts.uri.query().unwrap_or_default());
         options.take_from(&mut body);
+        let call = call.by(&parts, &options);
         let class = text_generation::chat_class(call)?;
         let input = Input::checked(body, class).await?;
         app.account.check_licence(call.card, &input.fields)?;

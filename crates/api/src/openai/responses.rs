@@ -23,6 +23,7 @@ pub(crate) async fn respond(State(app): State<Arc<App>>, request: Request) -> Re
         text_generation::check_responds(call)?;
         let mut options = Options::from_query(parts.uri.query().unwrap_or_default());
         options.take_from(&mut body);
+        let call = call.by(&parts, &options);
         // The schema's other branches would take a body without an input for a chat's.
         if let Some(body) = body
             .as_object_mut()

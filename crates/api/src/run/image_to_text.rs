@@ -23,14 +23,14 @@ pub(super) async fn answer(call: Call<'_>, mut input: Input) -> Result<Answer, R
     struct Output<'a> {
         description: &'a str,
     }
-    let Call { app, card, .. } = call;
+    let card = call.card;
     if card.name.contains(WITHOUT_TEMPERATURE) && input.fields.get("temperature").is_some() {
         return Err(Refusal::Upstream(
             "unexpected inference input: there is no input tensor `temperature`".into(),
         ));
     }
     let request = read(&mut input).await?;
-    let mut job = Job::submit::<Describe>(app, card, request).await?;
+    let mut job = Job::submit::<Describe>(call, request).await?;
     let mut description = String::new();
     let usage = loop {
         match job.next().await?.ok_or_else(|| ended_early(card))? {

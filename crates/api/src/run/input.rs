@@ -36,11 +36,13 @@ pub(crate) struct Input {
 }
 
 /// What travels beside the inputs, as query parameters or as the field `options`. `tags` and
-/// `returnRawResponse` change nothing here, nor does `rejectIfBusy`: a full queue always refuses.
+/// `returnRawResponse` change nothing here.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Options {
     /// `queueRequest`.
     pub(crate) queues: bool,
+    /// `rejectIfBusy`.
+    pub(crate) refuses_to_wait: bool,
 }
 
 impl Options {
@@ -53,8 +55,10 @@ impl Options {
     }
 
     fn set(&mut self, name: &str, is_true: bool) {
-        if name == "queueRequest" {
-            self.queues |= is_true;
+        match name {
+            "queueRequest" => self.queues |= is_true,
+            "rejectIfBusy" => self.refuses_to_wait |= is_true,
+            _ => {}
         }
     }
 

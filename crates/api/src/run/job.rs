@@ -9,7 +9,6 @@ use tasks::{Failure, Served, Task};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Call;
-use crate::App;
 
 /// Jobs that one request may have in the engine at once.
 const REQUEST_MAX_JOBS: usize = 32;
@@ -26,17 +25,14 @@ impl<E> Job<E> {
     ///
     /// # Errors
     /// What the engine says, or [`Failure::Timeout`].
-    pub(super) async fn submit<T>(
-        app: &App,
-        card: &ModelCard,
-        request: T::Request,
-    ) -> Result<Self, Failure>
+    pub(super) async fn submit<T>(call: Call<'_>, request: T::Request) -> Result<Self, Failure>
     where
         T: Task<Event = E>,
     {
+        let Call { app, card, .. } = call;
         let timeout = app.settings.request_timeout;
         let deadline = Instant::now() + timeout;
-        let submitted = app.engine.submit::<T>(&card.name, request);
+        let submitted = app.engine.submit_for::<T>(call.caller, &card.name, request);
         let replies = timeout_at(deadline, submitted)
             .await
             .map_err(|_| Failure::Timeout)??;
@@ -64,11 +60,11 @@ impl<E> Job<E> {
 /// # Errors
 /// What the engine or the model says.
 pub(super) async fn one<T: Task>(
-    Call { app, card, .. }: Call<'_>,
+    call: Call<'_>,
     request: T::Request,
 ) -> Result<(T::Event, Served), Failure> {
-    let mut job = Job::submit::<T>(app, card, request).await?;
-    let event = job.next().await?.ok_or_else(|| ended_early(card))?;
+    let mut job = Job::submit::<T>(call, request).await?;
+    let event = job.next().await?.ok_or_else(|| ended_early(call.card))?;
     Ok((event, job.served().clone()))
 }
 

@@ -1,6 +1,7 @@
 //! One inference, whatever the task and wherever it came in: the model, its input, its answer.
 
 mod answer;
+mod caller;
 
 pub(crate) mod classes;
 mod decision;
@@ -61,6 +62,8 @@ pub(crate) struct Call<'a> {
     pub(crate) app: &'a App,
     pub(crate) card: &'a ModelCard,
     pub(crate) id: RequestId,
+    /// What the engine is told of who asks.
+    pub(crate) caller: engine::Caller,
 }
 
 impl<'a> Call<'a> {
@@ -82,7 +85,12 @@ impl<'a> Call<'a> {
                 })?;
         }
         app.account.admit(card)?;
-        Ok(Self { app, card, id })
+        Ok(Self {
+            app,
+            card,
+            id,
+            caller: engine::Caller::default(),
+        })
     }
 
     /// Reads a request's whole body; some models take less than others.

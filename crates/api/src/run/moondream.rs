@@ -28,12 +28,12 @@ pub(super) fn serves(card: &ModelCard) -> bool {
 
 /// Answers a validated input.
 pub(super) async fn answer(call: Call<'_>, mut input: Input) -> Result<Answer, Refusal> {
-    let Call { app, card, .. } = call;
+    let card = call.card;
     let request = read(&mut input).await?;
     let reply = Reply::to(&request);
     // Points and boxes come at once, and so as JSON in any case.
     let streams = flag(&input.fields, "stream") && matches!(reply.key, "answer" | "caption");
-    let mut job = Job::submit::<Describe>(app, card, request).await?;
+    let mut job = Job::submit::<Describe>(call, request).await?;
     let served = job.served().clone();
     let mut reply = reply;
     let first = job.next().await?.ok_or_else(|| ended_early(card))?;

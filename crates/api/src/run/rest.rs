@@ -30,8 +30,10 @@ pub(crate) async fn run(
             let mut options = Options::from_query(parts.uri.query().unwrap_or_default());
             let mut body = parse_json(body).await?;
             options.take_from(&mut body);
-            return reply(call, body, &options).await;
+            return reply(call.by(&parts, &options), body, &options).await;
         }
+        let options = Options::from_query(parts.uri.query().unwrap_or_default());
+        let call = call.by(&parts, &options);
         let input = Input::of_raw(call, &parts, body).await?;
         Ok::<_, Refusal>(Reply::Answer(answer(call, input).await?, call.card))
     };
@@ -55,6 +57,7 @@ pub(crate) async fn unified(State(app): State<Arc<App>>, request: Request) -> Re
         let call = Call::of(&app, &model, id)?;
         let mut options = Options::from_query(parts.uri.query().unwrap_or_default());
         options.take_from(&mut body);
+        let call = call.by(&parts, &options);
         reply(call, body["input"].take(), &options).await
     };
     let answered = answered.await;

@@ -39,7 +39,7 @@ enum Dress {
 
 /// Answers a validated input.
 pub(super) async fn answer(call: Call<'_>, mut input: Input) -> Result<Answer, Refusal> {
-    let Call { app, card, .. } = call;
+    let card = call.card;
     let (asked, dress) = match card.schema_class.as_str() {
         "t2i-sd" => (stable_diffusion(&mut input).await?, Dress::PngFile),
         "t2i-flux-1" => (flux_1(&input.fields)?, Dress::Json),
@@ -49,7 +49,7 @@ pub(super) async fn answer(call: Call<'_>, mut input: Input) -> Result<Answer, R
     };
     let Asked { request, given } = asked;
     let steps = request.steps;
-    let mut job = Job::submit::<Paint>(app, card, request).await?;
+    let mut job = Job::submit::<Paint>(call, request).await?;
     let picture = loop {
         match job.next().await?.ok_or_else(|| ended_early(card))? {
             PaintEvent::Step(_) => {}

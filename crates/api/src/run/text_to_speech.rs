@@ -58,7 +58,7 @@ async fn melotts(call: Call<'_>, input: &Value) -> Result<Answer, Refusal> {
     struct Output {
         audio: String,
     }
-    let Call { app, card, .. } = call;
+    let card = call.card;
     let (text, _) = spoken(input, "prompt")?;
     let language = input["lang"].as_str().unwrap_or_default().to_lowercase();
     if !MELO_LANGUAGES.contains(&language.as_str()) {
@@ -70,7 +70,7 @@ async fn melotts(call: Call<'_>, input: &Value) -> Result<Answer, Refusal> {
         language: Some(language),
         sample_rate: None,
     };
-    let mut job = Job::submit::<Speak>(app, card, request).await?;
+    let mut job = Job::submit::<Speak>(call, request).await?;
     let mut samples = Vec::new();
     let sample_rate = loop {
         match job.next().await?.ok_or_else(|| ended_early(card))? {
@@ -105,7 +105,7 @@ async fn melotts(call: Call<'_>, input: &Value) -> Result<Answer, Refusal> {
 }
 
 async fn aura(call: Call<'_>, input: &Value, class: &str) -> Result<Answer, Refusal> {
-    let Call { app, card, id, .. } = call;
+    let Call { card, id, .. } = call;
     let (text, characters) = spoken(input, "text")?;
     let format = format(input)?;
     let request = SpeakRequest {
@@ -114,7 +114,7 @@ async fn aura(call: Call<'_>, input: &Value, class: &str) -> Result<Answer, Refu
         language: Some(if class.ends_with("-es") { "es" } else { "en" }.into()),
         sample_rate: Some(format.sample_rate),
     };
-    let mut job = Job::submit::<Speak>(app, card, request).await?;
+    let mut job = Job::submit::<Speak>(call, request).await?;
     let first = job.next().await?.ok_or_else(|| ended_early(card))?;
     let served = job.served().clone();
     let speech = Speech {

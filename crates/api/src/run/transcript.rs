@@ -72,8 +72,8 @@ impl Transcript {
     /// # Errors
     /// What the engine or the model says.
     pub(super) async fn of(call: Call<'_>, request: TranscribeRequest) -> Result<Self, Refusal> {
-        let Call { app, card, .. } = call;
-        let mut job = Job::submit::<Transcribe>(app, card, request).await?;
+        let card = call.card;
+        let mut job = Job::submit::<Transcribe>(call, request).await?;
         let mut segments = Vec::new();
         loop {
             match job.next().await?.ok_or_else(|| ended_early(card))? {

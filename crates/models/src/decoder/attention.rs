@@ -197,6 +197,17 @@ impl Attention {
         matches!(self.cache, Cache::Full { .. })
     }
 
+    /// Whether a row's bits are the same whatever rows are beside it.
+    pub(crate) fn keeps_rows_apart(&self) -> bool {
+        let projections = match &self.projections {
+            Projections::Separate(projections) => projections.as_slice(),
+            Projections::Fused(fused) => std::slice::from_ref(fused),
+        };
+        matches!(self.cache, Cache::Half(_))
+            && self.output.keeps_rows_apart()
+            && projections.iter().all(Linear::keeps_rows_apart)
+    }
+
     /// `[rows, hidden]` to the same, writing the rows' keys and values to the cache.
     pub(crate) fn forward(&mut self, rows: &Tensor, plan: &Plan) -> Result<Tensor> {
         let [mut queries, mut keys, values] = self.projections.forward(rows, self)?;

@@ -95,8 +95,17 @@ impl Experts {
         })
     }
 
-    /// `[rows, hidden]` to the same. A row's result does not depend on the rows beside it: its
-    /// experts are added in their order.
+    /// Whether a row's bits are the same whatever rows are beside it.
+    pub(crate) fn keeps_rows_apart(&self) -> bool {
+        let shared =
+            |shared: &Shared| shared.gate.keeps_rows_apart() && shared.expert.keeps_rows_apart();
+        self.router.keeps_rows_apart()
+            && self.all.iter().all(Dense::keeps_rows_apart)
+            && self.shared.as_ref().is_none_or(shared)
+    }
+
+    /// `[rows, hidden]` to the same. A row's experts are added in their order, whatever rows are
+    /// beside it.
     pub(crate) fn forward(&self, rows: &Tensor) -> Result<Tensor> {
         let mut sum = match &self.shared {
             Some(shared) => {

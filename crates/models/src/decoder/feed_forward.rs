@@ -62,6 +62,14 @@ impl FeedForward {
         Dense::load(scope, shape, config.feed_forward).map(Self::Dense)
     }
 
+    /// Whether a row's bits are the same whatever rows are beside it.
+    pub(crate) fn keeps_rows_apart(&self) -> bool {
+        match self {
+            Self::Dense(dense) => dense.keeps_rows_apart(),
+            Self::Experts(experts) => experts.keeps_rows_apart(),
+        }
+    }
+
     /// `[rows, hidden]` to the same.
     pub(crate) fn forward(&self, rows: &Tensor) -> Result<Tensor> {
         match self {
@@ -97,6 +105,11 @@ impl Dense {
             down: linear(shape.names.down, inner, hidden)?,
             activation: config.activation,
         })
+    }
+
+    pub(crate) fn keeps_rows_apart(&self) -> bool {
+        let mut all = self.gate.iter().chain([&self.up, &self.down]);
+        all.all(Linear::keeps_rows_apart)
     }
 
     pub(crate) fn forward(&self, rows: &Tensor) -> Result<Tensor> {

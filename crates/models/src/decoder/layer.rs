@@ -80,6 +80,11 @@ impl Layer {
         self.attention.needs_tiles()
     }
 
+    /// Whether a row's bits are the same whatever rows are beside it.
+    pub(crate) fn keeps_rows_apart(&self) -> bool {
+        self.attention.keeps_rows_apart() && self.feed_forward.keeps_rows_apart()
+    }
+
     /// `[rows, hidden]` to the same, writing the rows' keys and values to the cache.
     pub(crate) fn forward(&mut self, rows: &Tensor, plan: &Plan) -> Result<Tensor> {
         let factor = self.factor;

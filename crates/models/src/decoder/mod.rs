@@ -21,7 +21,7 @@ mod source;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use engine::model::{CacheShape, Prelude, Rows, SequenceId, Step, StepModel};
+use engine::model::{CacheShape, Prelude, Recall, Rows, SequenceId, Step, StepModel};
 use kernels::Precision;
 use tasks::Failure;
 
@@ -236,6 +236,11 @@ impl StepModel for Decoder {
             blocks: self.blocks,
             sequences: SEQUENCES,
         }
+    }
+
+    fn recall(&self) -> Recall {
+        let exact = self.head.keeps_rows_apart() && self.layers.iter().all(Layer::keeps_rows_apart);
+        if exact { Recall::Blocks } else { Recall::Cuts }
     }
 
     fn admit(&mut self, _: SequenceId, prelude: Option<Prelude>) -> Result<(), Failure> {

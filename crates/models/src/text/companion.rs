@@ -98,6 +98,7 @@ impl StepCompanion<Chat> for ChatCompanion {
             prelude: None,
             writer: Box::new(ChatWriter {
                 prompt_tokens: Some(u32::try_from(tokens.len()).unwrap_or(u32::MAX)),
+                cached_tokens: 0,
                 gate: StopGate::new(stop),
                 detokeniser: Detokeniser::new(Arc::clone(&self.text.tokenizer)),
                 ends: Arc::clone(&self.ends),
@@ -143,25 +144,30 @@ fn serves(request: &ChatRequest) -> Result<(), Failure> {
 struct ChatWriter {
     /// Until they are told.
     prompt_tokens: Option<u32>,
+    cached_tokens: u32,
     detokeniser: Detokeniser,
     gate: StopGate,
     ends: Arc<[u32]>,
 }
 
 impl ChatWriter {
-    fn begin(&mut self, out: &mut Vec<ChatEvent>) {
+    fn tell_prompt(&mut self, out: &mut Vec<ChatEvent>) {
         if let Some(prompt_tokens) = self.prompt_tokens.take() {
             out.push(ChatEvent::Read {
                 prompt_tokens,
-                cached_tokens: 0,
+                cached_tokens: self.cached_tokens,
             });
         }
     }
 }
 
 impl Writer<Chat> for ChatWriter {
+    fn begin(&mut self, cached_tokens: u32) {
+        self.cached_tokens = cached_tokens;
+    }
+
     fn token(&mut self, token: u32, out: &mut Vec<ChatEvent>) -> Option<Finish> {
-        self.begin(out);
+        self.tell_prompt(out);
         if self.ends.contains(&token) {
             return Some(Finish::Stop);
         }
@@ -170,7 +176,7 @@ impl Writer<Chat> for ChatWriter {
     }
 
     fn finish(&mut self, finish: Finish, usage: Usage, out: &mut Vec<ChatEvent>) {
-        self.begin(out);
+        self.tell_prompt(out);
         tell(self.gate.push(&self.detokeniser.finish()), out);
         tell(self.gate.finish(), out);
         out.push(ChatEvent::Done { finish, usage });

@@ -157,6 +157,12 @@ async fn generate(call: Call<'_>, asked: Asked, form: Form) -> Result<Answer, Re
         Format::JsonSchema(schema) if must_be_json => serde_json::from_str(&schema.0).ok(),
         _ => None,
     };
+    // Somebody reads a stream while it is written.
+    let class = if streams && call.caller.class == engine::Class::Default {
+        engine::Class::Interactive
+    } else {
+        call.caller.class
+    };
     let has_tools = !request.options.tools.is_empty();
     let mut jobs = Vec::new();
     for choice in 0..choices {
@@ -166,7 +172,7 @@ async fn generate(call: Call<'_>, asked: Asked, form: Form) -> Result<Answer, Re
             .sampling
             .seed
             .map(|seed| seed.wrapping_add(choice.into()));
-        jobs.push(Job::submit::<Chat>(app, card, request).await?);
+        jobs.push(Job::submit::<Chat>(call.of_class(class), request).await?);
     }
     let served = match jobs.first() {
         Some(job) => job.served().clone(),
