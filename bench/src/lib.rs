@@ -1,1 +1,3 @@
-//! Benchmarks.
+//! Benchmarks, and a simulator of the scheduler on devices that are not here.
+
+pub mod sim;

@@ -228,8 +228,8 @@ impl<T: Task, M: StepModel> StepLane<T, M> {
 
 impl<T: Task, M: StepModel> DeviceHalf for StepLane<T, M> {
     fn turn(&mut self) -> Turn {
+        self.drop_abandoned(); // first: their places are for those who come
         self.take_in();
-        self.drop_abandoned();
         let mut plan = self.schedule.plan();
         if plan.step.spans.is_empty() {
             return Turn::Idle;

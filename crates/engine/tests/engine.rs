@@ -10,7 +10,7 @@ use engine::model::{
     Admission, BatchCompanion, BatchModel, CacheShape, Job, Outlet, Prelude, Rows, SequenceId,
     SoloModel, Step, StepCompanion, StepModel, Writer,
 };
-use engine::{Engine, Lane, Loader};
+use engine::{Caller, Engine, Lane, Loader};
 use tasks::{Failure, Finish, Grade, Sampling, Served, Task, Usage};
 
 /// Counts up from the last token of its prompt, modulo the vocabulary.
@@ -277,6 +277,28 @@ async fn a_reader_that_leaves_frees_its_sequence() {
     assert_eq!(loader.live.load(Ordering::SeqCst), 1);
     drop(replies);
     until(|| loader.live.load(Ordering::SeqCst) == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_refuses_to_wait_is_told_that_every_place_is_taken() {
+    let (engine, loader) = engine();
+    let mut running = Vec::new();
+    // Each is set blocks aside for 900 tokens, so that two run and the others wait.
+    for _ in 0..40 {
+        let submitted = engine.submit::<Count>("counter", (vec![REFUSED + 1], 900));
+        running.push(submitted.await.unwrap());
+    }
+    until(|| loader.live.load(Ordering::SeqCst) == 2).await;
+    let impatient = Caller {
+        refuses_to_wait: true,
+        ..Caller::default()
+    };
+    let submit = || engine.submit_for::<Count>(impatient, "counter", (vec![1], 1));
+    let refused = submit().await.unwrap().next().await;
+    assert_eq!(refused, Some(Err(Failure::Busy)));
+    drop(running);
+    until(|| loader.live.load(Ordering::SeqCst) == 0).await;
+    assert_eq!(submit().await.unwrap().next().await, Some(Ok(2)));
 }
 
 #[tokio::test]
