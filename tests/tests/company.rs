@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)] // helpers of tests panic and spawn as tests do
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,10 +81,8 @@ async fn answer(engine: &Engine, tenant: u64, request: ChatRequest) -> (String, 
 fn stream(number: u64) -> ChatRequest {
     let mut story = format!("Story {number}. ");
     for line in 0..number % 8 * (1 + number % 4) {
-        story.push_str(&format!(
-            "In year {line} a ship of {} sailors left. ",
-            number * line
-        ));
+        let sailors = number * line;
+        let _ = write!(story, "In year {line} a ship of {sailors} sailors left. ");
     }
     story.push_str("Write what happened next.");
     let prompt = Prompt::Messages(vec![Message::text("user", story)]);
