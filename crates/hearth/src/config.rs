@@ -159,14 +159,13 @@ impl Place {
             file.memory.clone().map(Some),
             || None,
         );
-        let memory_bytes = match memory {
-            Some(text) => crate::amounts::size(&text)
-                .map_err(|error| Stop::usage(format!("{}: {error}", settings.said_by("memory"))))?,
-            None => {
-                let bytes = crate::memory::budget_bytes();
-                settings.show_default("memory", format!("{} MB", bytes / 1_000_000).into());
-                bytes
-            }
+        let memory_bytes = if let Some(text) = memory {
+            crate::amounts::size(&text)
+                .map_err(|error| Stop::usage(format!("{}: {error}", settings.said_by("memory"))))?
+        } else {
+            let bytes = crate::memory::budget_bytes();
+            settings.show_default("memory", format!("{} MB", bytes / 1_000_000).into());
+            bytes
         };
         let wishes = wishes(common, file, settings)?;
         let home =

@@ -126,6 +126,45 @@ fn a_token_that_is_set_is_the_only_one() {
     assert!(!server.log().contains("secret"));
 }
 
+/// The file whose presence tells a test that it is the process that is killed.
+const TO_BE_KILLED: &str = "to-be-killed";
+const KILLED: &str = "a_process_that_is_killed_with_a_server";
+
+#[test]
+fn what_a_test_started_ends_with_the_test_s_process() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(TO_BE_KILLED), "").unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", KILLED, "--nocapture"])
+        .current_dir(folder.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let address = lines.find_map(|line| Some(line.unwrap().split_once("at http://")?.1.to_owned()));
+    let address = address.unwrap();
+    assert!(TcpStream::connect(&address).is_ok());
+    child.kill().unwrap(); // nothing of it is dropped
+    child.wait().unwrap();
+    let killed = Instant::now();
+    while TcpStream::connect(&address).is_ok() {
+        assert!(killed.elapsed() < Duration::from_secs(20), "it runs on");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The child of the test above. Run by itself it has nothing to do.
+#[test]
+fn a_process_that_is_killed_with_a_server() {
+    if !std::fs::exists(TO_BE_KILLED).unwrap() {
+        return;
+    }
+    let options = ["--engine", "stub", "--no-ledger"];
+    let server = Server::start(env!("CARGO_BIN_EXE_hearth"), &weights_home(), &options);
+    println!("at {}", server.base);
+    std::thread::sleep(Duration::from_mins(10));
+}
+
 /// An answer that does not wait for the body, such as that of a wrong name, leaves the connection usable.
 #[test]
 fn a_connection_outlives_an_early_answer() {
