@@ -102,7 +102,8 @@ impl Reader<'_> {
                 0x80 => drop(self.take::<1>()?), // the protocol
                 b'.' => return self.pop(),
                 b'(' => self.marks.push(self.stack.len()),
-                b'0' => drop(self.pop()?),
+                // Put away, put into a list, or built into a value: it describes no tensor.
+                b'0' | b'a' | b'b' => drop(self.pop()?),
                 b'N' | 0x88 | 0x89 | b']' => self.push(Value::Nothing),
                 b'}' => self.push(Value::Dictionary(Vec::new())),
                 b')' => self.push(Value::Tuple(Vec::new())),
@@ -160,7 +161,6 @@ impl Reader<'_> {
                     let parts = self.since_mark()?;
                     self.push(Value::Tuple(parts));
                 }
-                b'a' => drop(self.pop()?),
                 b'e' => drop(self.since_mark()?),
                 b's' => {
                     let pair = self.top(2)?;
@@ -170,7 +170,6 @@ impl Reader<'_> {
                     let pairs = self.since_mark()?;
                     self.set(&pairs)?;
                 }
-                b'b' => drop(self.pop()?), // what is built into a value describes no tensor
                 b'Q' => {
                     let told = self.pop()?;
                     let storage = self.storage(told);

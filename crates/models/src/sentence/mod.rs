@@ -150,7 +150,9 @@ impl BatchModel<Embed> for Sentences {
                 let mut next = Vec::new();
                 dense.forward(&vector, &mut next, &mut self.scratch);
                 if *tangent {
-                    next.iter_mut().for_each(|value| *value = value.tanh());
+                    for value in &mut next {
+                        *value = value.tanh();
+                    }
                 }
                 vector = next;
             }

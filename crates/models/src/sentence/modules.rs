@@ -1,7 +1,10 @@
 //! What follows the transformer in the layout of sentence-transformers: `modules.json` lists a pooling and
 //! dense layers, each with a folder of its own.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::checkpoint::Checkpoint;
 use crate::dense::Dense;
@@ -58,22 +61,6 @@ struct RawModule {
 }
 
 #[derive(Deserialize)]
-struct RawPooling {
-    #[serde(default)]
-    pooling_mode_cls_token: bool,
-    #[serde(default)]
-    pooling_mode_mean_tokens: bool,
-    #[serde(default)]
-    pooling_mode_max_tokens: bool,
-    #[serde(default)]
-    pooling_mode_mean_sqrt_len_tokens: bool,
-    #[serde(default)]
-    pooling_mode_weightedmean_tokens: bool,
-    #[serde(default)]
-    pooling_mode_lasttoken: bool,
-}
-
-#[derive(Deserialize)]
 struct RawDense {
     in_features: usize,
     out_features: usize,
@@ -89,7 +76,7 @@ fn yes() -> bool {
 #[derive(Deserialize)]
 struct RawPrompts {
     #[serde(default)]
-    prompts: std::collections::BTreeMap<String, String>,
+    prompts: BTreeMap<String, String>,
     default_prompt_name: Option<String>,
 }
 
@@ -187,18 +174,15 @@ impl Layer {
 
 fn pooling(files: &Files, folder: &str) -> Result<Pool, LoadError> {
     let name = format!("{folder}/config.json");
-    let raw: RawPooling = files.json(&name)?;
-    let unknown = raw.pooling_mode_max_tokens
-        || raw.pooling_mode_mean_sqrt_len_tokens
-        || raw.pooling_mode_weightedmean_tokens;
-    let known = [
-        (raw.pooling_mode_cls_token, Pool::First),
-        (raw.pooling_mode_mean_tokens, Pool::Mean),
-        (raw.pooling_mode_lasttoken, Pool::Last),
-    ];
-    let mut chosen = known.into_iter().filter(|(is_chosen, _)| *is_chosen);
-    match (chosen.next(), chosen.next(), unknown) {
-        (Some((_, pool)), None, false) => Ok(pool),
+    let raw: BTreeMap<String, Value> = files.json(&name)?;
+    let mut modes = raw.iter().filter_map(|(key, value)| {
+        let mode = key.strip_prefix("pooling_mode_")?;
+        (value == true).then_some(mode)
+    });
+    match (modes.next(), modes.next()) {
+        (Some("cls_token"), None) => Ok(Pool::First),
+        (Some("mean_tokens"), None) => Ok(Pool::Mean),
+        (Some("lasttoken"), None) => Ok(Pool::Last),
         _ => Err(LoadError::unsupported(
             &files.path(&name),
             "a pooling that is not exactly one of the first token, the mean and the last token",
