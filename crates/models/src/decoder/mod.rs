@@ -37,9 +37,11 @@ use crate::linear::{Embedding, Linear};
 use crate::load::{Files, LoadError};
 use crate::text::{ChatCompanion, Text};
 use attention::{Plan, Tile};
+pub(crate) use config::from_json;
 use layer::Layer;
+pub(crate) use layout::Layout;
 pub(crate) use memory::need;
-use rope::Rotation;
+pub(crate) use rope::Rotation;
 use source::{Matrix, Scope, Source};
 
 /// How finely packed weights round their inputs. With [`Precision::Fast`] SmolLM2's 20 largest logits
