@@ -316,12 +316,10 @@ async fn hostile_schemas_are_bounded_and_hurt_nobody_else() {
             }
             None
         };
-        let began = std::time::Instant::now();
         let shown: String = schema.to_string().chars().take(100).collect();
         let ended = tokio::time::timeout(HOSTILE_MAX, asked)
             .await
             .expect(&shown);
-        eprintln!("{:>6} ms {ended:?} {shown}", began.elapsed().as_millis());
         assert!(
             matches!(ended, None | Some(Failure::JsonModeUnmet(_))),
             "{ended:?} {shown}"

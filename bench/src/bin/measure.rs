@@ -190,9 +190,16 @@ fn perplexity(decoder: &mut Decoder, tokens: &str) -> Result<f64> {
                 .collect(),
         };
         let rows = decoder.step(&step)?;
-        for (logits, &said) in rows.logits.chunks_exact(rows.width).zip(&window[first_said + 1..]) {
+        for (logits, &said) in rows
+            .logits
+            .chunks_exact(rows.width)
+            .zip(&window[first_said + 1..])
+        {
             let most = logits.iter().copied().fold(f32::MIN, f32::max);
-            let sum: f64 = logits.iter().map(|&logit| f64::from(logit - most).exp()).sum();
+            let sum: f64 = logits
+                .iter()
+                .map(|&logit| f64::from(logit - most).exp())
+                .sum();
             loss += f64::from(most) + sum.ln() - f64::from(logits[said as usize]);
             scored += 1;
         }

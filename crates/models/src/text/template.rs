@@ -197,6 +197,7 @@ fn turn(message: &Message, arguments: Arguments, shortens: bool) -> Value {
 }
 
 /// `tojson` as transformers has it: Python's spaces, letters as they are, and nothing escaped for HTML.
+#[allow(clippy::needless_pass_by_value)] // how filters take their options
 fn to_json(value: &Value, indent: Option<usize>, options: Kwargs) -> Result<String, Error> {
     let named: Option<usize> = options.get("indent")?;
     let value = serde_json::to_value(value)

@@ -83,7 +83,8 @@ impl Guide {
             return Ok(());
         }
         let Some(matcher) = &mut self.active else {
-            return self.watch(token);
+            self.watch(token);
+            return Ok(());
         };
         matcher.consume_token(token).map_err(unmet)?;
         if matcher.is_stopped() && !self.marks.is_empty() {
@@ -95,7 +96,7 @@ impl Guide {
     }
 
     /// Looks for a mark in free text.
-    fn watch(&mut self, token: u32) -> Result<(), Failure> {
+    fn watch(&mut self, token: u32) {
         self.tail.extend_from_slice(self.machine.bytes(token));
         while let Some(next) = self.found() {
             match next {
@@ -110,7 +111,7 @@ impl Guide {
                     if self.marks.is_empty() {
                         let rest = std::mem::take(&mut self.tail);
                         self.active = Some(self.begun(&rest).unwrap_or(self.grammar.deep_clone()));
-                        return Ok(());
+                        return;
                     }
                 }
                 Found::Call { begin } => {
@@ -119,7 +120,7 @@ impl Guide {
                     self.is_blank = false;
                     // A token that goes beyond the mark may have begun something else than a call.
                     self.active = self.begun(&rest);
-                    return Ok(());
+                    return;
                 }
             }
         }
@@ -127,7 +128,6 @@ impl Guide {
         if self.tail.len() > TAIL_MAX_BYTES {
             self.tail.drain(..self.tail.len() - TAIL_MAX_BYTES);
         }
-        Ok(())
     }
 
     /// The grammar after bytes that were written already.
