@@ -158,3 +158,97 @@ pub(super) fn literal(text: &str) -> String {
 fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use tasks::{Json, Tool, ToolChoice};
+
+    use super::*;
+    use crate::text::dialect::{Calls, Dialect};
+
+    fn machine() -> Machine {
+        let golden = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../tests/golden/tiny-llama/tokenizer.json"
+        );
+        let tokenizer = Tokenizer::from_file(golden).expect("a tokenizer");
+        let vocabulary = tokenizer.get_vocab_size(true);
+        Machine::new(&tokenizer, &[0], vocabulary).expect("a machine")
+    }
+
+    /// Whether a grammar takes a text, and the answer may end there.
+    fn takes(machine: &Machine, rules: &str, text: &str) -> bool {
+        let grammar = format!("start: calls\n{rules}\nGAP: /[ \\n]{{1,4}}/\n");
+        let mut matcher = machine.matcher(grammar).expect("a grammar");
+        let tokens = machine.spell(text.as_bytes());
+        matcher.consume_tokens(&tokens).is_ok() && matcher.is_accepting().unwrap_or(false)
+    }
+
+    #[test]
+    fn calls_of_every_family_are_held_to_their_schemas() {
+        let machine = machine();
+        let schema = r#"{"properties":{"n":{"type":"integer","maximum":5}},"required":["n"]}"#;
+        let tool = |name: &str| Tool {
+            name: name.to_owned(),
+            description: None,
+            parameters: Some(Json(schema.to_owned())),
+        };
+        let tools = [tool("f"), tool("g")];
+        for (dialect, whole, begun) in [
+            (
+                Dialect::Hermes,
+                "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"n\": N}}\n</tool_call>",
+                "\n{\"name\":\"g\", \"arguments\": {\"n\":N} }</tool_call>",
+            ),
+            (
+                Dialect::Llama,
+                "{\"name\": \"f\", \"parameters\": {\"n\": N}}; {\"name\": \"g\", \"parameters\": {\"n\": 1}}",
+                "{\"name\": \"f\", \"parameters\": {\"n\": N}}",
+            ),
+            (
+                Dialect::Mistral,
+                "[TOOL_CALLS] [{\"name\": \"f\", \"arguments\": {\"n\": N}}]",
+                " [{\"name\": \"f\", \"arguments\": {\"n\": 1}}, {\"name\": \"g\", \"arguments\": {\"n\": N}}]",
+            ),
+            (
+                Dialect::MistralNamed,
+                "[TOOL_CALLS]f[ARGS]{\"n\": N}",
+                "g[ARGS]{\"n\": N}",
+            ),
+            (
+                Dialect::Gemma,
+                "```tool_code\n{\"name\": \"f\", \"arguments\": {\"n\": N}}\n```",
+                "\n{\"name\": \"f\", \"arguments\": {\"n\": N}}\n```",
+            ),
+        ] {
+            let calls = Calls {
+                dialect,
+                tools: &tools,
+                choice: &ToolChoice::Required,
+                one_call: false,
+                special: &|_| None,
+            };
+            for (rules, text) in [(calls.whole(), whole), (calls.begun(), begun)] {
+                let rules = rules.expect("rules");
+                assert!(
+                    takes(&machine, &rules, &text.replace('N', "5")),
+                    "{text}\n{rules}"
+                );
+                assert!(!takes(&machine, &rules, &text.replace('N', "6")), "{text}");
+                assert!(
+                    !takes(
+                        &machine,
+                        &rules,
+                        &text
+                            .replace("\"f\"", "\"h\"")
+                            .replace("g[", "h[")
+                            .replace("f[", "h[")
+                            .replace("\"g\"", "\"h\"")
+                            .replace('N', "5")
+                    ),
+                    "{text}"
+                );
+            }
+        }
+    }
+}
