@@ -11,7 +11,7 @@ use std::io::BufRead;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use engine::model::{BLOCK_TOKENS, BatchCompanion, BatchModel, SequenceId, Span, Step, StepModel};
+use engine::model::{BLOCK_TOKENS, BatchModel, SequenceId, Span, Step, StepModel};
 use models::decoder::Decoder;
 use models::device::Device;
 use models::{Files, Quality, bert};
@@ -95,7 +95,7 @@ fn bert_round(
         window: 512,
         overlong: Overlong::Truncate,
     };
-    let work = companion.prepare(request)?.work;
+    let work = companion.embed(request)?.work;
     if work.tokens().len() != length {
         return Err(format!("{} tokens for {length}", work.tokens().len()).into());
     }
