@@ -81,7 +81,10 @@ pub trait StepModel: Send {
 /// Changes logits before a token is sampled: a grammar, or Whisper's rules for timestamps.
 pub trait LogitRules: Send {
     /// `logits` is one row, the width of the vocabulary; `generated` are the tokens so far.
-    fn apply(&mut self, generated: &[u32], logits: &mut [f32]);
+    ///
+    /// # Errors
+    /// What keeps the rules from being held to, which fails this sequence.
+    fn apply(&mut self, generated: &[u32], logits: &mut [f32]) -> Result<(), Failure>;
 }
 
 /// Turns the tokens of one sequence into the events of its task.

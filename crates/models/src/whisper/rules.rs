@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use engine::model::LogitRules;
+use tasks::Failure;
 
 use super::config::Generation;
 use super::vocabulary::Vocabulary;
@@ -28,7 +29,7 @@ impl TranscriptRules {
 }
 
 impl LogitRules for TranscriptRules {
-    fn apply(&mut self, generated: &[u32], logits: &mut [f32]) {
+    fn apply(&mut self, generated: &[u32], logits: &mut [f32]) -> Result<(), Failure> {
         match generated.split_at_checked(Self::lead(&self.generation)) {
             Some((_, transcript)) => self.transcript(transcript, logits),
             None if generated.is_empty() => {
@@ -36,6 +37,7 @@ impl LogitRules for TranscriptRules {
             }
             None => keep_only(logits, [self.vocabulary.transcribe]),
         }
+        Ok(())
     }
 }
 
@@ -174,7 +176,7 @@ mod tests {
         for &token in likely {
             logits[token as usize] = 9.0;
         }
-        rules.apply(generated, &mut logits);
+        rules.apply(generated, &mut logits).unwrap();
         (0..WIDTH as u32)
             .filter(|&token| logits[token as usize] > NEVER)
             .collect()
@@ -231,14 +233,14 @@ mod tests {
         // All timestamps together weigh 1500 e^0, the likeliest text e^7 = 1097 or e^8 = 2981.
         let mut logits = vec![0.0; WIDTH];
         logits[7] = 7.0;
-        rules(false).apply(&[FIRST, 8], &mut logits);
+        rules(false).apply(&[FIRST, 8], &mut logits).unwrap();
         assert!(
             logits[..FIRST as usize].iter().all(|&logit| logit == NEVER)
                 && logits[FIRST as usize + 1] == 0.0
         );
         let mut logits = vec![0.0; WIDTH];
         logits[7] = 8.0;
-        rules(false).apply(&[FIRST, 8], &mut logits);
+        rules(false).apply(&[FIRST, 8], &mut logits).unwrap();
         assert_eq!((logits[7], logits[FIRST as usize + 1]), (8.0, 0.0));
     }
 }
