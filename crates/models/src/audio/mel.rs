@@ -71,7 +71,7 @@ impl LogMel {
         Scratch {
             frame: self.transform.make_input_vec(),
             spectrum: self.transform.make_output_vec(),
-            scratch: self.transform.make_scratch_vec(),
+            inner: self.transform.make_scratch_vec(),
         }
     }
 
@@ -90,7 +90,7 @@ impl LogMel {
             .process_with_scratch(
                 &mut scratch.frame,
                 &mut scratch.spectrum,
-                &mut scratch.scratch,
+                &mut scratch.inner,
             )
             .map_err(|error| error.to_string())?;
         let mut power = [0.0; FREQUENCIES];
@@ -136,7 +136,7 @@ pub(crate) fn scaled(value: f32, loudest: f32) -> f32 {
 pub(crate) struct Scratch {
     frame: Vec<f32>,
     spectrum: Vec<Complex<f32>>,
-    scratch: Vec<Complex<f32>>,
+    inner: Vec<Complex<f32>>,
 }
 
 impl Filter {

@@ -194,7 +194,7 @@ fn join_punctuation(words: &mut [TimedWord]) {
 /// Brings a segment and its words to agree on their times.
 fn fit(segment: &mut Spoken<'_>, median: f64, last_speech: f64) {
     let longest = 2.0 * median;
-    let words = &mut segment.words;
+    let words = &mut *segment.words;
     let Some(first) = words.first() else {
         return;
     };
