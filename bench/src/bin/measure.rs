@@ -101,7 +101,7 @@ fn whisper_round(
             for (_, said) in model.turn() {
                 match said {
                     Said::Event(TranscribeEvent::Segment { text: more, .. }) => {
-                        text.push_str(&more)
+                        text.push_str(&more);
                     }
                     Said::Event(TranscribeEvent::Done { duration, .. }) => {
                         if rounds == 1 {
