@@ -102,6 +102,7 @@ fn heard(mut events: Vec<TranscribeEvent>) -> Heard {
         language_probability: f64::from(language_probability),
         decodings: Vec::new(),
     };
+    events.retain(|event| !matches!(event, TranscribeEvent::Nothing { .. }));
     for event in events {
         let TranscribeEvent::Segment {
             start,

@@ -330,6 +330,7 @@ impl Session {
             Some(tried)
         };
         let Some(tried) = tried.filter(|tried| !thresholds.is_silence(&tried.decoding)) else {
+            self.nothing();
             self.next_window(self.frames);
             return Ok(());
         };
@@ -444,12 +445,21 @@ impl Session {
         }
         let extra = self.previous.len().saturating_sub(shared.window);
         self.previous.drain(..extra);
+        if segments.is_empty() {
+            self.nothing();
+        }
         for segment in segments {
             let event = segment.event(&self.listener, self.frames < FRAMES, tried.decoding);
             self.events.extend(event);
         }
         self.next_window(advance);
         Ok(())
+    }
+
+    /// Tells that a window was listened to for nothing, so that who waits knows that the work goes on.
+    fn nothing(&mut self) {
+        let end = (self.seek + self.frames) as f32 / FRAMES_PER_SECOND as f32;
+        self.events.push(TranscribeEvent::Nothing { end });
     }
 
     /// Goes on by some frames; never stands still, and not in small steps for ever.
