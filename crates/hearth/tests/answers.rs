@@ -183,9 +183,11 @@ fn the_large_whisper_takes_options_and_more_than_a_window() {
     let recording = audio[audio.len() - 2 * 176_000..].to_vec();
     audio.resize(audio.len() + 2 * 30 * 16_000, 0);
     audio.extend(&recording);
-    let bytes = u32::MAX.to_le_bytes();
     let data = audio.windows(4).position(|word| word == b"data").unwrap();
-    audio[data + 4..data + 8].copy_from_slice(&bytes);
+    for (at, behind) in [(4, 8), (data + 4, data + 8)] {
+        let size = (audio.len() - behind) as u32;
+        audio[at..at + 4].copy_from_slice(&size.to_le_bytes());
+    }
     let audio = BASE64.encode(&audio);
     let heard = result(&server().run(TURBO, &json!({ "audio": audio })));
     let information = &heard["transcription_info"];
