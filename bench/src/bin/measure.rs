@@ -121,6 +121,7 @@ fn whisper_round(
                         model.end(id);
                         return Ok(f64::from(duration) / start.elapsed().as_secs_f64());
                     }
+                    Said::Event(TranscribeEvent::Nothing { .. }) => {}
                     Said::End => return Err("it ended before its end".into()),
                     Said::Failed(failure) => return Err(failure.into()),
                 }
