@@ -209,9 +209,11 @@ mod tests {
             assert_eq!(THRESHOLDS.wants_another(&marks), again, "{marks:?}");
             assert_eq!(THRESHOLDS.is_silence(&marks), silent, "{marks:?}");
         }
-        // zlib makes 12 bytes of these 60, and more of words that differ.
-        assert!(compression_ratio(&"yes ".repeat(15)) > 4.0);
-        assert!(compression_ratio("ask not what your country can do for you") < 1.3);
+        // By Python's zlib 4.00 and 0.87.
+        assert!((compression_ratio(&"yes ".repeat(15)) - 4.00).abs() < 0.3);
+        assert!(
+            (compression_ratio("ask not what your country can do for you") - 0.87).abs() < 0.05
+        );
     }
 
     #[test]
