@@ -320,9 +320,9 @@ mod tests {
     fn unlikely_and_fleeting_words_are_anomalies() {
         let said = |probability, seconds| {
             let mut words = vec![word(" a", 0.0, seconds); 6];
-            words
-                .iter_mut()
-                .for_each(|word| word.probability = probability);
+            for word in &mut words {
+                word.probability = probability;
+            }
             is_anomaly(&words)
         };
         assert!(!said(0.9, 0.3) && said(0.1, 0.3) && said(0.9, 0.05) && said(0.9, 3.0));
