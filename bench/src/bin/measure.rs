@@ -13,8 +13,8 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use engine::model::{
-    BLOCK_TOKENS, BatchCompanion, BatchModel, Said, SequenceId, SessionCompanion, SessionModel,
-    Span, Step, StepModel,
+    BLOCK_TOKENS, BatchModel, Said, SequenceId, SessionCompanion, SessionModel, Span, Step,
+    StepModel,
 };
 use models::decoder::Decoder;
 use models::device::Device;
@@ -147,7 +147,7 @@ fn bert_round(
         window: 512,
         overlong: Overlong::Truncate,
     };
-    let work = companion.prepare(request)?.work;
+    let work = companion.embed(request)?.work;
     if work.tokens().len() != length {
         return Err(format!("{} tokens for {length}", work.tokens().len()).into());
     }
