@@ -258,7 +258,7 @@ fn remove_rows(step: &mut Step, id: SequenceId) {
     *step = kept;
 }
 
-fn next_id() -> SequenceId {
+pub(crate) fn next_id() -> SequenceId {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     SequenceId(NEXT.fetch_add(1, Ordering::Relaxed))
 }
