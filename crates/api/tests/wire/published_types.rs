@@ -40,8 +40,72 @@ enum Side {
 }
 use Side::{Input, Output};
 
-/// Where the contract and the types differ: the models, what of them, and why hearth follows the contract.
-const DIFFERENCES: &[(Side, &[&str], &str)] = &[];
+/// Where the service and its types differ, and hearth does as the service: the side, the models, what each complaint of
+/// the compiler has to name, and why.
+struct Difference {
+    side: Side,
+    models: &'static [&'static str],
+    named: &'static [&'static str],
+    #[allow(dead_code)] // for readers
+    reason: &'static str,
+}
+
+const DIFFERENCES: &[Difference] = &[
+    Difference {
+        side: Input,
+        models: &["@cf/ai4bharat/indictrans2-en-indic-1B"],
+        named: &["target_language"],
+        reason: "the schema has a default for it",
+    },
+    Difference {
+        side: Input,
+        models: &["@cf/baai/bge-reranker-base"],
+        named: &["\"query\""],
+        reason: "the types leave out the query, which the schema requires",
+    },
+    Difference {
+        side: Output,
+        models: &[
+            "@cf/deepgram/aura-1",
+            "@cf/deepgram/aura-2-en",
+            "@cf/deepgram/aura-2-es",
+            "@cf/leonardo/phoenix-1.0",
+        ],
+        named: &["ReadableStream"],
+        reason: "bytes come as a stream, which the types made from the schema's `string` do not say",
+    },
+    Difference {
+        side: Output,
+        models: &[
+            "@cf/deepseek-ai/deepseek-v4-flash-0731",
+            "@cf/deepseek-ai/deepseek-v4-pro-0813",
+            "@cf/google/gemma-4-26b-a4b-it",
+            "@cf/moonshotai/kimi-k2.5",
+            "@cf/moonshotai/kimi-k2.6",
+            "@cf/moonshotai/kimi-k2.7-code",
+            "@cf/nvidia/nemotron-3-120b-a12b",
+            "@cf/qwen/qwen3.8-27b",
+            "@cf/zai-org/glm-4.7-flash",
+            "@cf/zai-org/glm-5.2",
+            "@cf/zai-org/glm-5.3",
+            "@cf/zai-org/glm-5.3-flash",
+        ],
+        named: &["\"reasoning_content\"", "\"neurons\""],
+        reason: "the types are OpenAI's, without what the service adds to them",
+    },
+    Difference {
+        side: Output,
+        models: &["@cf/meta/llama-3.2-11b-vision-instruct"],
+        named: &["\"usage\""],
+        reason: "the older answers count tokens, too",
+    },
+    Difference {
+        side: Output,
+        models: &["@cf/openai/gpt-oss-120b", "@cf/openai/gpt-oss-20b"],
+        named: &["'refusal'"],
+        reason: "OpenAI's refusal is told by some of the service's back ends only",
+    },
+];
 
 const PRELUDE: &str = "\
 declare const stream: ReadableStream<Uint8Array>;
@@ -181,19 +245,28 @@ async fn what_a_stub_answers_is_of_the_published_types() {
     }
     let output = compile(&program);
     let complaints = complaints(&output);
+    let mut known: BTreeSet<(Side, &str)> = BTreeSet::new();
     let mut found = BTreeSet::new();
+    for difference in DIFFERENCES {
+        known.extend(
+            difference
+                .models
+                .iter()
+                .map(|model| (difference.side, *model)),
+        );
+    }
     for (line, text) in &complaints {
-        let Some(Some(of)) = program.lines.get(*line) else {
+        let Some(Some((side, model))) = program.lines.get(*line) else {
             panic!("the list of names, or the program itself: {text}");
         };
-        found.insert(of.clone());
+        let is_known = DIFFERENCES.iter().any(|difference| {
+            difference.side == *side
+                && difference.models.contains(&model.as_str())
+                && difference.named.iter().any(|name| text.contains(name))
+        });
+        assert!(is_known, "{side:?} of {model}: {text}");
+        found.insert((*side, model.as_str()));
     }
-    let known = DIFFERENCES.iter();
-    let known =
-        known.flat_map(|(side, models, _)| models.iter().map(|model| (*side, (*model).to_owned())));
-    let known: BTreeSet<_> = known.collect();
-    let unknown: Vec<_> = found.difference(&known).collect();
-    assert!(unknown.is_empty(), "{unknown:#?}\n{output}");
     let gone: Vec<_> = known.difference(&found).collect();
     assert!(gone.is_empty(), "these agree with the types now: {gone:#?}");
 }
