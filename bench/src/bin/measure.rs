@@ -3,13 +3,15 @@
 //!
 //! `measure bert FOLDER LENGTH BATCH exact|fast`: texts a second.
 //! `measure prefill FOLDER LENGTH`, `measure decode FOLDER STREAMS`: tokens a second.
+//! `measure perplexity FOLDER TOKENS`: printed once. Of a line of token numbers, in windows of
+//! [`WINDOW`] whose last [`SCORED`] tokens are scored, each with all of its window before it.
 #![allow(clippy::print_stdout)]
 
 use std::io::BufRead;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use engine::model::{BLOCK_TOKENS, BatchCompanion, BatchModel, SequenceId, Span, Step, StepModel};
+use engine::model::{BLOCK_TOKENS, BatchModel, SequenceId, Span, Step, StepModel};
 use models::decoder::Decoder;
 use models::device::Device;
 use models::{Files, Quality, bert};
@@ -20,6 +22,11 @@ const DECODE_PROMPT: usize = 16;
 const DECODE_TOKENS: usize = 64;
 /// A BERT round lasts at least this long.
 const ROUND_SECONDS: f64 = 1.0;
+
+/// Tokens of a window of the perplexity, and how many of them are scored: a token's context is between
+/// the difference and the whole.
+const WINDOW: usize = 512;
+const SCORED: usize = 256;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -37,6 +44,10 @@ fn run() -> Result<()> {
     kernels::Pool::set_threads(1);
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if let ["perplexity", folder, tokens] = words[..] {
+        println!("{}", perplexity(&mut decoder(folder)?, tokens)?);
+        return Ok(());
+    }
     let mut round: Box<dyn FnMut() -> Result<f64>> = match words[..] {
         ["bert", folder, length, batch, quality] => {
             let quality = match quality {
@@ -84,7 +95,7 @@ fn bert_round(
         window: 512,
         overlong: Overlong::Truncate,
     };
-    let work = companion.prepare(request)?.work;
+    let work = companion.embed(request)?.work;
     if work.tokens().len() != length {
         return Err(format!("{} tokens for {length}", work.tokens().len()).into());
     }
@@ -152,4 +163,46 @@ fn decode(decoder: &mut Decoder, streams: usize) -> Result<f64> {
         decoder.step(&step(1, at))?;
     }
     Ok((streams * DECODE_TOKENS) as f64 / start.elapsed().as_secs_f64())
+}
+
+fn perplexity(decoder: &mut Decoder, tokens: &str) -> Result<f64> {
+    let tokens: Vec<u32> = std::fs::read_to_string(tokens)?
+        .split_whitespace()
+        .map(str::parse)
+        .collect::<std::result::Result<_, _>>()?;
+    let blocks = table(0, WINDOW);
+    let span = |rows: std::ops::Range<usize>, wants_logits| Span {
+        sequence: SequenceId(0),
+        start: rows.start,
+        rows,
+        blocks: blocks.clone(),
+        wants_logits,
+    };
+    // Each scored token is said by the row before it, which is a span of its own for its logits' sake.
+    let first_said = WINDOW - SCORED - 1;
+    let (mut loss, mut scored) = (0.0, 0);
+    for window in tokens.chunks_exact(WINDOW) {
+        let singles = (first_said..WINDOW - 1).map(|row| span(row..row + 1, true));
+        let step = Step {
+            tokens: window[..WINDOW - 1].to_vec(),
+            spans: std::iter::once(span(0..first_said, false))
+                .chain(singles)
+                .collect(),
+        };
+        let rows = decoder.step(&step)?;
+        for (logits, &said) in rows
+            .logits
+            .chunks_exact(rows.width)
+            .zip(&window[first_said + 1..])
+        {
+            let most = logits.iter().copied().fold(f32::MIN, f32::max);
+            let sum: f64 = logits
+                .iter()
+                .map(|&logit| f64::from(logit - most).exp())
+                .sum();
+            loss += f64::from(most) + sum.ln() - f64::from(logits[said as usize]);
+            scored += 1;
+        }
+    }
+    Ok((loss / f64::from(scored)).exp())
 }

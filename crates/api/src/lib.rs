@@ -95,6 +95,7 @@ pub fn app_and_batches(
         .layer(from_fn(gateway::pass))
         .layer(from_fn(binding::wire::unpack))
         .layer(from_fn_with_state(app.clone(), layers::auth::check))
-        .layer(from_fn_with_state(app, layers::host::check));
+        .layer(from_fn_with_state(app, layers::host::check))
+        .layer(from_fn(layers::drain::drain));
     (router, batches)
 }

@@ -30,7 +30,8 @@ pub struct Attention<'a> {
     pub soft_cap: Option<f32>,
     /// A row sees itself and the positions before it; else each sees all rows too.
     pub causal: bool,
-    /// A row sees no more than so many positions up to itself.
+    /// A row sees no more than so many positions up to itself, and, where it sees later ones, so many
+    /// from itself on.
     pub window: Option<usize>,
     /// A score of each head that takes part in the softmax and has no value (GPT-OSS), `[heads]`.
     pub sinks: Option<&'a [f32]>,
@@ -106,6 +107,15 @@ impl Attention<'_> {
         self.window
             .map_or(0, |window| (position + 1).saturating_sub(window))
     }
+
+    /// The position after the last that a row at `position` sees, of `end` positions.
+    fn last_seen(&self, position: usize, end: usize) -> usize {
+        if self.causal {
+            return position + 1;
+        }
+        self.window
+            .map_or(end, |window| end.min(position.saturating_add(window)))
+    }
 }
 
 /// Some tiles of some heads.
@@ -129,6 +139,7 @@ impl Computation for Work<'_> {
         let size = self.cache.size();
         let width = self.attention.heads * size;
         let all = self.queries.rows.len() / width * group;
+        let end = self.queries.start + all / group;
         let padded = self.cache.padded();
         let mut scaled = vec![0.0; TILE_ROWS * size];
         let mut sums = vec![0.0; TILE_ROWS * padded];
@@ -143,12 +154,7 @@ impl Computation for Work<'_> {
                 *row = Row {
                     line,
                     column: head * size,
-                    seen: self.queries.start
-                        + if self.attention.causal {
-                            line + 1
-                        } else {
-                            all / group
-                        },
+                    seen: self.attention.last_seen(self.queries.start + line, end),
                     from: self.attention.first_seen(self.queries.start + line),
                     maximum: f32::NEG_INFINITY,
                     sum: 0.0,

@@ -11,7 +11,7 @@ mod template;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -261,15 +261,20 @@ pub(crate) fn read_tokenizer(files: &Files) -> Result<Tokenizer, LoadError> {
         files.path(TOKENIZER),
         files.read(TOKENIZER, JSON_MAX_BYTES)?,
     );
+    parse_tokenizer(&path, &bytes)
+}
+
+/// A tokenizer in the words of a `tokenizer.json`, without padding and truncation; `path` is to blame.
+pub(crate) fn parse_tokenizer(path: &Path, bytes: &[u8]) -> Result<Tokenizer, LoadError> {
     // The parser belongs to a library that was written for trusted files; a panic in it must not
     // take the thread that loads models along.
-    let parsed = catch_unwind(AssertUnwindSafe(|| Tokenizer::from_bytes(&bytes)))
-        .map_err(|_| LoadError::corrupt(&path, "the tokenizers library gave up on it"))?;
-    let mut tokenizer = parsed.map_err(|error| LoadError::corrupt(&path, error.to_string()))?;
+    let parsed = catch_unwind(AssertUnwindSafe(|| Tokenizer::from_bytes(bytes)))
+        .map_err(|_| LoadError::corrupt(path, "the tokenizers library gave up on it"))?;
+    let mut tokenizer = parsed.map_err(|error| LoadError::corrupt(path, error.to_string()))?;
     tokenizer.with_padding(None);
     tokenizer
         .with_truncation(None)
-        .map_err(|error| LoadError::corrupt(&path, error.to_string()))?;
+        .map_err(|error| LoadError::corrupt(path, error.to_string()))?;
     Ok(tokenizer)
 }
 

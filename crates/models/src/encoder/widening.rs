@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 /// The widest answer, in numbers.
-pub(crate) const WIDTH_MAX: usize = 8192;
+pub(super) const WIDTH_MAX: usize = 8192;
 /// Matrices that are kept; cards have three widths.
 const KEPT_MAX: usize = 8;
 
