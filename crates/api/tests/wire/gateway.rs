@@ -158,7 +158,8 @@ async fn an_answer_that_comes_too_late_is_given_up() {
     );
     let began = tokio::time::Instant::now();
     let answer = send(&app(settings()), slow).await;
-    assert_eq!(began.elapsed(), Duration::from_millis(200));
+    // Far less than a body may stop for; what is left of it is waited for a little.
+    assert!(began.elapsed() < Duration::from_secs(5));
     let text = "the model did not answer within cf-aig-request-timeout";
     assert_eq!(
         (answer.status.as_u16(), answer.body),

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::path::Path;
 
 use catalog::Catalog;
 use testkit::Npm;
@@ -11,7 +12,8 @@ use crate::every_text_model::surface;
 use crate::house::send;
 use crate::smallest::{Sent, asks, smallest};
 
-const PACKAGES: [&str; 2] = ["@cloudflare/workers-types@5.20261117.1", "typescript@7.0.2"];
+/// The packages, below this crate's folder.
+const PACKAGES: &str = "tests/wire/types";
 
 /// Names of the catalogue that the map does not have.
 const UNPUBLISHED: [&str; 15] = [
@@ -102,8 +104,8 @@ const DIFFERENCES: &[Difference] = &[
     Difference {
         side: Output,
         models: &["@cf/openai/gpt-oss-120b", "@cf/openai/gpt-oss-20b"],
-        named: &["'refusal'"],
-        reason: "OpenAI's refusal is told by some of the service's back ends only",
+        named: &["'refusal'", "\"reasoning_content\""],
+        reason: "the types are OpenAI's; its refusal is told by some of the service's back ends only",
     },
 ];
 
@@ -186,7 +188,7 @@ fn complaints(output: &str) -> Vec<(usize, String)> {
 }
 
 fn compile(program: &Program) -> String {
-    let npm = Npm::with(&PACKAGES);
+    let npm = Npm::locked(&Path::new(env!("CARGO_MANIFEST_DIR")).join(PACKAGES));
     let folder = tempfile::tempdir_in(npm.folder()).unwrap();
     let file = folder.path().join("answers.ts");
     std::fs::write(&file, &program.text).unwrap();
