@@ -90,7 +90,7 @@ fn rerank(name: &str, quality: Quality, pairs: &[(String, String)]) -> Vec<Relev
         bert::load_reranker(&Files::new(golden(name)), &device(), quality).expect("a checkpoint");
     let prepare = |(query, context): &(String, String)| {
         let request = RerankRequest {
-            query: query.clone(),
+            query: query.as_str().into(),
             context: context.clone(),
             window: 512,
         };

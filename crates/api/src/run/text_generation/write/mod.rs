@@ -110,7 +110,7 @@ impl Scribe for Box<dyn Scribe<Event = ChatEvent>> {
         (**self).tell(choice, event, out)
     }
 
-    fn close(&mut self, out: &mut Lines) -> Result<Usage, Failure> {
+    fn close(&mut self, out: &mut Lines) -> Result<(), Failure> {
         (**self).close(out)
     }
 }
