@@ -13,6 +13,7 @@ mod dense;
 pub mod device;
 mod encoder;
 mod fit;
+mod floats;
 mod gguf;
 mod linear;
 mod load;

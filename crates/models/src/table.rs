@@ -52,11 +52,11 @@ pub const ARCHITECTURES: &[Architecture] = &[
     Architecture {
         name: "whisper",
         golden: "tiny-whisper",
-        load: |files, device, _| {
-            let (companion, model) = whisper::load(files, device)?;
-            Ok(Lane::steps(companion, model))
+        load: |files, device, fit| {
+            let (companion, model) = whisper::load(files, device, fit.quality)?;
+            Ok(Lane::sessions(companion, model))
         },
-        need: |files, _, _| whisper::need(files),
+        need: |files, device, fit| whisper::need(files, device, fit.quality),
     },
 ];
 

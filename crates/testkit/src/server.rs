@@ -142,6 +142,16 @@ impl Server {
         answer(request.send(body))
     }
 
+    /// Posts JSON to OpenAI's chat route with a bearer token.
+    pub fn complete(&self, input: &Value) -> Answer {
+        let route = "/client/v4/accounts/0123456789abcdef/ai/v1/chat/completions";
+        let request = agent()
+            .post(format!("{}{route}", self.base))
+            .header("authorization", "Bearer test")
+            .header("content-type", "application/json");
+        answer(request.send(serde_json::to_vec(input).unwrap()))
+    }
+
     /// Gets a path with a bearer token.
     pub fn get(&self, path: &str) -> Answer {
         let request = agent()

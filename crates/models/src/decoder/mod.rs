@@ -9,7 +9,6 @@ mod attention;
 mod config;
 mod experts;
 mod feed_forward;
-mod floats;
 mod layer;
 mod layout;
 mod memory;

@@ -11,7 +11,7 @@ mod write;
 
 use futures_util::future::try_join_all;
 use serde_json::Value;
-use tasks::{Chat, ChatRequest, Failure, Format};
+use tasks::{Chat, ChatRequest, Failure, Finish, Format};
 
 use super::answer::{Answer, Content};
 use super::classes::{self, Class};
@@ -219,8 +219,16 @@ async fn generate(call: Call<'_>, asked: Asked, form: Form) -> Answered {
     let outcomes = try_join_all(outcomes).await?;
     if wants_json && must_be_json {
         for outcome in &outcomes {
-            if outcome.calls.is_empty() && !json_mode::is_met(&outcome.text, schema.as_ref()) {
-                let text = "the model's answer is something else";
+            let is_cut = outcome.finish == Finish::Length;
+            if outcome.calls.is_empty()
+                && !(is_cut && form.tells_length())
+                && !json_mode::is_met(&outcome.text, schema.as_ref())
+            {
+                let text = if is_cut {
+                    "the answer ended at its last token (max_tokens) before the JSON did"
+                } else {
+                    "the model's answer is something else"
+                };
                 return Err(Failure::JsonModeUnmet(text.into()).into());
             }
         }

@@ -44,6 +44,7 @@ pub(in crate::run::text_generation) fn chat(
         format,
         tools,
         tool_choice,
+        one_call: input["parallel_tool_calls"] == false,
         stop: stop(input)?,
         logit_bias: logit_bias(input)?,
         thinking: thinking.is_on,

@@ -62,6 +62,7 @@ pub(in crate::run::text_generation) fn responses(
             format: text_format(&input["text"]["format"])?,
             tools,
             tool_choice,
+            one_call: !parallel_tool_calls,
             thinking: thinking.is_on,
             effort: thinking.effort,
             ..ChatOptions::default()

@@ -30,6 +30,18 @@ pub(crate) fn with_floats<const N: usize, T>(
     work(slices)
 }
 
+/// `rows` and others; `rows` are held by nobody else.
+pub(crate) fn added(rows: Tensor, others: &Tensor) -> Result<Tensor> {
+    if !(on_cpu(&rows) && rows.is_contiguous() && others.is_contiguous()) {
+        return rows + others;
+    }
+    rows.inplace_op2(others, &Added)?;
+    Ok(rows)
+}
+
+/// Adds rows to others. Candle would share that among threads of its own, which spin.
+struct Added;
+
 /// Opens a gate over rows that nobody else holds: the gate alone, or times other rows.
 pub(crate) struct Gated(pub(crate) Gate);
 
@@ -52,6 +64,13 @@ impl InplaceOp1 for Gated {
     }
 }
 
+fn others<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    match (storage, layout.contiguous_offsets()) {
+        (CpuStorage::F32(values), Some((start, end))) => Ok(&values[start..end]),
+        _ => candle_core::bail!("other rows that are not float32 in order"),
+    }
+}
+
 impl InplaceOp2 for Gated {
     fn name(&self) -> &'static str {
         "gated"
@@ -61,15 +80,31 @@ impl InplaceOp2 for Gated {
         &self,
         storage: &mut CpuStorage,
         layout: &Layout,
-        others: &CpuStorage,
-        others_layout: &Layout,
+        by: &CpuStorage,
+        by_layout: &Layout,
     ) -> Result<()> {
-        let others = match (others, others_layout.contiguous_offsets()) {
-            (CpuStorage::F32(others), Some((start, end))) => &others[start..end],
-            _ => candle_core::bail!("a gate by rows that are not float32 in order"),
-        };
-        let values = values(storage, layout)?;
-        gated(self.0, values, Some(others), Backend::best());
+        let (values, by) = (values(storage, layout)?, others(by, by_layout)?);
+        gated(self.0, values, Some(by), Backend::best());
+        Ok(())
+    }
+}
+
+impl InplaceOp2 for Added {
+    fn name(&self) -> &'static str {
+        "added"
+    }
+
+    fn cpu_fwd(
+        &self,
+        storage: &mut CpuStorage,
+        layout: &Layout,
+        new: &CpuStorage,
+        new_layout: &Layout,
+    ) -> Result<()> {
+        let new = others(new, new_layout)?;
+        for (value, new) in values(storage, layout)?.iter_mut().zip(new) {
+            *value += new;
+        }
         Ok(())
     }
 }
