@@ -193,6 +193,7 @@ fn inference_routes() -> Vec<Route> {
     ]
 }
 
+#[allow(clippy::too_many_lines)] // a table
 fn binding_routes() -> Vec<Route> {
     let page = |summary, takes, gives| Page {
         tag: Tag::Binding,

@@ -86,7 +86,7 @@ fn schemas() -> Map<String, Value> {
     schemas.insert("Output".into(), any(output_name));
     schemas.insert(
         "EmbeddingsRequest".into(),
-        with_model(embeddings::published_body()),
+        with_model(&embeddings::published_body()),
     );
     let others: Map<String, Value> =
         serde_json::from_str(COMPONENTS).unwrap_or_else(|error| panic!("components.json: {error}"));
@@ -95,7 +95,7 @@ fn schemas() -> Map<String, Value> {
 }
 
 /// A body that names the model, too.
-fn with_model(body: Value) -> Value {
+fn with_model(body: &Value) -> Value {
     let model = json!({
         "type": "object",
         "properties": {"model": {"type": "string"}},
@@ -190,7 +190,7 @@ fn parameters(route: &Route) -> Vec<Value> {
     parameters
 }
 
-fn of_json(schema: Value) -> Value {
+fn of_json(schema: &Value) -> Value {
     json!({"application/json": {"schema": schema}})
 }
 
@@ -205,7 +205,7 @@ fn request(takes: Takes) -> Option<Value> {
             "image/*": bytes(),
             "multipart/form-data": {"schema": {"type": "object"}},
         }),
-        Takes::Json(name) => of_json(component(name)),
+        Takes::Json(name) => of_json(&component(name)),
         Takes::Form => json!({"multipart/form-data": {"schema": component("AssetForm")}}),
         Takes::Anything => json!({"*/*": {}}),
     })
@@ -229,7 +229,7 @@ fn success(gives: Gives) -> Option<Value> {
             "application/json": {"schema": component(name)},
             "text/event-stream": events(),
         }),
-        Gives::Json(name) => of_json(component(name)),
+        Gives::Json(name) => of_json(&component(name)),
         Gives::Text => json!({"text/plain": {"schema": {"type": "string"}}}),
     })
 }
