@@ -3,6 +3,7 @@
 //!
 //! `measure bert FOLDER LENGTH BATCH exact|fast`: texts a second.
 //! `measure prefill FOLDER LENGTH`, `measure decode FOLDER STREAMS`: tokens a second.
+//! `measure whisper FOLDER SOUND exact|fast`: seconds of sound a second.
 //! `measure perplexity FOLDER TOKENS`: printed once. Of a line of token numbers, in windows of
 //! [`WINDOW`] whose last [`SCORED`] tokens are scored, each with all of its window before it.
 #![allow(clippy::print_stdout)]
@@ -11,11 +12,16 @@ use std::io::BufRead;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use engine::model::{BLOCK_TOKENS, BatchCompanion, BatchModel, SequenceId, Span, Step, StepModel};
+use engine::model::{
+    BLOCK_TOKENS, BatchModel, Said, SequenceId, SessionCompanion, SessionModel, Span, Step,
+    StepModel,
+};
 use models::decoder::Decoder;
 use models::device::Device;
-use models::{Files, Quality, bert};
-use tasks::{EmbedRequest, Overlong, Pooling};
+use models::{Files, Quality, bert, whisper};
+use tasks::{
+    EmbedRequest, Overlong, Pooling, TranscribeEvent, TranscribeOptions, TranscribeRequest,
+};
 
 /// Tokens that each stream has read before a decode round, and that it writes in one.
 const DECODE_PROMPT: usize = 16;
@@ -50,13 +56,9 @@ fn run() -> Result<()> {
     }
     let mut round: Box<dyn FnMut() -> Result<f64>> = match words[..] {
         ["bert", folder, length, batch, quality] => {
-            let quality = match quality {
-                "exact" => Quality::Exact,
-                "fast" => Quality::Fast,
-                other => return Err(format!("no quality is named {other}").into()),
-            };
-            bert_round(folder, length.parse()?, batch.parse()?, quality)?
+            bert_round(folder, length.parse()?, batch.parse()?, named(quality)?)?
         }
+        ["whisper", folder, sound, quality] => whisper_round(folder, sound, named(quality)?)?,
         ["prefill", folder, length] => {
             let (mut decoder, length) = (decoder(folder)?, length.parse()?);
             Box::new(move || prefill(&mut decoder, length))
@@ -78,6 +80,56 @@ fn run() -> Result<()> {
     Ok(())
 }
 
+fn named(quality: &str) -> Result<Quality> {
+    Quality::of_word(quality).ok_or_else(|| format!("no quality is named {quality}").into())
+}
+
+fn whisper_round(
+    folder: &str,
+    sound: &str,
+    quality: Quality,
+) -> Result<Box<dyn FnMut() -> Result<f64>>> {
+    let files = Files::new(folder.into());
+    let (companion, mut model) = whisper::load(&files, &Device::Cpu, quality)?;
+    let audio = std::fs::read(sound)?;
+    let options = TranscribeOptions {
+        language: Some("en".into()),
+        condition_on_previous_text: false,
+        ..TranscribeOptions::default()
+    };
+    let mut rounds = 0;
+    Ok(Box::new(move || {
+        let start = Instant::now();
+        let request = TranscribeRequest {
+            audio: audio.clone(),
+            options: options.clone(),
+        };
+        let id = SequenceId(rounds);
+        rounds += 1;
+        model.begin(id, companion.prepare(request)?)?;
+        let mut text = String::new();
+        loop {
+            for (_, said) in model.turn() {
+                match said {
+                    Said::Event(TranscribeEvent::Segment { text: more, .. }) => {
+                        text.push_str(&more);
+                    }
+                    Said::Event(TranscribeEvent::Done { duration, .. }) => {
+                        if rounds == 1 {
+                            eprintln!("{}", text.chars().take(200).collect::<String>());
+                        }
+                        model.end(id);
+                        return Ok(f64::from(duration) / start.elapsed().as_secs_f64());
+                    }
+                    Said::Event(TranscribeEvent::Nothing { .. }) => {}
+                    Said::End => return Err("it ended before its end".into()),
+                    Said::Failed(failure) => return Err(failure.into()),
+                }
+            }
+        }
+    }))
+}
+
 fn bert_round(
     folder: &str,
     length: usize,
@@ -95,7 +147,7 @@ fn bert_round(
         window: 512,
         overlong: Overlong::Truncate,
     };
-    let work = companion.prepare(request)?.work;
+    let work = companion.embed(request)?.work;
     if work.tokens().len() != length {
         return Err(format!("{} tokens for {length}", work.tokens().len()).into());
     }
@@ -190,9 +242,16 @@ fn perplexity(decoder: &mut Decoder, tokens: &str) -> Result<f64> {
                 .collect(),
         };
         let rows = decoder.step(&step)?;
-        for (logits, &said) in rows.logits.chunks_exact(rows.width).zip(&window[first_said + 1..]) {
+        for (logits, &said) in rows
+            .logits
+            .chunks_exact(rows.width)
+            .zip(&window[first_said + 1..])
+        {
             let most = logits.iter().copied().fold(f32::MIN, f32::max);
-            let sum: f64 = logits.iter().map(|&logit| f64::from(logit - most).exp()).sum();
+            let sum: f64 = logits
+                .iter()
+                .map(|&logit| f64::from(logit - most).exp())
+                .sum();
             loss += f64::from(most) + sum.ln() - f64::from(logits[said as usize]);
             scored += 1;
         }

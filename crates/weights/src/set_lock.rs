@@ -44,10 +44,7 @@ impl SetLock {
             Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => false,
             Err(TryLockError::Error(error)) => return Err(writing(path)(error)),
         };
-        Ok(Some(Self {
-            file,
-            exclusive,
-        }))
+        Ok(Some(Self { file, exclusive }))
     }
 
     /// Takes the lock, and waits for it while another holds it. `None` when the caller wants to stop.
