@@ -13,6 +13,7 @@ mod dense;
 pub mod device;
 mod fit;
 mod gguf;
+pub mod image;
 mod linear;
 mod load;
 mod quality;

@@ -5,7 +5,7 @@ use engine::{Lane, Need};
 use crate::device::Device;
 use crate::fit::Fit;
 use crate::load::{Files, LoadError};
-use crate::{bert, decoder, whisper};
+use crate::{bert, decoder, image, whisper};
 
 /// A row of the table.
 pub struct Architecture {
@@ -42,6 +42,24 @@ pub const ARCHITECTURES: &[Architecture] = &[
     decoder("phi", "tiny-phi"),
     decoder("falcon", "tiny-falcon"),
     decoder("gpt-oss", "tiny-gpt-oss"),
+    Architecture {
+        name: "stable-diffusion",
+        golden: "tiny-sd15",
+        load: |files, device, fit| Ok(Lane::solo(image::load_stable(files, device, fit)?)),
+        need: image::need_stable,
+    },
+    Architecture {
+        name: "stable-diffusion-lightning",
+        golden: "tiny-sdxl",
+        load: |files, device, fit| Ok(Lane::solo(image::load_lightning(files, device, fit)?)),
+        need: image::need_stable,
+    },
+    Architecture {
+        name: "flux",
+        golden: "tiny-flux-schnell",
+        load: |files, device, fit| Ok(Lane::solo(image::load_flux(files, device, fit)?)),
+        need: image::need_flux,
+    },
     Architecture {
         name: "whisper",
         golden: "tiny-whisper",

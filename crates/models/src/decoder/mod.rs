@@ -9,7 +9,7 @@ mod attention;
 mod config;
 mod experts;
 mod feed_forward;
-mod floats;
+pub(crate) mod floats;
 mod layer;
 mod layout;
 mod memory;
