@@ -111,6 +111,7 @@ const plugins = {
   },
 };
 
+// Written so that Node finds the names for `import`, too.
 module.exports = {
   hearthCapnp,
   hearthFetch,

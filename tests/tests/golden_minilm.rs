@@ -1,7 +1,7 @@
 //! all-MiniLM-L6-v2, real weights: vectors against transformers in float32.
 #![allow(clippy::unwrap_used)] // helpers of tests panic as tests do
 
-use engine::model::{BatchCompanion, BatchModel};
+use engine::model::BatchModel;
 use models::{Files, Quality, bert};
 use serde_json::Value;
 use tasks::{EmbedRequest, Overlong, Pooling};
@@ -55,7 +55,7 @@ fn sentences(quality: Quality, least: f64, likeness: f64) {
                 window: 512,
                 overlong: Overlong::Refuse,
             };
-            let work = companion.prepare(request).unwrap().work;
+            let work = companion.embed(request).unwrap().work;
             let ids: Vec<u64> = case["input_ids"]
                 .as_array()
                 .unwrap()

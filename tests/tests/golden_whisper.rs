@@ -1,62 +1,148 @@
 //! Real Whisper checkpoints on real recordings, against faster-whisper's transcripts
-//! (tests/golden/whisper/transcripts.json says how they were made).
+//! (tests/golden/whisper/transcripts.json and long.json say how they were made).
 #![allow(clippy::unwrap_used)] // a test that cannot run has failed
 #![allow(clippy::print_stdout)] // error rates are told beside the verdict
 
-use engine::Sampler;
-use engine::model::{Admission, SequenceId, Span, Step, StepCompanion, StepModel};
-use models::Files;
-use models::whisper::{Features, load};
+use engine::model::{Said, SequenceId, SessionCompanion, SessionModel};
+use models::whisper::{Hearing, WhisperCompanion, WhisperModel, load, load_tensors};
+use models::{Files, Quality};
 use serde_json::Value;
-use tasks::{Finish, Transcribe, TranscribeEvent, TranscribeOptions, TranscribeRequest, Usage};
+use tasks::{TranscribeEvent, TranscribeOptions, TranscribeRequest, Word};
 
 /// Word errors for each word of the reference, over all clips of a model.
 const WORD_ERROR_MAX: f64 = 0.05;
+/// Seconds that half of the words' times may be off, and the worst of them.
+const TIME_MEDIAN_MAX: f64 = 0.1;
+const TIME_MAX: f64 = 0.5;
+/// Samples a second of the clips that are joined to a long one.
+const RATE: usize = 16_000;
 
-/// Runs one admitted request to its end, alone.
-fn transcribe(
-    model: &mut impl StepModel,
-    id: SequenceId,
-    mut admission: Admission<Transcribe>,
-) -> Vec<TranscribeEvent> {
-    model.admit(id, admission.prelude.take()).unwrap();
-    let mut sampler = Sampler::new(admission.sampling, &admission.tokens, 0);
-    let mut rules = admission.rules.unwrap();
-    let (mut events, mut generated, mut start) = (Vec::new(), Vec::new(), 0);
-    let mut tokens = admission.tokens;
-    let finish = loop {
-        let rows = 0..tokens.len();
-        let span = Span {
-            sequence: id,
-            rows,
-            start,
-            blocks: vec![],
-            wants_logits: true,
-        };
-        start += tokens.len();
-        let mut row = model
-            .step(&Step {
-                tokens,
-                spans: vec![span],
-            })
-            .unwrap();
-        rules.apply(&generated, &mut row.logits);
-        let token = sampler.next(&mut row.logits).unwrap();
-        if let Some(finish) = admission.writer.token(token, &mut events) {
-            break finish;
+struct Whisper {
+    companion: std::sync::Arc<WhisperCompanion>,
+    model: WhisperModel,
+}
+
+/// A transcript: its segments as `(start, end, text)`, its words, and the last event.
+struct Heard {
+    segments: Vec<(f64, f64, String)>,
+    words: Vec<Word>,
+    duration: f64,
+    duration_after_vad: f64,
+    language: String,
+    language_probability: f64,
+    decodings: Vec<tasks::Decoding>,
+}
+
+impl Heard {
+    fn text(&self) -> String {
+        self.segments
+            .iter()
+            .map(|(.., text)| text.as_str())
+            .collect()
+    }
+}
+
+impl Whisper {
+    fn load(name: &str, quality: Quality) -> Self {
+        let files = Files::new(testkit::weights(name));
+        let (companion, model) = load(&files, &tests::device(), quality).unwrap();
+        Self { companion, model }
+    }
+
+    fn prepare(&self, audio: Vec<u8>, options: TranscribeOptions) -> Hearing {
+        let request = TranscribeRequest { audio, options };
+        self.companion.prepare(request).unwrap()
+    }
+
+    /// Runs sounds side by side to their ends.
+    fn hear_all(&mut self, sounds: Vec<Vec<u8>>, options: &TranscribeOptions) -> Vec<Heard> {
+        let mut events = Vec::new();
+        for (id, audio) in sounds.into_iter().enumerate() {
+            let hearing = self.prepare(audio, options.clone());
+            self.model.begin(SequenceId(id as u64), hearing).unwrap();
+            events.push(Vec::new());
         }
-        generated.push(token);
-        if generated.len() == admission.max_new_tokens {
-            break Finish::Length;
+        let mut left = events.len();
+        while left > 0 {
+            for (id, said) in self.model.turn() {
+                match said {
+                    Said::Event(event) => events[id.0 as usize].push(event),
+                    Said::End => {
+                        left -= 1;
+                        self.model.end(id);
+                    }
+                    Said::Failed(failure) => panic!("{failure}"),
+                }
+            }
         }
-        tokens = vec![token];
+        events.into_iter().map(heard).collect()
+    }
+
+    fn hear(&mut self, audio: Vec<u8>, options: &TranscribeOptions) -> Heard {
+        self.hear_all(vec![audio], options).remove(0)
+    }
+}
+
+fn heard(mut events: Vec<TranscribeEvent>) -> Heard {
+    let Some(TranscribeEvent::Done {
+        duration,
+        duration_after_vad,
+        language,
+        language_probability,
+    }) = events.pop()
+    else {
+        panic!("{events:?}")
     };
-    model.release(id);
-    admission
-        .writer
-        .finish(finish, Usage::default(), &mut events);
-    assert_eq!(finish, Finish::Stop, "{events:?}");
-    events
+    let mut heard = Heard {
+        segments: Vec::new(),
+        words: Vec::new(),
+        duration: f64::from(duration),
+        duration_after_vad: f64::from(duration_after_vad),
+        language,
+        language_probability: f64::from(language_probability),
+        decodings: Vec::new(),
+    };
+    events.retain(|event| !matches!(event, TranscribeEvent::Nothing { .. }));
+    for event in events {
+        let TranscribeEvent::Segment {
+            start,
+            end,
+            text,
+            words,
+            decoding,
+        } = event
+        else {
+            panic!("{event:?}")
+        };
+        assert!(text.starts_with(' '), "{text:?}");
+        heard
+            .segments
+            .push((f64::from(start), f64::from(end), text));
+        heard.words.extend(words);
+        heard.decodings.extend(decoding);
+    }
+    let mut latest = 0.0;
+    for (start, end, _) in &heard.segments {
+        let is_in_order = latest <= *start && start < end && *end <= heard.duration;
+        assert!(is_in_order, "{:?}", heard.segments);
+        latest = *end;
+    }
+    heard
+}
+
+fn with_words() -> TranscribeOptions {
+    TranscribeOptions {
+        words: true,
+        ..TranscribeOptions::default()
+    }
+}
+
+fn clip(name: &str) -> Vec<u8> {
+    std::fs::read(testkit::golden("whisper").join(name)).unwrap()
+}
+
+fn golden(name: &str) -> Value {
+    serde_json::from_slice(&clip(name)).unwrap()
 }
 
 fn words(text: &str) -> Vec<String> {
@@ -86,8 +172,7 @@ fn word_errors(ours: &[String], wanted: &[String]) -> usize {
     row[wanted.len()]
 }
 
-fn first_frames_match(features: &Features, clip: &Value) {
-    let mel = features.mel();
+fn first_frames_match(mel: &[f32], clip: &Value) {
     let frames = mel.len() / 80;
     for (frame, name) in [(0, "first_frame_8"), (100, "frame_100_8")] {
         for (bin, wanted) in clip["mel"][name].as_array().unwrap().iter().enumerate() {
@@ -102,77 +187,295 @@ fn first_frames_match(features: &Features, clip: &Value) {
     }
 }
 
-fn check(name: &str) {
-    let transcripts = std::fs::read(testkit::golden("whisper/transcripts.json")).unwrap();
-    let transcripts: Value = serde_json::from_slice(&transcripts).unwrap();
-    let device = tests::device();
-    let (companion, mut model) = load(&Files::new(testkit::weights(name)), &device).unwrap();
-    let (mut errors, mut total) = (0, 0);
-    for (index, clip) in transcripts["models"][name]
-        .as_array()
-        .unwrap()
-        .iter()
-        .enumerate()
-    {
+/// How far the times of words are from the reference's, `[word, start, end]` each, of the words that are
+/// the same in both.
+fn distances(ours: &[Word], wanted: &Value) -> Vec<f64> {
+    let mut distances = Vec::new();
+    let mut ours = ours.iter();
+    for wanted in wanted.as_array().unwrap() {
+        let text = wanted[0].as_str().unwrap();
+        let mut rest = ours.clone();
+        if let Some(word) = rest.by_ref().take(4).find(|word| word.word == text) {
+            for (ours, wanted) in [(word.start, &wanted[1]), (word.end, &wanted[2])] {
+                distances.push((f64::from(ours) - wanted.as_f64().unwrap()).abs());
+            }
+            ours = rest;
+        }
+    }
+    distances
+}
+
+fn check(name: &str, quality: Quality) {
+    let transcripts = golden("transcripts.json");
+    let timed = golden("words.json");
+    let mut whisper = Whisper::load(name, quality);
+    let (mut errors, mut total, mut off) = (0, 0, Vec::new());
+    for clip in transcripts["models"][name].as_array().unwrap() {
         let file = clip["file"].as_str().unwrap();
-        let audio = std::fs::read(testkit::golden("whisper").join(file)).unwrap();
-        let admission = companion
-            .admit(TranscribeRequest {
-                audio,
-                options: TranscribeOptions::default(),
-            })
-            .unwrap();
+        let audio = self::clip(file);
         first_frames_match(
-            admission.prelude.as_ref().unwrap().downcast_ref().unwrap(),
+            whisper.prepare(audio.clone(), with_words()).mel().unwrap(),
             clip,
         );
-        let mut events = transcribe(&mut model, SequenceId(index as u64), admission);
-        let Some(TranscribeEvent::Done {
-            duration, language, ..
-        }) = events.pop()
-        else {
-            panic!("{events:?}")
-        };
-        assert_eq!(language, clip["language"].as_str().unwrap(), "{file}");
+        let heard = whisper.hear(audio, &with_words());
+        assert_eq!(heard.language, clip["language"].as_str().unwrap(), "{file}");
         assert!(
-            (f64::from(duration) - clip["seconds"].as_f64().unwrap()).abs() < 0.1,
-            "{file} lasts {duration}"
+            (heard.duration - clip["seconds"].as_f64().unwrap()).abs() < 0.1,
+            "{file} lasts {}",
+            heard.duration
         );
-        let (mut heard, mut latest) = (String::new(), 0.0);
-        for event in &events {
-            let TranscribeEvent::Segment {
-                start, end, text, ..
-            } = event
-            else {
-                panic!("{events:?}")
-            };
-            assert!(
-                latest <= *start && start < end && *end <= duration,
-                "{file}: {events:?}"
-            );
-            assert!(text.starts_with(' '), "{file}: {text:?}");
-            latest = *end;
-            heard.push_str(text);
-        }
+        let text = heard.text();
+        let joined: String = heard.words.iter().map(|word| word.word.as_str()).collect();
+        assert_eq!(
+            joined.trim(),
+            text.trim(),
+            "{file}: words are all of the text"
+        );
+        assert!(
+            heard
+                .words
+                .iter()
+                .all(|word| word.start <= word.end && word.probability > 0.0)
+        );
         let wanted = words(clip["text"].as_str().unwrap());
-        errors += word_errors(&words(&heard), &wanted);
+        errors += word_errors(&words(&text), &wanted);
         total += wanted.len();
-        println!("{name} {file}: {heard}");
+        off.extend(distances(&heard.words, &timed["models"][name][file]));
+        println!("{name} {file}: {text}");
     }
+    off.sort_by(f64::total_cmp);
+    let (median, worst) = (off[off.len() / 2], off[off.len() - 1]);
     let rate = errors as f64 / total as f64;
-    println!("{name}: {errors} errors in {total} words");
+    println!(
+        "{name} {quality:?}: {errors} errors in {total} words; {} times are {median:.3} s off, {worst:.3} s at worst",
+        off.len()
+    );
     assert!(
         total > 60 && rate <= WORD_ERROR_MAX,
         "{name}: a word error rate of {rate}"
+    );
+    assert!(
+        off.len() > total && median <= TIME_MEDIAN_MAX && worst <= TIME_MAX,
+        "{name}: {} times, {median} s off, {worst} s at worst",
+        off.len()
     );
 }
 
 #[test]
 fn golden_whisper_tiny_en_hears_what_faster_whisper_hears() {
-    check("whisper-tiny-en");
+    check("whisper-tiny-en", Quality::Exact);
+}
+
+#[test]
+fn golden_whisper_tiny_en_hears_the_same_with_eight_bits() {
+    check("whisper-tiny-en", Quality::Fast);
 }
 
 #[test]
 fn golden_whisper_base_hears_what_faster_whisper_hears_and_knows_the_language() {
-    check("whisper-base");
+    check("whisper-base", Quality::Exact);
+}
+
+#[test]
+fn golden_whisper_base_hears_the_same_with_eight_bits() {
+    check("whisper-base", Quality::Fast);
+}
+
+/// A WAV file of 16-bit samples at [`RATE`].
+fn wav(samples: &[u8]) -> Vec<u8> {
+    let mut file = b"RIFF".to_vec();
+    file.extend((36 + samples.len() as u32).to_le_bytes());
+    file.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0");
+    file.extend((RATE as u32).to_le_bytes());
+    file.extend((2 * RATE as u32).to_le_bytes());
+    file.extend(b"\x02\0\x10\0data");
+    file.extend((samples.len() as u32).to_le_bytes());
+    file.extend(samples);
+    file
+}
+
+/// The samples of a clip.
+fn samples(name: &str) -> Vec<u8> {
+    let file = clip(name);
+    let data = file.windows(4).position(|word| word == b"data").unwrap();
+    file[data + 8..].to_vec()
+}
+
+/// The clips of long.json one after the other, each followed by its pause.
+fn long(parts: &Value) -> Vec<u8> {
+    let mut joined = Vec::new();
+    for part in parts.as_array().unwrap() {
+        joined.extend(samples(part[0].as_str().unwrap()));
+        let pause = (part[1].as_f64().unwrap() * RATE as f64) as usize;
+        joined.resize(joined.len() + 2 * pause, 0);
+    }
+    wav(&joined)
+}
+
+#[test]
+fn golden_more_than_a_window_is_heard_as_faster_whisper_hears_it() {
+    let golden = golden("long.json");
+    for name in ["whisper-tiny-en", "whisper-base"] {
+        let reference = &golden["models"][name];
+        let mut whisper = Whisper::load(name, Quality::Fast);
+        let audio = long(&golden["parts"]);
+        let heard = whisper.hear(audio.clone(), &with_words());
+        let wanted = words(reference["text"].as_str().unwrap());
+        let errors = word_errors(&words(&heard.text()), &wanted);
+        let rate = errors as f64 / wanted.len() as f64;
+        let mut off = distances(&heard.words, &reference["words"]);
+        off.sort_by(f64::total_cmp);
+        let median = off[off.len() / 2];
+        println!(
+            "{name}: {errors} errors in {} words, {} times {median:.3} s off\n{:?}",
+            wanted.len(),
+            off.len(),
+            heard.segments
+        );
+        assert!(
+            rate <= WORD_ERROR_MAX,
+            "{name}: a word error rate of {rate}: {:?}",
+            heard.segments
+        );
+        assert!(
+            off.len() > wanted.len() && median <= TIME_MEDIAN_MAX,
+            "{name}: {median}"
+        );
+    }
+}
+
+#[test]
+fn sounds_side_by_side_are_heard_as_alone() {
+    let mut whisper = Whisper::load("whisper-tiny-en", Quality::Fast);
+    let options = TranscribeOptions::default();
+    let audio = long(&golden("long.json")["parts"]);
+    let both = whisper.hear_all(vec![audio.clone(), clip("jfk.wav")], &options);
+    assert_eq!(both[0].segments, whisper.hear(audio, &options).segments);
+    assert_eq!(
+        both[1].segments,
+        whisper.hear(clip("jfk.wav"), &options).segments
+    );
+}
+
+#[test]
+fn options_change_what_is_heard() {
+    let mut whisper = Whisper::load("whisper-base", Quality::Fast);
+    let german = clip("espeak-de.wav");
+    let heard = whisper.hear(german.clone(), &TranscribeOptions::default());
+    assert!(heard.language == "de" && (0.7..1.0).contains(&heard.language_probability));
+    let told = TranscribeOptions {
+        language: Some("de".into()),
+        ..TranscribeOptions::default()
+    };
+    let told = whisper.hear(german.clone(), &told);
+    assert_eq!(
+        (told.text(), told.language_probability),
+        (heard.text(), 1.0)
+    );
+    let translate = TranscribeOptions {
+        translate: true,
+        ..TranscribeOptions::default()
+    };
+    let translated = whisper.hear(german, &translate).text().to_lowercase();
+    assert!(
+        translated.contains("morning") && translated.contains("park"),
+        "{translated}"
+    );
+
+    let fox = clip("espeak-fox-22050.wav");
+    let prompted = TranscribeOptions {
+        initial_prompt: Some("THE QUICK BROWN FOX. ALL IS WRITTEN IN CAPITALS.".into()),
+        ..TranscribeOptions::default()
+    };
+    let plain = whisper
+        .hear(fox.clone(), &TranscribeOptions::default())
+        .text();
+    assert_ne!(whisper.hear(fox.clone(), &prompted).text(), plain);
+    let prefixed = TranscribeOptions {
+        prefix: Some("The swift".into()),
+        ..TranscribeOptions::default()
+    };
+    let text = whisper.hear(fox, &prefixed).text();
+    assert!(text.starts_with(" The swift"), "{text}");
+}
+
+#[test]
+fn thresholds_ask_for_another_try_and_for_silence() {
+    let mut whisper = Whisper::load("whisper-tiny-en", Quality::Fast);
+    let strict = TranscribeOptions {
+        log_prob_threshold: -0.01,
+        ..TranscribeOptions::default()
+    };
+    let heard = whisper.hear(clip("jfk.wav"), &strict);
+    assert!(!heard.segments.is_empty() && heard.decodings.len() == heard.segments.len());
+    let again = whisper.hear(clip("jfk.wav"), &strict);
+    assert_eq!(
+        again.segments, heard.segments,
+        "the same sound, the same words"
+    );
+    let deaf = TranscribeOptions {
+        log_prob_threshold: 0.0,
+        no_speech_threshold: 0.0,
+        ..TranscribeOptions::default()
+    };
+    assert!(whisper.hear(clip("jfk.wav"), &deaf).segments.is_empty());
+    let plain = whisper.hear(clip("jfk.wav"), &TranscribeOptions::default());
+    for told in plain.decodings {
+        let is_plausible = told.temperature == 0.0
+            && (-1.0..0.0).contains(&told.avg_logprob)
+            && (0.5..2.4).contains(&told.compression_ratio)
+            && (0.0..0.6).contains(&told.no_speech_prob);
+        assert!(is_plausible, "{told:?}");
+    }
+}
+
+#[test]
+fn silence_left_out_is_not_in_the_times() {
+    let mut whisper = Whisper::load("whisper-tiny-en", Quality::Fast);
+    let pause = vec![0; 2 * 20 * RATE];
+    let file = wav(&[
+        pause.clone(),
+        samples("jfk.wav"),
+        pause,
+        samples("austen-0930.wav"),
+    ]
+    .concat());
+    let options = TranscribeOptions {
+        vad_filter: true,
+        ..with_words()
+    };
+    let heard = whisper.hear(file, &options);
+    assert!(
+        (heard.duration - 54.3).abs() < 0.1 && (12.0..17.0).contains(&heard.duration_after_vad)
+    );
+    let at = |word: &str| {
+        let mut words = heard.words.iter();
+        let found = words.find(|said| said.word.to_lowercase().contains(word));
+        f64::from(
+            found
+                .unwrap_or_else(|| panic!("{word}: {:?}", heard.words))
+                .start,
+        )
+    };
+    assert!((20.0..24.0).contains(&at("fellow")) && (51.0..54.3).contains(&at("even")));
+}
+
+/// What devices without flat rows compute, held against what the CPU does.
+#[test]
+fn tensors_hear_what_flat_rows_hear() {
+    let files = Files::new(testkit::weights("whisper-tiny-en"));
+    let (companion, model) = load_tensors(&files, &tests::device()).unwrap();
+    let mut tensors = Whisper { companion, model };
+    let mut flat = Whisper::load("whisper-tiny-en", Quality::Exact);
+    let (ours, theirs) = (
+        flat.hear(clip("jfk.wav"), &with_words()),
+        tensors.hear(clip("jfk.wav"), &with_words()),
+    );
+    assert_eq!(ours.text(), theirs.text());
+    for (ours, theirs) in ours.words.iter().zip(&theirs.words) {
+        assert!(
+            (ours.start - theirs.start).abs() < 0.1,
+            "{ours:?} {theirs:?}"
+        );
+    }
 }

@@ -27,7 +27,7 @@ fn main() {
                     continue;
                 }
                 let x: Vec<f32> = (0..rows * inputs).map(|i| (i % 17) as f32 - 8.0).collect();
-                for precision in [Precision::Fast, Precision::Fine] {
+                for precision in [Precision::Fast, Precision::Outliers, Precision::Fine] {
                     time(&layer, &x, precision, format);
                 }
             }

@@ -3,23 +3,36 @@
 //!
 //! `measure bert FOLDER LENGTH BATCH exact|fast`: texts a second.
 //! `measure prefill FOLDER LENGTH`, `measure decode FOLDER STREAMS`: tokens a second.
+//! `measure whisper FOLDER SOUND exact|fast`: seconds of sound a second.
+//! `measure perplexity FOLDER TOKENS`: printed once. Of a line of token numbers, in windows of
+//! [`WINDOW`] whose last [`SCORED`] tokens are scored, each with all of its window before it.
 #![allow(clippy::print_stdout)]
 
 use std::io::BufRead;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use engine::model::{BLOCK_TOKENS, BatchCompanion, BatchModel, SequenceId, Span, Step, StepModel};
+use engine::model::{
+    BLOCK_TOKENS, BatchModel, Said, SequenceId, SessionCompanion, SessionModel, Span, Step,
+    StepModel,
+};
 use models::decoder::Decoder;
 use models::device::Device;
-use models::{Files, Quality, bert};
-use tasks::{EmbedRequest, Overlong, Pooling};
+use models::{Files, Quality, bert, whisper};
+use tasks::{
+    EmbedRequest, Overlong, Pooling, TranscribeEvent, TranscribeOptions, TranscribeRequest,
+};
 
 /// Tokens that each stream has read before a decode round, and that it writes in one.
 const DECODE_PROMPT: usize = 16;
 const DECODE_TOKENS: usize = 64;
 /// A BERT round lasts at least this long.
 const ROUND_SECONDS: f64 = 1.0;
+
+/// Tokens of a window of the perplexity, and how many of them are scored: a token's context is between
+/// the difference and the whole.
+const WINDOW: usize = 512;
+const SCORED: usize = 256;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -37,15 +50,15 @@ fn run() -> Result<()> {
     kernels::Pool::set_threads(1);
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if let ["perplexity", folder, tokens] = words[..] {
+        println!("{}", perplexity(&mut decoder(folder)?, tokens)?);
+        return Ok(());
+    }
     let mut round: Box<dyn FnMut() -> Result<f64>> = match words[..] {
         ["bert", folder, length, batch, quality] => {
-            let quality = match quality {
-                "exact" => Quality::Exact,
-                "fast" => Quality::Fast,
-                other => return Err(format!("no quality is named {other}").into()),
-            };
-            bert_round(folder, length.parse()?, batch.parse()?, quality)?
+            bert_round(folder, length.parse()?, batch.parse()?, named(quality)?)?
         }
+        ["whisper", folder, sound, quality] => whisper_round(folder, sound, named(quality)?)?,
         ["prefill", folder, length] => {
             let (mut decoder, length) = (decoder(folder)?, length.parse()?);
             Box::new(move || prefill(&mut decoder, length))
@@ -67,6 +80,56 @@ fn run() -> Result<()> {
     Ok(())
 }
 
+fn named(quality: &str) -> Result<Quality> {
+    Quality::of_word(quality).ok_or_else(|| format!("no quality is named {quality}").into())
+}
+
+fn whisper_round(
+    folder: &str,
+    sound: &str,
+    quality: Quality,
+) -> Result<Box<dyn FnMut() -> Result<f64>>> {
+    let files = Files::new(folder.into());
+    let (companion, mut model) = whisper::load(&files, &Device::Cpu, quality)?;
+    let audio = std::fs::read(sound)?;
+    let options = TranscribeOptions {
+        language: Some("en".into()),
+        condition_on_previous_text: false,
+        ..TranscribeOptions::default()
+    };
+    let mut rounds = 0;
+    Ok(Box::new(move || {
+        let start = Instant::now();
+        let request = TranscribeRequest {
+            audio: audio.clone(),
+            options: options.clone(),
+        };
+        let id = SequenceId(rounds);
+        rounds += 1;
+        model.begin(id, companion.prepare(request)?)?;
+        let mut text = String::new();
+        loop {
+            for (_, said) in model.turn() {
+                match said {
+                    Said::Event(TranscribeEvent::Segment { text: more, .. }) => {
+                        text.push_str(&more);
+                    }
+                    Said::Event(TranscribeEvent::Done { duration, .. }) => {
+                        if rounds == 1 {
+                            eprintln!("{}", text.chars().take(200).collect::<String>());
+                        }
+                        model.end(id);
+                        return Ok(f64::from(duration) / start.elapsed().as_secs_f64());
+                    }
+                    Said::Event(TranscribeEvent::Nothing { .. }) => {}
+                    Said::End => return Err("it ended before its end".into()),
+                    Said::Failed(failure) => return Err(failure.into()),
+                }
+            }
+        }
+    }))
+}
+
 fn bert_round(
     folder: &str,
     length: usize,
@@ -84,7 +147,7 @@ fn bert_round(
         window: 512,
         overlong: Overlong::Truncate,
     };
-    let work = companion.prepare(request)?.work;
+    let work = companion.embed(request)?.work;
     if work.tokens().len() != length {
         return Err(format!("{} tokens for {length}", work.tokens().len()).into());
     }
@@ -152,4 +215,46 @@ fn decode(decoder: &mut Decoder, streams: usize) -> Result<f64> {
         decoder.step(&step(1, at))?;
     }
     Ok((streams * DECODE_TOKENS) as f64 / start.elapsed().as_secs_f64())
+}
+
+fn perplexity(decoder: &mut Decoder, tokens: &str) -> Result<f64> {
+    let tokens: Vec<u32> = std::fs::read_to_string(tokens)?
+        .split_whitespace()
+        .map(str::parse)
+        .collect::<std::result::Result<_, _>>()?;
+    let blocks = table(0, WINDOW);
+    let span = |rows: std::ops::Range<usize>, wants_logits| Span {
+        sequence: SequenceId(0),
+        start: rows.start,
+        rows,
+        blocks: blocks.clone(),
+        wants_logits,
+    };
+    // Each scored token is said by the row before it, which is a span of its own for its logits' sake.
+    let first_said = WINDOW - SCORED - 1;
+    let (mut loss, mut scored) = (0.0, 0);
+    for window in tokens.chunks_exact(WINDOW) {
+        let singles = (first_said..WINDOW - 1).map(|row| span(row..row + 1, true));
+        let step = Step {
+            tokens: window[..WINDOW - 1].to_vec(),
+            spans: std::iter::once(span(0..first_said, false))
+                .chain(singles)
+                .collect(),
+        };
+        let rows = decoder.step(&step)?;
+        for (logits, &said) in rows
+            .logits
+            .chunks_exact(rows.width)
+            .zip(&window[first_said + 1..])
+        {
+            let most = logits.iter().copied().fold(f32::MIN, f32::max);
+            let sum: f64 = logits
+                .iter()
+                .map(|&logit| f64::from(logit - most).exp())
+                .sum();
+            loss += f64::from(most) + sum.ln() - f64::from(logits[said as usize]);
+            scored += 1;
+        }
+    }
+    Ok((loss / f64::from(scored)).exp())
 }

@@ -1,17 +1,22 @@
 //! HTTP: wire types, validation, errors, streams. The only crate that sees axum.
 //!
-//! Wire types stop at this door: each task's file under `run` has a `read` that makes one of the
-//! words of `tasks` from validated JSON, and a `write` that makes JSON from its events.
+//! Wire types stop at this door. Each task's file under `run` makes a request of the words of `tasks` from an input
+//! that was validated, and the answer's JSON, frames or bytes from the events that come back. What is served, and the
+//! description of it, is one table (`routes`).
 #![warn(missing_docs)]
 
 mod about;
 mod account;
 mod binding;
+mod blocking;
 mod errors;
+mod gateway;
 mod layers;
 mod manage;
 mod openai;
+mod openapi;
 mod residents;
+mod routes;
 mod run;
 mod settings;
 mod surface;
@@ -20,14 +25,12 @@ mod validate;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::Request;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get, post};
 use catalog::Catalog;
 use engine::Engine;
 pub use ledger;
 pub use manage::BatchRunner;
+pub use openapi::openapi;
 #[doc(hidden)] // for the test beside the original validator
 pub use run::classes::published_inputs;
 pub use settings::{BODY_LIMIT_BYTES, DeprecatedPolicy, Plan, REQUEST_TIMEOUT, Settings};
@@ -36,7 +39,6 @@ use tokio::sync::{Notify, Semaphore};
 pub use validate::{Schema, validate};
 
 use crate::account::Account;
-use crate::errors::Denial;
 
 /// Jobs that all requests for lists (texts to embed, contexts to rank, ...) together may have in the
 /// engine; further ones wait here, where a burst of long lists does not fill the engine's own queue
@@ -78,54 +80,22 @@ pub fn app_and_batches(
         batches: Notify::new(),
     });
     let batches = BatchRunner::new(app.clone());
-    let routes = Router::new()
-        .route(
-            "/client/v4/accounts/{account}/ai/run/{*model}",
-            post(run::rest::run),
-        )
-        .route(
-            "/client/v4/accounts/{account}/ai/run",
-            post(run::rest::unified),
-        )
-        .route(
-            "/client/v4/accounts/{account}/ai/v1/embeddings",
-            post(openai::embeddings::embeddings),
-        )
-        .route(
-            "/client/v4/accounts/{account}/ai/v1/chat/completions",
-            post(openai::chat::complete),
-        )
-        .route(
-            "/client/v4/accounts/{account}/ai/v1/responses",
-            post(openai::responses::respond),
-        )
-        .route(
-            "/client/v4/accounts/{account}/ai/v1/models",
-            any(wrong_method),
-        )
-        .merge(binding::routes())
-        .route("/", get(about::version))
-        .route("/hearth/ps", get(residents::list))
-        .route("/hearth/stop", post(residents::stop))
-        .route("/hearth/models", get(about::models))
-        .merge(manage::routes())
-        .fallback(no_route)
-        .method_not_allowed_fallback(wrong_method)
+    let routes = routes::all().into_iter();
+    let routes = routes
+        .fold(Router::new(), |router, route| {
+            router.route(route.path, route.handler)
+        })
+        .fallback(routes::no_route)
+        .method_not_allowed_fallback(routes::wrong_method)
         .with_state(app.clone());
     // A router's layers run after its routes were matched; these run before.
     let router = Router::new()
         .fallback_service(routes)
         .layer(from_fn_with_state(app.clone(), manage::count))
+        .layer(from_fn(gateway::pass))
         .layer(from_fn(binding::wire::unpack))
         .layer(from_fn_with_state(app.clone(), layers::auth::check))
-        .layer(from_fn_with_state(app, layers::host::check));
+        .layer(from_fn_with_state(app, layers::host::check))
+        .layer(from_fn(layers::drain::drain));
     (router, batches)
-}
-
-async fn no_route(request: Request) -> Response {
-    Denial::NoRoute(request.uri().path().into()).into_response()
-}
-
-async fn wrong_method(request: Request) -> Response {
-    Denial::WrongMethod(request.method().clone()).into_response()
 }

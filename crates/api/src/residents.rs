@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use catalog::STUB;
 use engine::{Loaded, Stopped};
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::App;
 use crate::errors::json;
 use crate::layers::body;
+use crate::run::is_json;
 
 /// The most bytes that a request to stop may have.
 const STOP_MAX_BYTES: usize = 4096;
@@ -149,10 +150,7 @@ pub(crate) async fn stop(State(app): State<Arc<App>>, headers: HeaderMap, body: 
         /// Jobs that come to their end first.
         busy: usize,
     }
-    let kind = headers.get(header::CONTENT_TYPE);
-    let kind = kind.map_or(&b""[..], |kind| kind.as_bytes());
-    let kind = kind.split(|&byte| byte == b';').next().unwrap_or(kind);
-    if !kind.trim_ascii().eq_ignore_ascii_case(b"application/json") {
+    if !is_json(&headers) {
         let text = "the content type has to be application/json";
         return refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, text);
     }

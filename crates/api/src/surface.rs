@@ -9,6 +9,10 @@ pub(crate) enum Surface {
     Binding,
     /// `/ai/v1/chat/completions` and `/ai/v1/embeddings`: JSON bare, errors as on the REST surface.
     OpenAi,
+    /// A gateway's path of a model: JSON in an envelope, errors as the binding has them.
+    Gateway,
+    /// A gateway's paths of OpenAI's dialect: JSON bare, errors as the binding has them.
+    GatewayOpenAi,
     /// `/ai/v1/responses`: JSON bare, errors in a form of OpenAI's.
     Responses,
 }

@@ -1,4 +1,4 @@
-//! A loaded model behind one of the three loops, its task's types hidden and found again.
+//! A loaded model behind one of the four loops, its task's types hidden and found again.
 
 use std::any::{Any, TypeId};
 use std::sync::{Arc, mpsc};
@@ -9,8 +9,11 @@ use crate::QUEUE_MAX_JOBS;
 use crate::batch::BatchLane;
 use crate::direct::Running;
 use crate::lease::Lease;
-use crate::model::{BatchCompanion, BatchModel, SoloModel, StepCompanion, StepModel};
+use crate::model::{
+    BatchCompanion, BatchModel, SessionCompanion, SessionModel, SoloModel, StepCompanion, StepModel,
+};
 use crate::replies::Reply;
+use crate::sessions::SessionLane;
 use crate::solo::SoloLane;
 use crate::steps::StepLane;
 use crate::thread::{Bell, DeviceHalf};
@@ -186,6 +189,29 @@ impl Lane {
         Self {
             front: Front::new(bell, Doors::one::<T>(door)),
             half: Some(Box::new(SoloLane::new(model, jobs))),
+        }
+    }
+
+    /// A model that works on long jobs side by side.
+    pub fn sessions<T, W>(
+        companion: Arc<dyn SessionCompanion<T, Work = W>>,
+        model: impl SessionModel<T, Work = W> + 'static,
+    ) -> Self
+    where
+        T: Task,
+        W: Send + 'static,
+    {
+        let (queue, jobs) = mpsc::sync_channel(QUEUE_MAX_JOBS);
+        let bell = Bell::new();
+        let ring = bell.clone();
+        let door: Arc<Door<T>> = Arc::new(move |request, lease| {
+            let (job, receiver) = crate::sessions::Job::new(companion.prepare(request)?, lease);
+            enqueue(&queue, &ring, job)?;
+            Ok(Source::Queue(receiver))
+        });
+        Self {
+            front: Front::new(bell, Doors::one::<T>(door)),
+            half: Some(Box::new(SessionLane::new(model, jobs))),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a model fulfils, for each of the three shapes of work.
+//! What a model fulfils, for each of the four shapes of work.
 //!
 //! The engine counts tokens, blocks and jobs; tensors, vocabularies and sample rates stay with the
 //! model. A model comes in two halves: a *companion* that is shared by all threads and prepares
@@ -81,7 +81,10 @@ pub trait StepModel: Send {
 /// Changes logits before a token is sampled: a grammar, or Whisper's rules for timestamps.
 pub trait LogitRules: Send {
     /// `logits` is one row, the width of the vocabulary; `generated` are the tokens so far.
-    fn apply(&mut self, generated: &[u32], logits: &mut [f32]);
+    ///
+    /// # Errors
+    /// What keeps the rules from being held to, which fails this sequence.
+    fn apply(&mut self, generated: &[u32], logits: &mut [f32]) -> Result<(), Failure>;
 }
 
 /// Turns the tokens of one sequence into the events of its task.
@@ -151,6 +154,40 @@ pub trait Outlet<E> {
 pub trait SoloModel<T: Task>: Send {
     /// Runs the job to its end, or until `out` says that nobody listens.
     fn run(&mut self, request: T::Request, out: &mut dyn Outlet<T::Event>) -> Result<(), Failure>;
+}
+
+/// The shared half of a session model. Runs off the device thread, on many threads.
+pub trait SessionCompanion<T: Task>: Send + Sync {
+    /// What a session begins with.
+    type Work: Send + 'static;
+    /// Prepares a request.
+    fn prepare(&self, request: T::Request) -> Result<Self::Work, Failure>;
+}
+
+/// What came of a session's piece of work.
+#[derive(Debug)]
+pub enum Said<E> {
+    /// A piece of its answer.
+    Event(E),
+    /// Its answer is whole.
+    End,
+    /// It has no answer.
+    Failed(Failure),
+}
+
+/// A model that works on long jobs side by side and keeps their states.
+pub trait SessionModel<T: Task>: Send {
+    /// What [`SessionCompanion::prepare`] made.
+    type Work: Send + 'static;
+    /// Sessions that may live at once, at least one.
+    fn sessions(&self) -> usize;
+    /// Takes a session in. An error fails this session only; it is not alive then.
+    fn begin(&mut self, session: SequenceId, work: Self::Work) -> Result<(), Failure>;
+    /// One bounded piece of work for the live sessions, of which each gets its share in the end. Gives
+    /// what came of it, in order; those that ended or failed are told so by [`SessionModel::end`].
+    fn turn(&mut self) -> Vec<(SequenceId, Said<T::Event>)>;
+    /// Forgets a session; called once for each that lives, however it ended.
+    fn end(&mut self, session: SequenceId);
 }
 
 /// A model without a device, whose answers cost next to nothing. Runs on many threads.

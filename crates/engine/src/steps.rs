@@ -154,10 +154,11 @@ impl<T: Task, M: StepModel> StepLane<T, M> {
         let Some(live) = self.live.get_mut(&id) else {
             return;
         };
-        if let Some(rules) = &mut live.rules {
-            rules.apply(&live.generated, logits);
-        }
-        let token = match live.sampler.next(logits) {
+        let ruled = match &mut live.rules {
+            Some(rules) => rules.apply(&live.generated, logits),
+            None => Ok(()),
+        };
+        let token = match ruled.and_then(|()| live.sampler.next(logits)) {
             Ok(token) => token,
             Err(failure) => return self.fail(id, failure),
         };
@@ -257,7 +258,7 @@ fn remove_rows(step: &mut Step, id: SequenceId) {
     *step = kept;
 }
 
-fn next_id() -> SequenceId {
+pub(crate) fn next_id() -> SequenceId {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     SequenceId(NEXT.fetch_add(1, Ordering::Relaxed))
 }

@@ -40,17 +40,18 @@ pub(crate) struct Common {
     /// How floats of weights are kept on the CPU: exact, or fast (rounded to eight bits; embeddings only) [default: exact]
     #[arg(long, global = true, env = "HEARTH_QUALITY", value_name = "QUALITY")]
     pub(crate) quality: Option<String>,
-    /// What answers: real (models) or stub (at once and true to the schema, for every name, without weights) [default: real]
+    /// What answers: real (models), or stub (no model: at once and true to the schema, for every name; --use and
+    /// --allow-stub are for single names) [default: real]
     #[arg(long, global = true, env = "HEARTH_ENGINE", value_name = "ENGINE")]
     pub(crate) engine: Option<String>,
-    /// Answer with weights of this grade only: exact, quantised or twin; or stub, without any [default: the best that is here]
+    /// Answer with weights of this grade only: exact, quantised or twin [default: the best that is here]
     #[arg(long, global = true, env = "HEARTH_GRADE", value_name = "GRADE")]
     pub(crate) grade: Option<String>,
     /// Let a stub answer for models that no weights can serve here now, instead of an error
     #[arg(long, global = true, env = "HEARTH_ALLOW_STUB", value_name = "BOOL", value_parser = BoolishValueParser::new(),
         num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) allow_stub: Option<bool>,
-    /// Answer for this model with these weights only, or with stub; may be repeated
+    /// Answer for this model with these weights only, or by a stub (MODEL=stub); may be repeated
     #[arg(
         id = "use",
         long,

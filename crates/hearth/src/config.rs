@@ -159,6 +159,14 @@ impl Place {
             file.memory.clone().map(Some),
             || None,
         );
+        let memory_bytes = if let Some(text) = memory {
+            crate::amounts::size(&text)
+                .map_err(|error| Stop::usage(format!("{}: {error}", settings.said_by("memory"))))?
+        } else {
+            let bytes = crate::memory::budget_bytes();
+            settings.show_default("memory", format!("{} MB", bytes / 1_000_000).into());
+            bytes
+        };
         let wishes = wishes(common, file, settings)?;
         let home =
             home.ok_or_else(|| Stop::usage("no home folder is known: name one with --home"))?;
@@ -169,12 +177,7 @@ impl Place {
             store: home.join("weights"),
             offline,
             wishes,
-            memory_bytes: match memory {
-                Some(text) => crate::amounts::size(&text).map_err(|error| {
-                    Stop::usage(format!("{}: {error}", settings.said_by("memory")))
-                })?,
-                None => crate::memory::budget_bytes(),
-            },
+            memory_bytes,
             device: device
                 .parse()
                 .map_err(|error| Stop::usage(format!("{}: {error}", settings.said_by("device"))))?,
@@ -211,17 +214,22 @@ fn wishes(common: &Common, file: &ConfigFile, settings: &mut Settings<'_>) -> Re
         Some("exact") => Some(Grade::Exact),
         Some("quantised") => Some(Grade::Quantised),
         Some("twin") => Some(Grade::Twin),
-        Some("stub") => Some(Grade::Stub),
+        Some("stub") => {
+            let name = settings.said_by("grade");
+            return Err(Stop::usage(format!(
+                "{name}: a stub has no weights; --engine stub lets one answer for every name, --use MODEL=stub for one"
+            )));
+        }
         Some(other) => {
             let name = settings.said_by("grade");
             return Err(Stop::usage(format!(
-                "{name}: {other:?} is not exact, quantised, twin or stub"
+                "{name}: {other:?} is not exact, quantised or twin"
             )));
         }
     };
     let grade = match (engine.as_str(), grade) {
         ("real", grade) => grade,
-        ("stub", None | Some(Grade::Stub)) => Some(Grade::Stub),
+        ("stub", None) => Some(Grade::Stub),
         ("stub", Some(grade)) => {
             let (engine, name) = (settings.said_by("engine"), settings.said_by("grade"));
             return Err(Stop::usage(format!(

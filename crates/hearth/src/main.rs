@@ -97,6 +97,8 @@ fn start(cli: Cli, mut settings: Settings<'_>) -> Result<(), Stop> {
         Command::Config(args) => {
             // What would keep `serve` from starting is told below the values that are to blame.
             let server = Server::new(args.serve, file, &mut settings);
+            let records = place.records.to_string_lossy().into_owned();
+            settings.show_default("data", records.into());
             shown_config::show(settings.all(), args.json)?;
             server.map(drop)
         }

@@ -110,6 +110,16 @@ impl<'m> Settings<'m> {
         value
     }
 
+    /// Shows what a default that is no value of its own comes to here.
+    pub(crate) fn show_default(&mut self, key: &str, value: Value) {
+        let mut chosen = self.chosen.iter_mut();
+        if let Some(setting) = chosen.find(|setting| setting.key == key)
+            && setting.origin == Origin::Default
+        {
+            setting.value = value;
+        }
+    }
+
     /// How a person would name the value that was chosen for `key`: by its flag, its variable or its line.
     pub(crate) fn said_by(&self, key: &str) -> String {
         match self

@@ -43,7 +43,7 @@ pub(crate) fn serve(server: Server, place: &Place, catalog: Arc<Catalog>) -> Res
 
 async fn listen(server: Server, place: &Place, catalog: Arc<Catalog>) -> Result<(), Stop> {
     let bound = bind(server, place, catalog).await?;
-    announce(bound.address, &bound.weights);
+    announce(bound.address, &bound.loader.summary());
     bound.run(shutdown_signal()).await;
     Ok(())
 }
@@ -55,8 +55,7 @@ pub(crate) struct Bound {
     app: axum::Router,
     batches: api::BatchRunner,
     ledger: Option<Ledger>,
-    /// What is said of the weights at the start.
-    weights: Vec<String>,
+    loader: Arc<WeightLoader>,
 }
 
 impl Bound {
@@ -106,14 +105,13 @@ pub(crate) async fn bind(
     let address = listener
         .local_addr()
         .map_err(|error| Stop::failed(format!("cannot listen on {address}: {error}")))?;
-    let loader = WeightLoader::new(place, catalog.clone())?;
-    let weights = loader.summary();
+    let loader = Arc::new(WeightLoader::new(place, catalog.clone())?);
     let device = place.device.to_string();
     let policy = engine::Policy {
         budget_bytes: Some(place.memory_bytes),
         ..server.policy
     };
-    let engine = Engine::with_policy(Arc::new(loader), &device, policy)
+    let engine = Engine::with_policy(loader.clone(), &device, policy)
         .map_err(|failure| Stop::failed(failure.to_string()))?;
     preload(&engine, server.preload);
     let ledger = crate::records::open(&server.records, place)?;
@@ -129,7 +127,7 @@ pub(crate) async fn bind(
         app,
         batches,
         ledger,
-        weights,
+        loader,
     })
 }
 

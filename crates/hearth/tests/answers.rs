@@ -4,6 +4,8 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD as BASE64;
 use serde_json::{Value, json};
 use testkit::{Answer, Server, frames, golden, weights_home};
 
@@ -155,12 +157,83 @@ fn speech_is_transcribed_from_bytes_and_from_numbers() {
         );
         assert_eq!(answer.header("hearth-model"), Some(header));
     }
+    let answer = server().post("@cf/openai/whisper-tiny-en", "audio/wav", &audio);
+    let words = result(&answer)["words"].clone();
+    let words = words.as_array().unwrap();
+    assert_eq!((words.len(), &words[0]["word"]), (22, &json!("And")));
+    let country = &words[13]; // of "your country can do for you"
+    assert!(
+        (3.0..9.0).contains(&country["start"].as_f64().unwrap()),
+        "{country}"
+    );
     let numbers = server().run("@cf/openai/whisper-tiny-en", &json!({ "audio": audio }));
     assert!(
         result(&numbers)["text"]
             .as_str()
             .unwrap()
             .contains("country")
+    );
+}
+
+#[test]
+fn the_large_whisper_takes_options_and_more_than_a_window() {
+    const TURBO: &str = "@cf/openai/whisper-large-v3-turbo";
+    // The recording, half a minute of silence, and the recording again.
+    let mut audio = std::fs::read(golden("whisper/jfk.wav")).unwrap();
+    let recording = audio[audio.len() - 2 * 176_000..].to_vec();
+    audio.resize(audio.len() + 2 * 30 * 16_000, 0);
+    audio.extend(&recording);
+    let data = audio.windows(4).position(|word| word == b"data").unwrap();
+    for (at, behind) in [(4, 8), (data + 4, data + 8)] {
+        let size = (audio.len() - behind) as u32;
+        audio[at..at + 4].copy_from_slice(&size.to_le_bytes());
+    }
+    let audio = BASE64.encode(&audio);
+    let heard = result(&server().run(TURBO, &json!({ "audio": audio })));
+    let information = &heard["transcription_info"];
+    assert_eq!(information["language"], "en");
+    assert!(
+        (information["duration"].as_f64().unwrap() - 52.0).abs() < 0.1,
+        "{information}"
+    );
+    let text = heard["text"].as_str().unwrap().to_lowercase();
+    assert_eq!(text.matches("fellow americans").count(), 2, "{text}");
+    let segments = heard["segments"].as_array().unwrap();
+    let last = &segments[segments.len() - 1];
+    assert!(last["start"].as_f64().unwrap() > 40.0, "{last}");
+    let keys: Vec<_> = last.as_object().unwrap().keys().collect();
+    let wanted = [
+        "start",
+        "end",
+        "text",
+        "temperature",
+        "avg_logprob",
+        "compression_ratio",
+        "no_speech_prob",
+        "words",
+    ];
+    assert_eq!(keys, wanted);
+    assert!(
+        last["words"][0]["word"].as_str().unwrap().starts_with(' '),
+        "{last}"
+    );
+    assert!(
+        heard["vtt"].as_str().unwrap().contains("\n\n00:4"),
+        "{}",
+        heard["vtt"]
+    );
+
+    let german = BASE64.encode(std::fs::read(golden("whisper/espeak-de.wav")).unwrap());
+    let input = json!({"audio": german, "task": "translate", "language": "de", "vad_filter": true});
+    let translated = result(&server().run(TURBO, &input));
+    let text = translated["text"].as_str().unwrap().to_lowercase();
+    assert!(text.contains("morning"), "{text}");
+    assert_eq!(translated["transcription_info"]["language"], "de");
+    let refused = server().run(TURBO, &json!({"audio": german, "beam_size": 3}));
+    assert!(
+        refused.status == 400 && refused.text().contains("beam_size"),
+        "{}",
+        refused.text()
     );
 }
 

@@ -138,6 +138,7 @@ fn config_tells_where_each_value_comes_from() {
         ),
         ("deprecated", json!("serve"), "default", json!(null)),
         ("preload", json!(["a", "b"]), "file", json!("hearth.toml")),
+        ("data", json!(ground.path("home")), "default", json!(null)),
     ] {
         let row = row(&rows, "key", key);
         assert_eq!(
@@ -146,9 +147,18 @@ fn config_tells_where_each_value_comes_from() {
             "{key}"
         );
     }
+    let memory = &row(&rows, "key", "memory")["value"];
+    assert!(memory.as_str().unwrap().ends_with(" MB"), "{memory}");
     for shown in [stdout(&output), stdout(&ground.run(&["config"]))] {
         assert!(!shown.contains("of-the"), "a token is never shown: {shown}");
     }
+}
+
+#[test]
+fn a_grade_that_no_weights_have_is_refused_with_what_to_say() {
+    let output = Ground::new().run(&["list", "--grade", "stub"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("--engine stub"));
 }
 
 #[test]

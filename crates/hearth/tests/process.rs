@@ -1,6 +1,8 @@
 //! The binary as a process: what it refuses to start with, and how it ends.
 #![allow(clippy::unwrap_used)] // helpers of tests panic as tests do
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -122,6 +124,85 @@ fn a_token_that_is_set_is_the_only_one() {
         json!({"code": 10000, "message": "Authentication error"})
     );
     assert!(!server.log().contains("secret"));
+}
+
+/// The file whose presence tells a test that it is the process that is killed.
+const TO_BE_KILLED: &str = "to-be-killed";
+const KILLED: &str = "a_process_that_is_killed_with_a_server";
+
+#[test]
+fn what_a_test_started_ends_with_the_test_s_process() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(TO_BE_KILLED), "").unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", KILLED, "--nocapture"])
+        .current_dir(folder.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let address = lines.find_map(|line| Some(line.unwrap().split_once("at http://")?.1.to_owned()));
+    let address = address.unwrap();
+    assert!(TcpStream::connect(&address).is_ok());
+    child.kill().unwrap(); // nothing of it is dropped
+    child.wait().unwrap();
+    let killed = Instant::now();
+    while TcpStream::connect(&address).is_ok() {
+        assert!(killed.elapsed() < Duration::from_secs(20), "it runs on");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The child of the test above. Run by itself it has nothing to do.
+#[test]
+fn a_process_that_is_killed_with_a_server() {
+    if !std::fs::exists(TO_BE_KILLED).unwrap() {
+        return;
+    }
+    let options = ["--engine", "stub", "--no-ledger"];
+    let server = Server::start(env!("CARGO_BIN_EXE_hearth"), &weights_home(), &options);
+    println!("at {}", server.base);
+    std::thread::sleep(Duration::from_mins(10));
+}
+
+/// An answer that does not wait for the body, such as that of a wrong name, leaves the connection usable.
+#[test]
+fn a_connection_outlives_an_early_answer() {
+    let options = ["--engine", "stub", "--no-auth"];
+    let server = Server::start(env!("CARGO_BIN_EXE_hearth"), &weights_home(), &options);
+    let address = server.base.trim_start_matches("http://");
+    let mut connection = BufReader::new(TcpStream::connect(address).unwrap());
+    let body = r#"{"prompt":"Hi"}"#;
+    for model in [
+        "@cf/no/such",
+        "@cf/no/such",
+        "@cf/meta/llama-3.2-1b-instruct",
+    ] {
+        let length = body.len();
+        let head = format!(
+            "POST /client/v4/accounts/a/ai/run/{model} HTTP/1.1\r\nHost: {address}\r\n\
+             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+        );
+        connection.get_mut().write_all(head.as_bytes()).unwrap();
+        // The head is read and judged by itself.
+        std::thread::sleep(Duration::from_millis(100));
+        connection.get_mut().write_all(body.as_bytes()).unwrap();
+        let (mut status, mut length) = (String::new(), 0);
+        connection.read_line(&mut status).unwrap();
+        let is_known = model.contains("meta");
+        assert_eq!(status.contains("200"), is_known, "{model}: {status}");
+        let mut line = String::from("the first");
+        while line.trim() != "" {
+            line.clear();
+            connection.read_line(&mut line).unwrap();
+            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap();
+            }
+        }
+        let mut answer = vec![0; length];
+        connection.read_exact(&mut answer).unwrap();
+        assert!(!answer.is_empty());
+    }
 }
 
 #[test]

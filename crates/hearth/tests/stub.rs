@@ -123,7 +123,7 @@ fn every_name_is_answered_without_weights_and_without_a_network() {
 #[test]
 fn chat_embeddings_and_whisper_answer_as_clients_read_them() {
     let home = tempfile::tempdir().unwrap();
-    let server = serve(home.path(), &["--grade=stub", "--offline"]);
+    let server = serve(home.path(), &["--engine=stub", "--offline"]);
     let chat = json!({"messages": [{"role": "user", "content": "How high is Mont Blanc?"}]});
     let whole = server.run(LLAMA, &chat).json()["result"]["response"].clone();
     let whole = whole.as_str().unwrap();

@@ -10,10 +10,10 @@ use crate::cache::{CACHE_BLOCK_POSITIONS, NoBlock, PagedCache};
 use crate::lanes::{self, Computation, LANES, Lanes, exponential, largest, tangent};
 use crate::pool::Pool;
 
-/// Query rows that read a block of keys together.
-const TILE_ROWS: usize = 4;
-/// Vectors of values that are summed together.
-const VALUE_VECTORS: usize = 4;
+/// Query rows that read a block of keys together, where there are as many; then 4, 3, 2, 1.
+const TILE_ROWS: usize = 8;
+/// Sums of values that are kept in registers: rows by vectors.
+const HELD_SUMS: usize = 16;
 /// Multiplications that are worth waking a helper for: about 20 microseconds of one core.
 const CHUNK_MIN_OPERATIONS: usize = 1 << 20;
 /// Vectors of positions in a block.
@@ -30,7 +30,8 @@ pub struct Attention<'a> {
     pub soft_cap: Option<f32>,
     /// A row sees itself and the positions before it; else each sees all rows too.
     pub causal: bool,
-    /// A row sees no more than so many positions up to itself.
+    /// A row sees no more than so many positions up to itself, and, where it sees later ones, so many
+    /// from itself on.
     pub window: Option<usize>,
     /// A score of each head that takes part in the softmax and has no value (GPT-OSS), `[heads]`.
     pub sinks: Option<&'a [f32]>,
@@ -106,6 +107,15 @@ impl Attention<'_> {
         self.window
             .map_or(0, |window| (position + 1).saturating_sub(window))
     }
+
+    /// The position after the last that a row at `position` sees, of `end` positions.
+    fn last_seen(&self, position: usize, end: usize) -> usize {
+        if self.causal {
+            return position + 1;
+        }
+        self.window
+            .map_or(end, |window| end.min(position.saturating_add(window)))
+    }
 }
 
 /// Some tiles of some heads.
@@ -129,6 +139,7 @@ impl Computation for Work<'_> {
         let size = self.cache.size();
         let width = self.attention.heads * size;
         let all = self.queries.rows.len() / width * group;
+        let end = self.queries.start + all / group;
         let padded = self.cache.padded();
         let mut scaled = vec![0.0; TILE_ROWS * size];
         let mut sums = vec![0.0; TILE_ROWS * padded];
@@ -143,19 +154,14 @@ impl Computation for Work<'_> {
                 *row = Row {
                     line,
                     column: head * size,
-                    seen: self.queries.start
-                        + if self.attention.causal {
-                            line + 1
-                        } else {
-                            all / group
-                        },
+                    seen: self.attention.last_seen(self.queries.start + line, end),
                     from: self.attention.first_seen(self.queries.start + line),
                     maximum: f32::NEG_INFINITY,
-                    sum: 0.0,
+                    sums: [0.0; LANES],
                 };
                 if let Some(sinks) = self.attention.sinks {
                     row.maximum = sinks[head];
-                    row.sum = 1.0;
+                    row.sums[0] = 1.0;
                 }
                 let query = &self.queries.rows[line * width + row.column..][..size];
                 for (place, value) in scaled[index * size..][..size].iter_mut().zip(query) {
@@ -163,15 +169,22 @@ impl Computation for Work<'_> {
                 }
             }
             sums.fill(0.0);
+            // Places that have no row compute the last one again.
+            for place in count..TILE_ROWS {
+                rows[place] = rows[count - 1];
+                scaled.copy_within((count - 1) * size..count * size, place * size);
+            }
             match count {
                 1 => self.tile::<L, 1>(key_head, &mut rows, &scaled, &mut sums),
                 2 => self.tile::<L, 2>(key_head, &mut rows, &scaled, &mut sums),
                 3 => self.tile::<L, 3>(key_head, &mut rows, &scaled, &mut sums),
+                4 => self.tile::<L, 4>(key_head, &mut rows, &scaled, &mut sums),
                 _ => self.tile::<L, TILE_ROWS>(key_head, &mut rows, &scaled, &mut sums),
             }
             for (row, sums) in rows[..count].iter().zip(sums.chunks_exact_mut(padded)) {
-                for sum in &mut sums[..size] {
-                    *sum /= row.sum;
+                let sum = lanes::sum(L::load(&row.sums));
+                for value in &mut sums[..size] {
+                    *value /= sum;
                 }
                 self.out.set((row.line, row.column), &sums[..size]);
             }
@@ -188,7 +201,8 @@ struct Row {
     from: usize,
     seen: usize,
     maximum: f32,
-    sum: f32,
+    /// The sum of its weights, each place of a vector for itself.
+    sums: [f32; LANES],
 }
 
 impl Work<'_> {
@@ -261,7 +275,7 @@ impl Work<'_> {
             row.maximum
         };
         // The first block of a row without a sink has nothing to shrink.
-        let factor = if row.sum > 0.0 {
+        let factor = if row.maximum > f32::NEG_INFINITY {
             let mut shrunk = [0.0; LANES];
             exponential(L::splat(row.maximum - maximum)).store(&mut shrunk);
             shrunk[0]
@@ -277,7 +291,9 @@ impl Work<'_> {
         flat[..from].fill(0.0);
         flat[seen..].fill(0.0);
         let [low, high] = &*weights;
-        row.sum = row.sum * factor + lanes::sum(L::load(low).add(L::load(high)));
+        let block = L::load(low).add(L::load(high));
+        let so_far = L::load(&row.sums).multiply(L::splat(factor));
+        so_far.add(block).store(&mut row.sums);
         factor
     }
 }
@@ -294,10 +310,13 @@ fn scores<L: Lanes, const R: usize>(
     let (lines, _) = keys.as_chunks::<LANES>();
     let queries: [&[f32]; R] = std::array::from_fn(|row| &scaled[row * size..][..size]);
     for (index, line) in lines.chunks_exact(POSITION_VECTORS).take(size).enumerate() {
-        let line: [L; POSITION_VECTORS] = std::array::from_fn(|v| L::load_half(&line[v]));
+        let mut loaded = [L::splat(0.0); POSITION_VECTORS];
+        for (place, keys) in loaded.iter_mut().zip(line) {
+            *place = L::load_half(keys);
+        }
         for (sums, query) in sums.iter_mut().zip(&queries) {
             let factor = L::splat(query[index]);
-            for (sum, keys) in sums.iter_mut().zip(line) {
+            for (sum, keys) in sums.iter_mut().zip(loaded) {
                 *sum = keys.multiply_add(factor, *sum);
             }
         }
@@ -329,18 +348,22 @@ fn add_values<L: Lanes, const R: usize>(
         ($count:expr) => {
             #[allow(clippy::int_plus_one)] // reads the same for every count
             while column + $count <= across {
-                let mut held: [[L; $count]; R] = std::array::from_fn(|row| {
+                // Plain loops: closures would be compiled without the caller's instructions.
+                let mut held = [[L::splat(0.0); $count]; R];
+                for (row, held) in held.iter_mut().enumerate() {
                     let factor = L::splat(factors[row]);
-                    std::array::from_fn(|v| {
-                        L::load(&sums[row * across + column + v]).multiply(factor)
-                    })
-                });
+                    for (v, sum) in held.iter_mut().enumerate() {
+                        *sum = L::load(&sums[row * across + column + v]).multiply(factor);
+                    }
+                }
                 for (position, line) in values.chunks_exact(across).enumerate() {
-                    let line: [L; $count] =
-                        std::array::from_fn(|v| L::load_half(&line[column + v]));
+                    let mut loaded = [L::splat(0.0); $count];
+                    for (v, place) in loaded.iter_mut().enumerate() {
+                        *place = L::load_half(&line[column + v]);
+                    }
                     for (held, weights) in held.iter_mut().zip(weights) {
                         let weight = L::splat(weights.as_flattened()[position]);
-                        for (sum, values) in held.iter_mut().zip(line) {
+                        for (sum, values) in held.iter_mut().zip(loaded) {
                             *sum = values.multiply_add(weight, *sum);
                         }
                     }
@@ -354,6 +377,9 @@ fn add_values<L: Lanes, const R: usize>(
             }
         };
     }
-    together!(VALUE_VECTORS);
+    if 4 * R <= HELD_SUMS {
+        together!(4);
+    }
+    together!(2);
     together!(1);
 }

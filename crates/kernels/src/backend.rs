@@ -5,7 +5,7 @@ mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-use crate::activations::Activations;
+use crate::activations::{Activations, Precision};
 use crate::linear::ROWS_TOGETHER;
 use crate::pool::Pool;
 use crate::tile::{Eight, FiveMin, Four, FourMin, Tile};
@@ -55,14 +55,19 @@ impl Backend {
         available
     }
 
-    /// Fills the planes of `activations`, whose shape is set.
-    pub(crate) fn quantise(self, activations: &mut Activations, values: &[f32], inputs: usize) {
+    /// Fills `activations`, whose shape is set, with rows of so many inputs.
+    pub(crate) fn quantise(
+        self,
+        activations: &mut Activations,
+        values: &[f32],
+        how: (usize, Precision),
+    ) {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => x86::quantise_avx2(activations, values, inputs),
+            Self::Avx2 => x86::quantise_avx2(activations, values, how),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512Vnni => x86::quantise_avx512(activations, values, inputs),
-            _ => activations.fill(values, inputs),
+            Self::Avx512Vnni => x86::quantise_avx512(activations, values, how),
+            _ => activations.fill(values, how),
         }
     }
 
@@ -110,11 +115,14 @@ pub(crate) struct Rows<'a> {
     /// `[rows][blocks]`.
     pub(crate) sums: &'a [i32],
     pub(crate) blocks: usize,
+    /// Tiles from a panel's first to the next panel's.
+    pub(crate) stride: usize,
 }
 
 /// The arithmetic of one back end.
 pub(crate) trait Arithmetic<T> {
-    /// The sums of `R` rows over `P` panels of 16 outputs. `tiles` is `[P][blocks]`.
+    /// The sums of `R` rows over `P` panels of 16 outputs. `tiles` is `[P][stride]`, of which the first
+    /// `blocks` are used.
     ///
     /// Every back end computes, for each row and output, in this order over the blocks:
     /// `acc = fma(dot - offset * sum, weight_scale * scale, acc)`, and where the tile has a minimum
@@ -139,7 +147,7 @@ fn product<T: Tile, A: Arithmetic<T>>(
     let panels = outputs.div_ceil(TILE_OUTPUTS);
     let pairs = panels.div_ceil(2);
     let pool = Pool::global();
-    let operations = 2 * out.len() * activations.planes * activations.blocks * BLOCK_INPUTS;
+    let operations = 2 * out.len() * activations.blocks * BLOCK_INPUTS;
     // More chunks than threads, so that a late helper leaves little to the others.
     let chunks = (operations / CHUNK_MIN_OPERATIONS)
         .clamp(1, 4 * pool.threads())
@@ -158,6 +166,24 @@ fn product<T: Tile, A: Arithmetic<T>>(
     });
 }
 
+/// Calls `$what` with the numbers of rows that are computed together, until `$rows` are.
+macro_rules! in_groups {
+    ($rows:expr, |$row:ident, $COUNT:ident| $what:block) => {
+        let mut $row = 0;
+        in_groups!(@ $rows, $row, ROWS_TOGETHER, $COUNT, $what);
+        in_groups!(@ $rows, $row, 4, $COUNT, $what);
+        in_groups!(@ $rows, $row, 2, $COUNT, $what);
+        in_groups!(@ $rows, $row, 1, $COUNT, $what);
+    };
+    (@ $rows:expr, $row:ident, $count:expr, $COUNT:ident, $what:block) => {
+        while $row + $count - 1 < $rows {
+            const $COUNT: usize = $count;
+            $what
+            $row += $count;
+        }
+    };
+}
+
 fn over_rows<T: Tile, A: Arithmetic<T>, const P: usize>(
     tiles: &[T],
     activations: &Activations,
@@ -165,31 +191,28 @@ fn over_rows<T: Tile, A: Arithmetic<T>, const P: usize>(
     out: &Columns<'_>,
 ) {
     let tiles = &tiles[..P * activations.blocks];
-    let mut row = 0; // counts planes as rows: those of one row are neighbours
-    let rows = activations.rows * activations.planes;
     let first = panel * TILE_OUTPUTS;
-    macro_rules! together {
-        ($count:expr) => {
-            #[allow(clippy::int_plus_one)] // reads the same for every count
-            while row + $count <= rows {
-                let sums = A::sums::<{ $count }, P>(tiles, &some_rows(activations, row, $count));
-                for (index, panels) in sums.iter().enumerate() {
-                    let plane_row = row + index;
-                    let at = (plane_row / activations.planes, first);
-                    if plane_row % activations.planes == 0 {
-                        out.set(at, panels.as_flattened());
-                    } else {
-                        out.add(at, panels.as_flattened());
-                    }
-                }
-                row += $count;
+    in_groups!(activations.rows, |row, COUNT| {
+        let sums = A::sums::<COUNT, P>(tiles, &some_rows(activations, row, COUNT));
+        for (index, panels) in sums.iter().enumerate() {
+            out.set((row + index, first), panels.as_flattened());
+        }
+    });
+    // Block by block, so that a row's sums are added in the same order in any company.
+    let seconds = &activations.seconds;
+    for (block, bounds) in seconds.starts.windows(2).enumerate() {
+        let (start, count) = (bounds[0], bounds[1] - bounds[0]);
+        in_groups!(count, |at, COUNT| {
+            let sums = A::sums::<COUNT, P>(
+                &tiles[block..],
+                &some_seconds(activations, start + at, COUNT),
+            );
+            for (index, panels) in sums.iter().enumerate() {
+                let row = seconds.rows[start + at + index];
+                out.add((row, first), panels.as_flattened());
             }
-        };
+        });
     }
-    together!(ROWS_TOGETHER);
-    together!(4);
-    together!(2);
-    together!(1);
 }
 
 fn some_rows(activations: &Activations, row: usize, count: usize) -> Rows<'_> {
@@ -200,5 +223,18 @@ fn some_rows(activations: &Activations, row: usize, count: usize) -> Rows<'_> {
         scales: &activations.scales[range.clone()],
         sums: &activations.sums[range],
         blocks,
+        stride: blocks,
+    }
+}
+
+/// Second bytes of one block.
+fn some_seconds(activations: &Activations, first: usize, count: usize) -> Rows<'_> {
+    let (seconds, range) = (&activations.seconds, first..first + count);
+    Rows {
+        codes: &seconds.codes[range.start * BLOCK_INPUTS..range.end * BLOCK_INPUTS],
+        scales: &seconds.scales[range.clone()],
+        sums: &seconds.sums[range],
+        blocks: 1,
+        stride: activations.blocks,
     }
 }

@@ -111,6 +111,23 @@ impl FloatLinear {
         }
     }
 
+    /// Writes one row of weights into `row`, `[inputs]`.
+    ///
+    /// # Panics
+    /// When `output` or the length of `row` is not of this matrix.
+    pub fn row(&self, output: usize, row: &mut [f32]) {
+        assert!(output < self.outputs && row.len() == self.inputs);
+        let (panel, lane) = (output / LANES * self.inputs, output % LANES);
+        for (input, place) in row.iter_mut().enumerate() {
+            let at = panel + input;
+            *place = match &self.panels {
+                Panels::Single(panels) => panels[at][lane],
+                Panels::Half(panels) => half::f16::from_bits(panels[at][lane]).to_f32(),
+                Panels::Bfloat(panels) => half::bf16::from_bits(panels[at][lane]).to_f32(),
+            };
+        }
+    }
+
     /// Writes `rows`, `[rows, inputs]`, times the weights into `out`, `[rows, outputs]`.
     ///
     /// # Panics

@@ -131,7 +131,8 @@ impl Case {
         let last = if self.shape.causal {
             row
         } else {
-            self.shape.length - 1
+            let window = self.shape.window.unwrap_or(self.shape.length);
+            (row + window).min(self.shape.length) - 1
         };
         let mut scores: Vec<f64> = (from..=last)
             .map(|at| {
@@ -199,6 +200,16 @@ fn shapes() -> Vec<Shape> {
         },
         Shape {
             causal: false,
+            ..PLAIN
+        },
+        Shape {
+            causal: false,
+            window: Some(5),
+            ..PLAIN
+        },
+        Shape {
+            causal: false,
+            window: Some(40),
             ..PLAIN
         },
         Shape {

@@ -71,6 +71,25 @@ fn relative_error(got: &[f32], exact: &[f64]) -> f64 {
     (error / whole.max(f64::MIN_POSITIVE)).sqrt()
 }
 
+const PRECISIONS: [Precision; 3] = [Precision::Fast, Precision::Outliers, Precision::Fine];
+
+#[test]
+fn blocks_with_outliers_have_a_second_byte_and_others_do_not() {
+    let mut rng = StdRng::seed_from_u64(4);
+    let tensor = random_tensor(Format::Q8_0, 32, 320, &mut rng);
+    let layer = PackedLinear::pack(Format::Q8_0, &tensor, 32, 320).unwrap();
+    let mut x: Vec<f32> = (0..320).map(|_| rng.random_range(-1.0..1.0)).collect();
+    let error = |x: &[f32], precision| {
+        let got = product(&layer, x, precision, Backend::best());
+        relative_error(&got, &exact(&layer, x))
+    };
+    let even = error(&x, Precision::Fast);
+    assert_eq!(even.to_bits(), error(&x, Precision::Outliers).to_bits());
+    x[100] = 40.0; // its block of 32 has steps of 0.3
+    let (fast, outliers) = (error(&x, Precision::Fast), error(&x, Precision::Outliers));
+    assert!(outliers < fast / 4.0, "{outliers} of {fast}");
+}
+
 #[test]
 fn products_are_near_the_exact_ones_in_both_precisions() {
     let mut rng = StdRng::seed_from_u64(1);
@@ -119,7 +138,7 @@ fn a_row_does_not_depend_on_the_rows_beside_it() {
     let layer = PackedLinear::pack(Format::Q4_1, &tensor, 33, 64).unwrap();
     let x: Vec<f32> = (0..13 * 64).map(|_| rng.random_range(-2.0..2.0)).collect();
     for backend in Backend::available() {
-        for precision in [Precision::Fast, Precision::Fine] {
+        for precision in PRECISIONS {
             let together = product(&layer, &x, precision, backend);
             let alone: Vec<f32> = x
                 .chunks_exact(64)
@@ -203,7 +222,7 @@ proptest! {
         outputs in 1..70_usize,
         blocks in 1..5_usize,
         rows in prop_oneof![1..14_usize, Just(65)],
-        fine in any::<bool>(),
+        precision in proptest::sample::select(PRECISIONS.to_vec()),
         seed in any::<u64>(),
         odd in proptest::collection::vec(number(), 40),
     ) {
@@ -214,7 +233,6 @@ proptest! {
         let x: Vec<f32> = (0..rows * inputs)
             .map(|_| if rng.random_bool(0.02) { odd[rng.random_range(0..odd.len())] } else { rng.random_range(-3.0..3.0) })
             .collect();
-        let precision = if fine { Precision::Fine } else { Precision::Fast };
         let expected = product(&layer, &x, precision, Backend::Portable);
         for backend in Backend::available() {
             let got = product(&layer, &x, precision, backend);

@@ -6,6 +6,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 use uuid::Uuid;
 
 use crate::ledger_error::LedgerError;
+use crate::results::{Finished, finished};
 use crate::{Ledger, State};
 
 /// The most bytes that the requests of one batch may have together, their references included.
@@ -17,7 +18,7 @@ pub const BATCH_MAX_ITEMS: usize = 50_000;
 /// The most bytes that all batches may keep, results included, for another one to be accepted.
 pub const STORED_MAX_BYTES: u64 = 1024 * 1024 * 1024;
 
-/// The most bytes that one batch may keep, results included: they are read at once when it is polled.
+/// The most bytes that one batch may keep, results included.
 pub const BATCH_KEPT_MAX_BYTES: u64 = 128 * 1024 * 1024;
 
 /// How long a finished batch is kept.
@@ -95,8 +96,8 @@ pub enum Polled {
     Queued,
     /// Some items are answered, or one is being answered.
     Running,
-    /// Every item has its result; in the order of the requests.
-    Done(Vec<ItemResult>),
+    /// Every item has its result; [`Ledger::page`] reads them.
+    Done(Finished),
 }
 
 impl Ledger {
@@ -225,7 +226,7 @@ impl Ledger {
             return Ok(None);
         };
         if is_finished {
-            return Ok(Some(Polled::Done(results(&state.connection, batch)?)));
+            return Ok(Some(Polled::Done(finished(&state.connection, batch)?)));
         }
         let is_begun = state.taken.iter().any(|(taken, _)| *taken == batch)
             || state
@@ -363,30 +364,6 @@ fn size(requests: &[Request]) -> Result<u64, LedgerError> {
         return Err(too_large("bytes", texts, BATCH_MAX_BYTES));
     }
     Ok(texts as u64 + ROW_BYTES * (requests.len() as u64 + 1))
-}
-
-fn results(connection: &Connection, batch: i64) -> Result<Vec<ItemResult>, LedgerError> {
-    let mut rows = connection.prepare_cached(
-        "SELECT position, success, body, reference, prompt_tokens, completion_tokens FROM batch_result
-         WHERE batch = ?1 ORDER BY position",
-    )?;
-    let rows = rows.query_map([batch], |row| {
-        let body = row.get(2)?;
-        Ok(ItemResult {
-            position: row.get(0)?,
-            outcome: if row.get(1)? {
-                ItemOutcome::Answered {
-                    json: body,
-                    prompt_tokens: row.get::<_, i64>(4)? as u64,
-                    completion_tokens: row.get::<_, i64>(5)? as u64,
-                }
-            } else {
-                ItemOutcome::Failed(body)
-            },
-            reference: row.get(3)?,
-        })
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// Bytes that the batches of a file keep.

@@ -9,6 +9,7 @@ mod finetunes;
 mod keeper;
 mod ledger_error;
 mod opening;
+mod results;
 mod schema;
 mod upload;
 mod usage;
@@ -27,6 +28,7 @@ pub use finetunes::{
     RESERVED_PREFIX,
 };
 pub use ledger_error::LedgerError;
+pub use results::{Finished, PAGE_MAX_BYTES};
 use rusqlite::Connection;
 pub use upload::Upload;
 pub use usage::{Units, Used};

@@ -55,16 +55,23 @@ pub struct Used {
 /// Counts that are not on disk yet: by day (since 1970) and model.
 #[derive(Debug, Default)]
 pub(crate) struct Buffer {
-    counts: Mutex<HashMap<(i64, String), Units>>,
+    counts: Mutex<Counts>,
 }
+
+/// By day and model.
+type Counts = HashMap<i64, HashMap<String, Units>>;
 
 impl Buffer {
     fn add(&self, day: i64, model: &str, units: Units) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        *counts.entry((day, model.to_owned())).or_default() += units;
+        let of_day = counts.entry(day).or_default();
+        match of_day.get_mut(model) {
+            Some(counted) => *counted += units,
+            None => drop(of_day.insert(model.to_owned(), units)),
+        }
     }
 
-    fn take(&self) -> HashMap<(i64, String), Units> {
+    fn take(&self) -> Counts {
         std::mem::take(&mut *self.counts.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -110,6 +117,23 @@ impl Ledger {
     }
 }
 
+impl Ledger {
+    /// Neurons of all models on the day (UTC) of `now`, which is what the free allowance of a day is held against.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sqlite`].
+    pub fn neurons_of_day(&self, now: SystemTime) -> Result<f64, LedgerError> {
+        self.flush()?;
+        let day = milliseconds(now).div_euclid(DAY_MILLISECONDS);
+        let neurons = self.state().connection.query_row(
+            "SELECT total(neurons) FROM usage WHERE day = strftime('%Y-%m-%d', ?1 * 86400, 'unixepoch')",
+            [day],
+            |row| row.get(0),
+        )?;
+        Ok(neurons)
+    }
+}
+
 impl Shared {
     pub(crate) fn flush(&self) -> Result<(), LedgerError> {
         // Taken under the connection's lock, so that a report never misses counts that another flush is writing.
@@ -120,8 +144,10 @@ impl Shared {
         }
         let written = write(&mut state.connection, &counts);
         if written.is_err() {
-            for ((day, model), units) in counts {
-                self.usage.add(day, &model, units);
+            for (day, models) in counts {
+                for (model, units) in models {
+                    self.usage.add(day, &model, units);
+                }
             }
         }
         written
@@ -140,10 +166,7 @@ impl Shared {
     }
 }
 
-fn write(
-    connection: &mut rusqlite::Connection,
-    counts: &HashMap<(i64, String), Units>,
-) -> Result<(), LedgerError> {
+fn write(connection: &mut rusqlite::Connection, counts: &Counts) -> Result<(), LedgerError> {
     let change = connection.transaction()?;
     {
         let mut add = change.prepare_cached(
@@ -156,7 +179,10 @@ fn write(
                 output_tokens = output_tokens + excluded.output_tokens,
                 seconds = seconds + excluded.seconds",
         )?;
-        for ((day, model), units) in counts {
+        let counts = counts
+            .iter()
+            .flat_map(|(day, models)| models.iter().map(move |(model, units)| (day, model, units)));
+        for (day, model, units) in counts {
             add.execute(params![
                 day,
                 model,

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use ledger::{
     BATCH_KEPT_MAX_BYTES, BATCH_MAX_BYTES, BATCH_MAX_ITEMS, ItemOutcome, ItemResult, Ledger,
-    LedgerError, Polled, RETENTION, Request, STORED_MAX_BYTES, Uuid,
+    LedgerError, PAGE_MAX_BYTES, Polled, RETENTION, Request, STORED_MAX_BYTES, Uuid,
 };
 
 const MODEL: &str = "@cf/test/chat";
@@ -38,6 +38,52 @@ fn poll(ledger: &Ledger, id: Uuid) -> Option<Polled> {
     ledger.poll(id, MODEL, SystemTime::now()).unwrap()
 }
 
+/// All results of a finished batch.
+fn results(ledger: &Ledger, id: Uuid) -> Vec<ItemResult> {
+    let Some(Polled::Done(finished)) = poll(ledger, id) else {
+        panic!("it is done");
+    };
+    let mut results = Vec::new();
+    loop {
+        let page = ledger.page(&finished, results.len() as u32).unwrap();
+        if page.is_empty() {
+            assert_eq!(results.len() as u32, finished.items);
+            return results;
+        }
+        results.extend(page);
+    }
+}
+
+#[test]
+fn results_come_a_page_at_a_time_and_a_batch_that_is_gone_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = open(folder.path());
+    let now = SystemTime::now();
+    let id = ledger.accept(MODEL, &requests(5), now).unwrap();
+    let half = answered(&"1".repeat(PAGE_MAX_BYTES / 2));
+    while let Some(taken) = ledger.take().unwrap() {
+        taken.finish(&half, now).unwrap();
+    }
+    let Some(Polled::Done(finished)) = poll(&ledger, id) else {
+        panic!("it is done");
+    };
+    let page = |from| {
+        let page = ledger.page(&finished, from).unwrap();
+        page.iter().map(|item| item.position).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        [page(0), page(2), page(4), page(5)],
+        [vec![0, 1], vec![2, 3], vec![4], vec![]]
+    );
+    ledger
+        .sweep(now + RETENTION + Duration::from_secs(1))
+        .unwrap();
+    assert!(matches!(
+        ledger.page(&finished, 2),
+        Err(LedgerError::Unknown(_))
+    ));
+}
+
 #[test]
 fn a_batch_is_queued_then_running_then_done_with_its_results_in_order() {
     let folder = tempfile::tempdir().unwrap();
@@ -65,12 +111,12 @@ fn a_batch_is_queued_then_running_then_done_with_its_results_in_order() {
         outcome,
         reference: reference.map(Into::into),
     };
-    let done = Polled::Done(vec![
+    let done = [
         result(0, answered(r#"{"a":1}"#), None),
         result(1, ItemOutcome::Failed("no".into()), Some("mine 1")),
         result(2, answered("2"), None),
-    ]);
-    assert_eq!(poll(&ledger, id), Some(done));
+    ];
+    assert_eq!(results(&ledger, id), done);
     assert_eq!(poll(&ledger, Uuid::new_v4()), None);
     let other = ledger.poll(id, "@cf/test/other", now).unwrap();
     assert_eq!(other, None, "a batch is known to its model only");
@@ -111,7 +157,7 @@ fn what_was_accepted_and_answered_is_there_after_a_restart() {
     assert_eq!(again.item.position, 1, "the answered one is not run again");
     assert_eq!(again.item.attempts, 1, "the other one was given back");
     again.finish(&answered("2"), now).unwrap();
-    assert!(matches!(poll(&ledger, id), Some(Polled::Done(results)) if results.len() == 2));
+    assert_eq!(results(&ledger, id).len(), 2);
 }
 
 #[test]
@@ -245,9 +291,7 @@ fn a_result_that_finds_no_room_fails_its_item_and_says_why() {
         .unwrap()
         .finish(&answered("2"), now)
         .unwrap();
-    let Some(Polled::Done(results)) = poll(&ledger, id) else {
-        panic!("it is done");
-    };
+    let results = results(&ledger, id);
     let ItemOutcome::Failed(text) = &results[0].outcome else {
         panic!("it failed");
     };

@@ -126,9 +126,10 @@ fn killed_at_random_it_loses_nothing_that_it_said_it_had_and_answers_nothing_twi
             .unwrap();
     }
     for id in &accepted {
-        let Some(Polled::Done(results)) = ledger.poll(*id, MODEL, now).unwrap() else {
+        let Some(Polled::Done(batch)) = ledger.poll(*id, MODEL, now).unwrap() else {
             panic!("{id} was accepted and is not done");
         };
+        let results = ledger.page(&batch, 0).unwrap();
         let positions: Vec<_> = results.iter().map(|result| result.position).collect();
         assert_eq!(positions, [0, 1, 2]);
         for result in results {

@@ -1,4 +1,4 @@
-//! An opened safetensors checkpoint: one file, or the shards that its index names.
+//! An opened checkpoint: one safetensors file, or the shards that its index names, or PyTorch's own file.
 //!
 //! The format: 8 bytes little-endian length of the header, the header (a JSON object: name ->
 //! dtype, shape, data_offsets relative to the end of the header), the data. Everything the header
@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 
 use crate::load::{Files, LoadError};
+use crate::pytorch::{self, BIN};
 
 /// The largest header, in bytes: a tensor needs about 120 of them.
 const HEADER_MAX_BYTES: u64 = 16 << 20;
@@ -51,8 +52,13 @@ struct Place {
 }
 
 impl Checkpoint {
-    /// Opens `model.safetensors`, or the shards of `model.safetensors.index.json`.
+    /// Opens `model.safetensors`, or the shards of `model.safetensors.index.json`, or, where there is
+    /// neither, `pytorch_model.bin`.
     pub fn open(files: &Files) -> Result<Self, LoadError> {
+        let has_any = files.has(SINGLE) || files.has(INDEX);
+        if !has_any && files.has(BIN) {
+            return Self::open_bin(files);
+        }
         if files.has(SINGLE) || !files.has(INDEX) {
             return Self::open_files(files, &[SINGLE.to_owned()]);
         }
@@ -119,6 +125,26 @@ impl Checkpoint {
             }
             shards.push(Shard { path, map });
         }
+        Ok(Self { shards, entries })
+    }
+
+    fn open_bin(files: &Files) -> Result<Self, LoadError> {
+        let (path, map) = (files.path(BIN), files.map(BIN)?);
+        let mut entries = HashMap::new();
+        for found in pytorch::tensors(&path, &map)? {
+            let place = Place {
+                shard: 0,
+                dtype: found.dtype,
+                shape: found.shape,
+                begin: found.begin,
+                end: found.end,
+            };
+            if entries.insert(found.name.clone(), place).is_some() {
+                let detail = format!("tensor {:?} is there twice", found.name);
+                return Err(LoadError::corrupt(&path, detail));
+            }
+        }
+        let shards = vec![Shard { path, map }];
         Ok(Self { shards, entries })
     }
 

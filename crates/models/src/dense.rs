@@ -15,7 +15,8 @@ const PRECISION: Precision = Precision::Fine;
 #[derive(Debug)]
 pub(crate) struct Dense {
     weights: Weights,
-    /// `[out]`.
+    outputs: usize,
+    /// `[out]`, or nothing.
     bias: Vec<f32>,
 }
 
@@ -26,26 +27,31 @@ enum Weights {
 }
 
 impl Dense {
-    /// Reads `<name>.weight`, `[outputs, inputs]`, and `<name>.bias` of each name as one layer whose
-    /// outputs follow each other.
+    /// Reads `<name>.weight`, `[outputs, inputs]`, and `<name>.bias`, where there is one, of each name
+    /// and its outputs, as one layer whose outputs follow each other.
     pub(crate) fn read(
         checkpoint: &Checkpoint,
-        names: &[String],
-        (outputs, inputs): (usize, usize),
+        parts: &[(String, usize)],
+        inputs: usize,
         quality: Quality,
     ) -> Result<Self, LoadError> {
         let mut bytes = Vec::new();
         let mut bias = Vec::new();
         let mut dtype = None;
-        for name in names {
+        let has_bias = parts
+            .iter()
+            .any(|(name, _)| checkpoint.has(&format!("{name}.bias")));
+        for (name, outputs) in parts {
             let weight = format!("{name}.weight");
-            let (found, part) = checkpoint.bytes(&weight, &[outputs, inputs])?;
+            let (found, part) = checkpoint.bytes(&weight, &[*outputs, inputs])?;
             if *dtype.get_or_insert(found) != found {
                 let detail = format!("{weight} and its neighbours differ in their type");
                 return Err(LoadError::unsupported(checkpoint.file(), detail));
             }
             bytes.extend_from_slice(part);
-            bias.extend(checkpoint.floats(&format!("{name}.bias"), &[outputs])?);
+            if has_bias {
+                bias.extend(checkpoint.floats(&format!("{name}.bias"), &[*outputs])?);
+            }
         }
         let format = match dtype {
             Some(DType::F16) => Format::F16,
@@ -56,7 +62,7 @@ impl Dense {
                 return Err(LoadError::unsupported(checkpoint.file(), detail));
             }
         };
-        let outputs = outputs * names.len();
+        let outputs = parts.iter().map(|(_, outputs)| outputs).sum();
         let packed = match quality {
             Quality::Exact => {
                 FloatLinear::pack(format, &bytes, outputs, inputs).map(Weights::Float)
@@ -67,12 +73,16 @@ impl Dense {
         };
         let weights =
             packed.map_err(|error| LoadError::corrupt(checkpoint.file(), error.to_string()))?;
-        Ok(Self { weights, bias })
+        Ok(Self {
+            weights,
+            outputs,
+            bias,
+        })
     }
 
     /// Outputs of the layer.
     pub(crate) fn outputs(&self) -> usize {
-        self.bias.len()
+        self.outputs
     }
 
     /// `[rows, in]` to `[rows, out]`, in place of what `out` held.
@@ -89,6 +99,9 @@ impl Dense {
                 scratch.quantise(rows, inputs, PRECISION, backend);
                 weights.multiply(scratch, out, backend);
             }
+        }
+        if self.bias.is_empty() {
+            return;
         }
         for row in out.chunks_exact_mut(self.outputs()) {
             for (value, bias) in row.iter_mut().zip(&self.bias) {

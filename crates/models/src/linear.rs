@@ -6,6 +6,8 @@ use std::sync::Arc;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
 use kernels::{Activations, Backend, PackedLinear, Precision};
 
+use crate::floats::with_floats;
+
 /// `x W^T + b`.
 #[derive(Debug, Clone)]
 pub(crate) struct Linear {
@@ -46,17 +48,89 @@ impl Linear {
         }
     }
 
+    /// `[rows, in]` to `[rows, out]` of each of these layers, whose inputs are rounded once.
+    pub(crate) fn forward_all<const N: usize>(
+        layers: [&Self; N],
+        rows: &Tensor,
+    ) -> Result<[Tensor; N]> {
+        let packed = layers.map(|layer| match &layer.weight {
+            Weight::Packed(packed) => Some(packed),
+            Weight::Dense(_) => None,
+        });
+        let precision = packed[0].map(|packed| packed.precision);
+        let mut outs = Vec::with_capacity(N);
+        match precision {
+            Some(precision)
+                if packed
+                    .iter()
+                    .all(|packed| packed.is_some_and(|packed| packed.precision == precision)) =>
+            {
+                let weights = packed.iter().flatten().map(|packed| &*packed.weights);
+                let products = with_floats([rows], |[values]| {
+                    products(
+                        &weights.collect::<Vec<_>>(),
+                        values,
+                        rows.dim(1)?,
+                        precision,
+                    )
+                })?;
+                for (product, layer) in products.into_iter().zip(layers) {
+                    let shape = (rows.dim(0)?, product.len() / rows.dim(0)?);
+                    let product = Tensor::from_vec(product, shape, rows.device())?;
+                    outs.push(layer.biased(product)?);
+                }
+            }
+            _ => {
+                for layer in layers {
+                    outs.push(layer.forward(rows)?);
+                }
+            }
+        }
+        outs.try_into()
+            .map_err(|_| candle_core::Error::Msg("a product for each layer".to_owned()))
+    }
+
+    fn biased(&self, product: Tensor) -> Result<Tensor> {
+        match &self.bias {
+            Some(bias) => product.broadcast_add(bias),
+            None => Ok(product),
+        }
+    }
+
     /// `[rows, in]` to `[rows, out]`.
     pub(crate) fn forward(&self, rows: &Tensor) -> Result<Tensor> {
         let product = match &self.weight {
             Weight::Dense(weight) => rows.matmul(&weight.t()?)?,
             Weight::Packed(packed) => rows.contiguous()?.apply_op1_no_bwd(packed)?,
         };
-        match &self.bias {
-            Some(bias) => product.broadcast_add(bias),
-            None => Ok(product),
-        }
+        self.biased(product)
     }
+}
+
+/// The products of `values`, `[rows, inputs]`, with each matrix; `[rows, outputs]`.
+fn products(
+    matrices: &[&PackedLinear],
+    values: &[f32],
+    inputs: usize,
+    precision: Precision,
+) -> Result<Vec<Vec<f32>>> {
+    thread_local! {
+        // Reused from product to product.
+        static ACTIVATIONS: RefCell<Activations> = RefCell::default();
+    }
+    if let Some(other) = matrices.iter().find(|matrix| matrix.inputs() != inputs) {
+        candle_core::bail!("{inputs} inputs for {} weights", other.inputs());
+    }
+    let backend = Backend::best();
+    Ok(ACTIVATIONS.with_borrow_mut(|activations| {
+        activations.quantise(values, inputs, precision, backend);
+        let multiply = |matrix: &&PackedLinear| {
+            let mut out = vec![0.0; values.len() / inputs * matrix.outputs()];
+            matrix.multiply(activations, &mut out, backend);
+            out
+        };
+        matrices.iter().map(multiply).collect()
+    }))
 }
 
 impl CustomOp1 for Packed {
@@ -65,24 +139,18 @@ impl CustomOp1 for Packed {
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        thread_local! {
-            // Reused from product to product.
-            static ACTIVATIONS: RefCell<Activations> = RefCell::default();
-        }
         let (rows, inputs) = layout.shape().dims2()?;
         let values = storage.as_slice::<f32>()?;
         let Some((start, end)) = layout.contiguous_offsets() else {
             candle_core::bail!("the rows of a packed product do not lie in order");
         };
-        if inputs != self.weights.inputs() {
-            candle_core::bail!("{inputs} inputs for {} weights", self.weights.inputs());
-        }
-        let backend = Backend::best();
-        let mut out = vec![0.0; rows * self.weights.outputs()];
-        ACTIVATIONS.with_borrow_mut(|activations| {
-            activations.quantise(&values[start..end], inputs, self.precision, backend);
-            self.weights.multiply(activations, &mut out, backend);
-        });
+        let mut outs = products(
+            &[&self.weights],
+            &values[start..end],
+            inputs,
+            self.precision,
+        )?;
+        let out = outs.pop().unwrap_or_default();
         Ok((CpuStorage::F32(out), (rows, self.weights.outputs()).into()))
     }
 }

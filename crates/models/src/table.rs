@@ -1,11 +1,12 @@
 //! The architectures that this build can run, one line each.
 
 use engine::{Lane, Need};
+use tasks::{Classify, Embed, Rerank};
 
 use crate::device::Device;
 use crate::fit::Fit;
 use crate::load::{Files, LoadError};
-use crate::{bert, decoder, image, whisper};
+use crate::{bert, decoder, image, sentence, whisper};
 
 /// A row of the table.
 pub struct Architecture {
@@ -19,15 +20,21 @@ pub struct Architecture {
 
 /// Every architecture. A new one is a file, a line here, and a golden folder.
 pub const ARCHITECTURES: &[Architecture] = &[
+    embedder("bert", "tiny-bert-embed"),
+    embedder("xlm-roberta", "tiny-xlmr-embed"),
+    reranker("bert-reranker", "tiny-bert-reranker"),
+    reranker("xlm-roberta-reranker", "tiny-xlmr-reranker"),
     Architecture {
-        name: "bert",
-        golden: "tiny-bert-embed",
+        name: "distilbert-classifier",
+        golden: "tiny-distilbert-sst2",
         load: |files, device, fit| {
-            let (companion, model) = bert::load(files, device, fit.quality)?;
-            Ok(Lane::batch(companion, model))
+            let (companion, model) = bert::load_classifier(files, device, fit.quality)?;
+            Ok(Lane::batch::<Classify, _>(companion, model))
         },
-        need: |files, device, fit| bert::need(files, device, fit.quality),
+        need: bert::need,
     },
+    sentences("gemma3-embedding", "tiny-embeddinggemma"),
+    sentences("qwen3-embedding", "tiny-qwen3-embedding"),
     decoder("llama", "tiny-llama"),
     decoder("mistral", "tiny-mistral-window"),
     decoder("mixtral", "tiny-mixtral"),
@@ -63,13 +70,52 @@ pub const ARCHITECTURES: &[Architecture] = &[
     Architecture {
         name: "whisper",
         golden: "tiny-whisper",
-        load: |files, device, _| {
-            let (companion, model) = whisper::load(files, device)?;
-            Ok(Lane::steps(companion, model))
+        load: |files, device, fit| {
+            let (companion, model) = whisper::load(files, device, fit.quality)?;
+            Ok(Lane::sessions(companion, model))
         },
-        need: |files, _, _| whisper::need(files),
+        need: |files, device, fit| whisper::need(files, device, fit.quality),
     },
 ];
+
+/// A family of BERT's as a maker of embeddings; the checkpoint says what it differs in.
+const fn embedder(name: &'static str, golden: &'static str) -> Architecture {
+    Architecture {
+        name,
+        golden,
+        load: |files, device, fit| {
+            let (companion, model) = bert::load(files, device, fit.quality)?;
+            Ok(Lane::batch::<Embed, _>(companion, model))
+        },
+        need: bert::need,
+    }
+}
+
+/// The same as a judge of pairs.
+const fn reranker(name: &'static str, golden: &'static str) -> Architecture {
+    Architecture {
+        name,
+        golden,
+        load: |files, device, fit| {
+            let (companion, model) = bert::load_reranker(files, device, fit.quality)?;
+            Ok(Lane::batch::<Rerank, _>(companion, model))
+        },
+        need: bert::need,
+    }
+}
+
+/// A maker of embeddings in the layout of sentence-transformers.
+const fn sentences(name: &'static str, golden: &'static str) -> Architecture {
+    Architecture {
+        name,
+        golden,
+        load: |files, _, fit| {
+            let (companion, model) = sentence::load(files, fit)?;
+            Ok(Lane::batch::<Embed, _>(companion, model))
+        },
+        need: |files, _, fit| sentence::need(files, fit),
+    }
+}
 
 /// A family of the one decoder; the checkpoint says what it differs in.
 const fn decoder(name: &'static str, golden: &'static str) -> Architecture {

@@ -3,14 +3,14 @@
 mod common;
 
 use common::{cosine, device, golden, reference, reference_tensor};
-use engine::model::{BatchCompanion, BatchModel};
-use models::Files;
-use models::bert::{self, Bert, BertCompanion};
+use engine::model::BatchModel;
+use models::bert::{self, Bert};
+use models::{EncoderCompanion, Files};
 use tasks::{EmbedRequest, Embedding, Failure, Overlong, Pooling};
 
 const HIDDEN: usize = 48;
 
-fn load() -> (std::sync::Arc<BertCompanion>, Bert) {
+fn load() -> (std::sync::Arc<EncoderCompanion>, Bert) {
     bert::load(
         &Files::new(golden("tiny-bert-embed")),
         &device(),
@@ -31,7 +31,7 @@ fn request(text: &str, pooling: Pooling, width: usize) -> EmbedRequest {
 
 fn embed(requests: Vec<EmbedRequest>) -> Vec<Embedding> {
     let (companion, mut model) = load();
-    let prepare = |request| companion.prepare(request).expect("prepared").work;
+    let prepare = |request| companion.embed(request).expect("prepared").work;
     let answers = model.run(requests.into_iter().map(prepare).collect());
     answers
         .into_iter()
@@ -139,9 +139,7 @@ fn wider_vectors_keep_every_cosine() {
             }
         }
     }
-    let narrower = load()
-        .0
-        .prepare(request("paris", Pooling::Mean, HIDDEN - 1));
+    let narrower = load().0.embed(request("paris", Pooling::Mean, HIDDEN - 1));
     assert!(matches!(narrower.err(), Some(Failure::Unavailable(_))));
 }
 
@@ -150,7 +148,7 @@ fn long_texts_are_cut_between_the_special_tokens_or_refused() {
     let (companion, _) = load();
     let text = "paris fox dog ".repeat(100);
     let whole = |overlong, window| {
-        companion.prepare(EmbedRequest {
+        companion.embed(EmbedRequest {
             window,
             overlong,
             ..request(&text, Pooling::Mean, HIDDEN)
@@ -177,7 +175,7 @@ fn long_texts_are_cut_between_the_special_tokens_or_refused() {
             ..request(&text, Pooling::Mean, HIDDEN)
         };
         let answer = model
-            .run(vec![companion.prepare(request).expect("prepared").work])
+            .run(vec![companion.embed(request).expect("prepared").work])
             .remove(0)
             .expect("a vector");
         assert_eq!(

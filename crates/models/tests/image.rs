@@ -40,7 +40,6 @@ fn near(folder: &str, name: &str, found: &Tensor, least: f64) {
         .iter()
         .fold(0.0_f32, |most, number| most.max(number.abs()));
     let off = common::greatest_difference(&found, &wanted) / size;
-    println!("{folder} {name}: cosine {likeness:.8}, off by {off:.1e} of {size}");
     assert!(
         likeness >= least && off < 1e-3,
         "{folder} {name}: cosine {likeness}, off by {off}"
@@ -62,7 +61,6 @@ fn alike(folder: &str, name: &str, pixels: &Tensor) {
         .map(|(a, b)| f64::from(a - b).powi(2))
         .sum::<f64>();
     let decibels = -10.0 * (squares / wanted.len() as f64).max(1e-20).log10();
-    println!("{folder} {name}: {decibels:.1} dB");
     assert!(decibels >= DECIBELS, "{folder} {name}: {decibels} dB");
 }
 
@@ -343,6 +341,58 @@ fn golden_flux_in_both_layouts() {
     }
 }
 
+/// What diffusers and the authors call the layers around the blocks.
+const OUTER: [(&str, &str); 8] = [
+    (
+        "time_text_embed.timestep_embedder.linear_1",
+        "time_in.in_layer",
+    ),
+    (
+        "time_text_embed.timestep_embedder.linear_2",
+        "time_in.out_layer",
+    ),
+    (
+        "time_text_embed.text_embedder.linear_1",
+        "vector_in.in_layer",
+    ),
+    (
+        "time_text_embed.text_embedder.linear_2",
+        "vector_in.out_layer",
+    ),
+    ("context_embedder", "txt_in"),
+    ("x_embedder", "img_in"),
+    ("proj_out", "final_layer.linear"),
+    ("norm_out.linear", "final_layer.adaLN_modulation.1"),
+];
+/// The same within a double block; several layers become one.
+const DOUBLE: &[(&str, &str)] = &[
+    ("norm1.linear", "img_mod.lin"),
+    ("norm1_context.linear", "txt_mod.lin"),
+    ("attn.to_q attn.to_k attn.to_v", "img_attn.qkv"),
+    (
+        "attn.add_q_proj attn.add_k_proj attn.add_v_proj",
+        "txt_attn.qkv",
+    ),
+    ("attn.norm_q", "img_attn.norm.query_norm"),
+    ("attn.norm_k", "img_attn.norm.key_norm"),
+    ("attn.norm_added_q", "txt_attn.norm.query_norm"),
+    ("attn.norm_added_k", "txt_attn.norm.key_norm"),
+    ("attn.to_out.0", "img_attn.proj"),
+    ("attn.to_add_out", "txt_attn.proj"),
+    ("ff.net.0.proj", "img_mlp.0"),
+    ("ff.net.2", "img_mlp.2"),
+    ("ff_context.net.0.proj", "txt_mlp.0"),
+    ("ff_context.net.2", "txt_mlp.2"),
+];
+/// The same within a single block.
+const SINGLE: &[(&str, &str)] = &[
+    ("norm.linear", "modulation.lin"),
+    ("attn.to_q attn.to_k attn.to_v proj_mlp", "linear1"),
+    ("attn.norm_q", "norm.query_norm"),
+    ("attn.norm_k", "norm.key_norm"),
+    ("proj_out", "linear2"),
+];
+
 /// Puts the weights of transformer and autoencoder under the names of FLUX's authors, in their two files.
 fn single_files(folder: &std::path::Path) {
     let read = |part: &str| {
@@ -379,78 +429,21 @@ fn single_files(folder: &std::path::Path) {
             new.insert(name, whole);
         }
     };
-    for (from, to) in [
-        (
-            "time_text_embed.timestep_embedder.linear_1",
-            "time_in.in_layer",
-        ),
-        (
-            "time_text_embed.timestep_embedder.linear_2",
-            "time_in.out_layer",
-        ),
-        (
-            "time_text_embed.text_embedder.linear_1",
-            "vector_in.in_layer",
-        ),
-        (
-            "time_text_embed.text_embedder.linear_2",
-            "vector_in.out_layer",
-        ),
-        ("context_embedder", "txt_in"),
-        ("x_embedder", "img_in"),
-        ("proj_out", "final_layer.linear"),
-        ("norm_out.linear", "final_layer.adaLN_modulation.1"),
-    ] {
+    for (from, to) in OUTER {
         joined(&[from.to_owned()], to);
     }
     for layer in 0..2 {
-        let block = |names: &[&str]| -> Vec<String> {
-            names
-                .iter()
-                .map(|name| format!("transformer_blocks.{layer}.{name}"))
-                .collect()
-        };
-        for (from, to) in [
-            (block(&["norm1.linear"]), "img_mod.lin"),
-            (block(&["norm1_context.linear"]), "txt_mod.lin"),
-            (
-                block(&["attn.to_q", "attn.to_k", "attn.to_v"]),
-                "img_attn.qkv",
-            ),
-            (
-                block(&["attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"]),
-                "txt_attn.qkv",
-            ),
-            (block(&["attn.norm_q"]), "img_attn.norm.query_norm"),
-            (block(&["attn.norm_k"]), "img_attn.norm.key_norm"),
-            (block(&["attn.norm_added_q"]), "txt_attn.norm.query_norm"),
-            (block(&["attn.norm_added_k"]), "txt_attn.norm.key_norm"),
-            (block(&["attn.to_out.0"]), "img_attn.proj"),
-            (block(&["attn.to_add_out"]), "txt_attn.proj"),
-            (block(&["ff.net.0.proj"]), "img_mlp.0"),
-            (block(&["ff.net.2"]), "img_mlp.2"),
-            (block(&["ff_context.net.0.proj"]), "txt_mlp.0"),
-            (block(&["ff_context.net.2"]), "txt_mlp.2"),
+        for (kind, new, pairs) in [
+            ("transformer_blocks", "double_blocks", DOUBLE),
+            ("single_transformer_blocks", "single_blocks", SINGLE),
         ] {
-            joined(&from, &format!("double_blocks.{layer}.{to}"));
-        }
-        let block = |names: &[&str]| -> Vec<String> {
-            names
-                .iter()
-                .map(|name| format!("single_transformer_blocks.{layer}.{name}"))
-                .collect()
-        };
-        for (from, to) in [
-            (block(&["norm.linear"]), "modulation.lin"),
-            (
-                block(&["attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp"]),
-                "linear1",
-            ),
-            (block(&["attn.norm_q"]), "norm.query_norm"),
-            (block(&["attn.norm_k"]), "norm.key_norm"),
-            (block(&["proj_out"]), "linear2"),
-        ] {
-            joined(&from, &format!("single_blocks.{layer}.{to}"));
+            for (from, to) in pairs {
+                let from: Vec<_> = from
+                    .split(' ')
+                    .map(|name| format!("{kind}.{layer}.{name}"))
+                    .collect();
+                joined(&from, &format!("{new}.{layer}.{to}"));
+            }
         }
     }
     assert!(old.is_empty(), "{:?}", old.keys());

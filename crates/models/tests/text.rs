@@ -250,7 +250,7 @@ fn biases_reach_the_logits_of_known_tokens() {
     };
     let mut rules = biased(1).expect("an admission").rules.expect("rules");
     let mut logits = [0.0, 0.0];
-    rules.apply(&[], &mut logits);
+    rules.apply(&[], &mut logits).expect("applied");
     assert!(logits.map(f32::to_bits) == [0.0_f32, 3.0].map(f32::to_bits));
     assert!(matches!(biased(u32::MAX).err(), Some(Failure::BadInput(_))));
 }

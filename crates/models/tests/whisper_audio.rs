@@ -5,25 +5,28 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 use candle_core::Device;
-use engine::model::{Admission, StepCompanion};
-use models::Files;
-use models::whisper::{Features, WhisperCompanion, load};
-use tasks::{
-    Failure, Finish, Transcribe, TranscribeEvent, TranscribeOptions, TranscribeRequest, Usage,
-};
+use engine::model::{Said, SequenceId, SessionCompanion, SessionModel};
+use models::whisper::{Hearing, WhisperCompanion, WhisperModel, load};
+use models::{Files, Quality};
+use tasks::{Failure, TranscribeEvent, TranscribeOptions, TranscribeRequest};
 
 fn golden(name: &str) -> PathBuf {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden")).join(name)
 }
 
-static COMPANION: LazyLock<Arc<WhisperCompanion>> = LazyLock::new(|| {
-    load(&Files::new(golden("tiny-whisper")), &Device::Cpu)
-        .unwrap()
-        .0
-});
+static COMPANION: LazyLock<Arc<WhisperCompanion>> = LazyLock::new(|| tiny().0);
 
-fn admit(audio: Vec<u8>) -> Result<Admission<Transcribe>, Failure> {
-    COMPANION.admit(TranscribeRequest {
+fn tiny() -> (Arc<WhisperCompanion>, WhisperModel) {
+    load(
+        &Files::new(golden("tiny-whisper")),
+        &Device::Cpu,
+        Quality::Fast,
+    )
+    .unwrap()
+}
+
+fn admit(audio: Vec<u8>) -> Result<Hearing, Failure> {
+    COMPANION.prepare(TranscribeRequest {
         audio,
         options: TranscribeOptions::default(),
     })
@@ -33,18 +36,11 @@ fn clip(name: &str) -> Vec<u8> {
     std::fs::read(golden("whisper").join(name)).unwrap()
 }
 
-/// The features and the duration that a file gives.
+/// The features of the first window of a file, none for less than a frame, and the duration.
 fn heard(audio: Vec<u8>) -> (Vec<f32>, f32) {
-    let mut admission = admit(audio).unwrap();
-    let features = admission.prelude.unwrap().downcast::<Features>().unwrap();
-    let mut events = Vec::new();
-    admission
-        .writer
-        .finish(Finish::Stop, Usage::default(), &mut events);
-    let [TranscribeEvent::Done { duration, .. }] = events[..] else {
-        panic!("{events:?}")
-    };
-    (features.mel().to_vec(), duration)
+    let hearing = admit(audio).unwrap();
+    let features = hearing.mel().map(<[f32]>::to_vec).unwrap_or_default();
+    (features, hearing.seconds() as f32)
 }
 
 /// A WAV file of interleaved samples; `format` is 1 for integers, 3 for floats.
@@ -197,7 +193,7 @@ fn samples_that_are_no_numbers_are_refused() {
 #[test]
 fn one_sample_is_audio_and_a_file_cut_short_is_what_it_holds() {
     let (mel, seconds) = heard(wav_i16(1, 16_000, &[1_000]));
-    assert!(mel.iter().all(|value| value.is_finite()));
+    assert!(mel.is_empty(), "less than a frame");
     assert!((seconds - 1.0 / 16_000.0).abs() < 1e-7);
     let (_, seconds) = heard(wav_i16(1, 44_100, &[1_000]));
     assert!(seconds > 0.0);
@@ -220,19 +216,100 @@ fn a_header_that_lies_about_its_length_gives_what_is_there() {
     assert!((seconds - 1.0).abs() < 1e-3, "{seconds}");
 }
 
-#[test]
-fn thirty_seconds_are_heard_and_more_is_refused_not_cut() {
-    let (_, seconds) = heard(wav_i16(1, 8_000, &vec![0; 30 * 8_000]));
-    assert!((seconds - 30.0).abs() < 1e-6);
-    match admit(wav_i16(1, 8_000, &vec![0; 31 * 8_000])) {
-        Err(Failure::Unsupported(text)) => {
-            assert!(
-                text.contains("over 30 s") && text.contains("31.0 s long"),
-                "{text}"
-            );
+/// Runs a request to its end, alone.
+fn transcribe(audio: Vec<u8>, options: TranscribeOptions) -> Result<Vec<TranscribeEvent>, Failure> {
+    let (companion, mut model) = tiny();
+    let hearing = companion.prepare(TranscribeRequest { audio, options })?;
+    model.begin(SequenceId(0), hearing)?;
+    let mut events = Vec::new();
+    loop {
+        for (_, said) in model.turn() {
+            match said {
+                Said::Event(event) => events.push(event),
+                Said::End => return Ok(events),
+                Said::Failed(failure) => return Err(failure),
+            }
         }
-        Err(other) => panic!("{other:?}"),
-        Ok(_) => panic!("admitted"),
+    }
+}
+
+#[track_caller]
+fn lasts(events: &[TranscribeEvent], seconds: f32) {
+    let Some(TranscribeEvent::Done { duration, .. }) = events.last() else {
+        panic!("{events:?}")
+    };
+    assert!((duration - seconds).abs() < 1e-3, "{duration}");
+}
+
+#[test]
+fn silence_of_any_length_is_no_text_and_costs_no_decoding() {
+    for seconds in [0.001, 1.0, 7_200.0_f32] {
+        let samples = (seconds * 8_000.0) as usize;
+        let options = TranscribeOptions::default();
+        let events = transcribe(wav_i16(1, 8_000, &vec![1; samples]), options).unwrap();
+        assert_eq!(events.len(), 1, "{events:?}");
+        lasts(&events, seconds);
+    }
+}
+
+#[test]
+fn more_than_a_window_is_heard_to_its_end() {
+    // Noise, of which random weights make random words.
+    let noise = |n: u32| (n.wrapping_mul(2_654_435_761) >> 18) as i16 - 8_192;
+    let samples: Vec<i16> = (0..70 * 8_000).map(noise).collect();
+    for options in [
+        TranscribeOptions::default(),
+        TranscribeOptions {
+            words: true,
+            vad_filter: true,
+            language: Some("de".into()),
+            translate: true,
+            initial_prompt: Some("Hello".into()),
+            prefix: Some("world".into()),
+            condition_on_previous_text: false,
+            hallucination_silence_threshold: Some(1.0),
+            ..TranscribeOptions::default()
+        },
+    ] {
+        let events = transcribe(wav_i16(1, 8_000, &samples), options).unwrap();
+        lasts(&events, 70.0);
+        for event in &events {
+            if let TranscribeEvent::Segment {
+                start, end, words, ..
+            } = event
+            {
+                assert!(0.0 <= *start && start < end && *end <= 70.0, "{event:?}");
+                assert!(words.iter().all(|word| word.start <= word.end), "{event:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_the_weights_cannot_do_is_refused_by_its_name() {
+    let default = TranscribeOptions::default;
+    for (options, word) in [
+        (
+            TranscribeOptions {
+                beam_size: Some(3),
+                ..default()
+            },
+            "beam_size",
+        ),
+        (
+            TranscribeOptions {
+                language: Some("tlh".into()),
+                ..default()
+            },
+            "language",
+        ),
+    ] {
+        match transcribe(tone(1, 16_000), options) {
+            Err(Failure::Unsupported(text) | Failure::BadInput(text)) => {
+                assert!(text.contains(word), "{text}");
+            }
+            other => panic!("{other:?}"),
+        }
     }
 }
 

@@ -108,6 +108,8 @@ pub struct ChatOptions {
     pub tools: Vec<Tool>,
     /// Whether they have to be.
     pub tool_choice: ToolChoice,
+    /// At most one is called in an answer.
+    pub one_call: bool,
     /// Generation ends before the first of these texts.
     pub stop: Vec<String>,
     /// Added to the logits of tokens, by token id.

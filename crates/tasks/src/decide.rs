@@ -1,5 +1,7 @@
 //! Decision models: questions about a state, answered with probabilities.
 
+use std::sync::Arc;
+
 use crate::{Json, Task};
 
 /// Decision: a state and a question in, a probability for each possible answer out. A request of
@@ -26,16 +28,16 @@ pub enum QuestionKind {
 /// A question about a state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DecideRequest {
-    /// The state.
-    pub state: Json,
+    /// The state, which the jobs of one request share.
+    pub state: Arc<Json>,
     /// What kind of question it is.
     pub kind: QuestionKind,
     /// The question.
     pub instructions: String,
     /// The options and what they mean, in order; at least one.
     pub options: Vec<(String, String)>,
-    /// Encoded images that belong to the state.
-    pub images: Vec<Vec<u8>>,
+    /// Encoded images that belong to the state, shared as it is.
+    pub images: Arc<[Vec<u8>]>,
     /// The window in tokens; a longer state is cut.
     pub window: u32,
 }

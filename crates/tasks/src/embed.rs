@@ -44,7 +44,8 @@ pub enum Overlong {
 pub struct EmbedRequest {
     /// The text.
     pub text: String,
-    /// How token vectors become one.
+    /// How token vectors become one, where the weights leave the choice: those with a pooling of their
+    /// own (sentence-transformers' `1_Pooling`) use that.
     pub pooling: Pooling,
     /// The vector's width that the card promises; narrower weights are mapped to it by a fixed
     /// matrix with orthonormal columns, which keeps every cosine.

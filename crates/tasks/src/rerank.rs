@@ -1,5 +1,7 @@
 //! Reranking: how well a text answers a query.
 
+use std::sync::Arc;
+
 use crate::Task;
 
 /// Reranking: a pair of texts in, one score out. A request of many contexts is many jobs.
@@ -14,8 +16,8 @@ impl Task for Rerank {
 /// A query and one text that may answer it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RerankRequest {
-    /// The query.
-    pub query: String,
+    /// The query, which the jobs of one request share.
+    pub query: Arc<str>,
     /// The text.
     pub context: String,
     /// The window of the pair in tokens; longer pairs are cut.

@@ -24,7 +24,7 @@ pub struct TranscribeOptions {
     pub vad_filter: bool,
     /// Text that the first window is read as following.
     pub initial_prompt: Option<String>,
-    /// Text that the transcript of each window begins with.
+    /// Text that the transcript begins with.
     pub prefix: Option<String>,
     /// Beams of the search; `None`: the model's own choice.
     pub beam_size: Option<u32>,
@@ -111,6 +111,11 @@ pub enum TranscribeEvent {
         words: Vec<Word>,
         /// How it was decoded, where the model tells.
         decoding: Option<Decoding>,
+    },
+    /// A stretch was listened to in which nobody speaks: the job goes on.
+    Nothing {
+        /// Its end, in seconds from the start of what is heard.
+        end: f32,
     },
     /// The last event.
     Done {

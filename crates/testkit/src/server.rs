@@ -1,4 +1,4 @@
-//! The real binary, serving on a free port of loopback until it is dropped.
+//! The real binary, serving on a free port of loopback until it is dropped, or the test's process ends.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+use crate::Guard;
 
 /// Time for the server to say where it listens, on a busy machine.
 const START_MAX: Duration = Duration::from_secs(20);
@@ -21,6 +23,7 @@ pub struct Server {
     /// From the start of the process to the line that says where it listens.
     pub listened_after: Duration,
     log: Arc<Mutex<String>>,
+    _guard: Guard,
 }
 
 /// An answer, whatever its status.
@@ -79,6 +82,7 @@ impl Server {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary starts");
+        let guard = Guard::of_process(child.id());
         let log = Arc::new(Mutex::new(String::new()));
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let sink = log.clone();
@@ -106,6 +110,7 @@ impl Server {
             base: format!("http://{address}"),
             listened_after,
             log,
+            _guard: guard,
         }
     }
 
@@ -135,6 +140,16 @@ impl Server {
             .header("authorization", "Bearer test")
             .header("content-type", content_type);
         answer(request.send(body))
+    }
+
+    /// Posts JSON to OpenAI's chat route with a bearer token.
+    pub fn complete(&self, input: &Value) -> Answer {
+        let route = "/client/v4/accounts/0123456789abcdef/ai/v1/chat/completions";
+        let request = agent()
+            .post(format!("{}{route}", self.base))
+            .header("authorization", "Bearer test")
+            .header("content-type", "application/json");
+        answer(request.send(serde_json::to_vec(input).unwrap()))
     }
 
     /// Gets a path with a bearer token.

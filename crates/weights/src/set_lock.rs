@@ -14,9 +14,17 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Held until dropped. The system frees it when the process dies, so no stale lock can be left.
 #[derive(Debug)]
 pub(crate) struct SetLock {
-    _file: File,
+    file: File,
     /// Whether the file system can lock at all; some network file systems cannot.
     pub(crate) exclusive: bool,
+}
+
+impl Drop for SetLock {
+    // Closing frees the lock only with the last copy of the descriptor, and a process that this one is
+    // just starting has one for a moment.
+    fn drop(&mut self) {
+        let _ = self.file.unlock();
+    }
 }
 
 impl SetLock {
@@ -36,10 +44,7 @@ impl SetLock {
             Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => false,
             Err(TryLockError::Error(error)) => return Err(writing(path)(error)),
         };
-        Ok(Some(Self {
-            _file: file,
-            exclusive,
-        }))
+        Ok(Some(Self { file, exclusive }))
     }
 
     /// Takes the lock, and waits for it while another holds it. `None` when the caller wants to stop.

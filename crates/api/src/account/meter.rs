@@ -25,6 +25,13 @@ pub(super) struct Meter {
 }
 
 impl Meter {
+    /// A day that has begun with so many neurons.
+    pub(super) fn with(neurons: f64) -> Self {
+        let mut meter = Self::default();
+        meter.spend(neurons);
+        meter
+    }
+
     /// Whether the neurons of today are used up.
     pub(super) fn is_spent(&self) -> bool {
         self.day == today() && self.neurons >= DAY_FREE_NEURONS

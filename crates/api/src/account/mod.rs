@@ -1,11 +1,13 @@
 //! What the account that asks may do: its plan, its licences, and what it used up. All of it is off
-//! until a setting turns it on; everything is forgotten when the server ends.
+//! until a setting turns it on. What the server forgets when it ends: agreements and the requests of a minute. The
+//! neurons of the day begin where the ledger, if there is one, has them.
 
 mod limits;
 mod meter;
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use catalog::ModelCard;
 use serde_json::Value;
@@ -36,7 +38,7 @@ impl Account {
             has_rate_limits: settings.rate_limits,
             has_gates: settings.gates,
             agreed: Mutex::default(),
-            meter: Mutex::default(),
+            meter: Mutex::new(Meter::with(used_today(settings))),
         }
     }
 
@@ -96,6 +98,19 @@ impl Account {
             open(&self.meter).spend(neurons);
         }
     }
+}
+
+/// The neurons of today that were used before this server began.
+fn used_today(settings: &Settings) -> f64 {
+    let Some(ledger) = settings.ledger.as_ref().filter(|_| settings.quota) else {
+        return 0.0;
+    };
+    ledger
+        .neurons_of_day(SystemTime::now())
+        .unwrap_or_else(|error| {
+            tracing::error!("the neurons of today are not known and begin at none: {error}");
+            0.0
+        })
 }
 
 /// What is behind a lock; the counts are whole after every change, so a panic elsewhere spoils none.

@@ -4,47 +4,34 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 use serde_json::Value;
 use tasks::Failure;
-use uuid::Uuid;
 
-use crate::App;
 use crate::errors::{Refusal, RequestId};
-use crate::run::{Call, Input, Options, Reply, answer, parse_json, reply, respond};
+use crate::run::{Call, Input, Options, Reply, answer, is_json, parse_json, reply, respond};
 use crate::surface::Surface;
+use crate::{App, gateway};
 
 /// The header with the model's name, behind a prefix and a colon where the caller set one.
 const MODEL: &str = "cf-consn-model-id";
-/// The header that names the log entry of a gateway.
-const LOG_ID: &str = "cf-aig-log-id";
+/// The oldest form of this wire that is served; a request that names none is taken for a present one.
+const VERSION_MIN: u32 = 2;
 
-/// `POST /run`.
+/// `POST /run` and, through a gateway, `POST /ai-gateway/run`.
 pub(crate) async fn run(State(app): State<Arc<App>>, request: Request) -> Response {
-    inference(&app, request).await
-}
-
-/// `POST /ai-gateway/run`: the same through a gateway, which gives the request a log id.
-pub(crate) async fn gateway_run(State(app): State<Arc<App>>, request: Request) -> Response {
-    let mut response = inference(&app, request).await;
-    let log_id = Uuid::new_v4().simple().to_string().to_uppercase();
-    if let Ok(value) = HeaderValue::from_str(&format!("01{}", &log_id[..24])) {
-        response.headers_mut().insert(LOG_ID, value);
-    }
-    response
-}
-
-async fn inference(app: &App, request: Request) -> Response {
     let id = RequestId::new();
     let model = model(request.headers());
     let answered = async {
-        let call = Call::of(app, &model, id)?;
+        check_version(request.uri().query().unwrap_or_default())?;
+        let call = Call::of(&app, &model, id)?;
         call.class()?;
         let (parts, body) = call.read_body(request).await?;
         let mut options = Options::from_query(parts.uri.query().unwrap_or_default());
         if is_json(&parts.headers) {
             let mut body = parse_json(body).await?;
+            gateway::check_options(&body["options"]["gateway"])?;
             options.take_from(&mut body);
             let inputs = body.get_mut("inputs").map(Value::take);
             return reply(call, inputs.unwrap_or_default(), &options).await;
@@ -65,11 +52,16 @@ pub(super) fn model(headers: &HeaderMap) -> String {
     name.to_owned()
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-    let kind = kind.unwrap_or_default();
-    let kind = kind.split(|&byte| byte == b';').next().unwrap_or(kind);
-    kind.trim_ascii().eq_ignore_ascii_case(b"application/json")
+/// # Errors
+/// [`Refusal::OldSdk`].
+fn check_version(query: &str) -> Result<(), Refusal> {
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    let version = pairs.find(|(name, _)| name == "version");
+    let version = version.and_then(|(_, version)| version.parse::<u32>().ok());
+    match version {
+        Some(version) if version < VERSION_MIN => Err(Refusal::OldSdk),
+        _ => Ok(()),
+    }
 }
 
 /// The inputs beside the stream: `userInputs=<JSON>`.

@@ -66,7 +66,7 @@ pub(crate) fn inference(
     let row = row_of(refusal);
     let mut response = match surface {
         Surface::Rest | Surface::OpenAi => envelope(&row, id),
-        Surface::Binding => named(&row, id),
+        Surface::Binding | Surface::Gateway | Surface::GatewayOpenAi => named(&row, id),
         Surface::Responses => prompt_error(&row, id),
     };
     add_request_id(&mut response, id);
@@ -178,7 +178,12 @@ pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Response {
 
 /// An answer that is JSON already.
 pub(crate) fn json_bytes(status: StatusCode, body: Vec<u8>) -> Response {
-    let mut response = Response::new(Body::from(body));
+    json_body(status, Body::from(body))
+}
+
+/// The same, perhaps still being made.
+pub(crate) fn json_body(status: StatusCode, body: Body) -> Response {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     // workerd compares the content type exactly: no "; charset".
     let value = HeaderValue::from_static("application/json");

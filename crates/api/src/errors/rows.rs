@@ -209,6 +209,13 @@ fn rows() -> Vec<Row> {
             "too many",
         ),
         same(
+            Refusal::OldSdk,
+            405,
+            5019,
+            "Deprecated SDK version",
+            "Request trying to use deprecated SDK version",
+        ),
+        same(
             Refusal::NoSuchBatch("a".into()),
             404,
             7002,
@@ -225,6 +232,8 @@ async fn each_row_has_its_bytes_on_each_surface() {
             Surface::Rest,
             Surface::OpenAi,
             Surface::Binding,
+            Surface::Gateway,
+            Surface::GatewayOpenAi,
             Surface::Responses,
         ] {
             let id = RequestId::new();
@@ -241,7 +250,7 @@ async fn each_row_has_its_bytes_on_each_surface() {
                 Surface::Rest | Surface::OpenAi => format!(
                     r#"{{"errors":[{{"message":{text},"code":{code}}}],"success":false,"result":{{}},"messages":[]}}"#
                 ),
-                Surface::Binding => format!(
+                Surface::Binding | Surface::Gateway | Surface::GatewayOpenAi => format!(
                     r#"{{"name":"AiError","internalCode":{code},"httpCode":{status},"message":{text},"description":{},"requestId":"{id}"}}"#,
                     json!(description)
                 ),

@@ -1,4 +1,9 @@
 //! The one table: what can go wrong, with the code, status and text that the surfaces give it.
+//!
+//! Of the documented codes these have no row, because nothing on a local server leads to them: 3007, 3036 and 3042
+//! (the live service says 3046, 4006 and 5007), 3023 and 3041 (accounts that are blocked), 5012 (a validator behind
+//! the service), 5022 (nobody says what it means), and of a gateway 2001 (not configured) and 2021 (no credits). What
+//! never reaches inference is in `denial`, what a gateway itself refuses in `gateway`.
 
 use std::borrow::Cow;
 
@@ -27,6 +32,8 @@ pub(crate) enum Refusal {
     RateLimited,
     /// What the service's model servers say of inputs that are too long, too many or unknown.
     Upstream(String),
+    /// A request in the form of a binding that the service no longer serves.
+    OldSdk,
     /// A batch that is not known, or no longer.
     NoSuchBatch(String),
 }
@@ -123,6 +130,12 @@ pub(super) fn row_of(refusal: &Refusal) -> Row {
             StatusCode::TOO_MANY_REQUESTS,
             UPSTREAM,
             "rate limiting: inference request per min rate reached",
+        ),
+        Refusal::OldSdk => row(
+            5019,
+            StatusCode::METHOD_NOT_ALLOWED,
+            "Deprecated SDK version",
+            "Request trying to use deprecated SDK version",
         ),
         Refusal::NoSuchBatch(id) => row(
             7002,

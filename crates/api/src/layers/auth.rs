@@ -10,10 +10,13 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::errors::Denial;
+use crate::gateway::{self, GatewayRefusal};
 use crate::{App, Settings, binding};
 
 const EMAIL: &str = "x-auth-email";
 const KEY: &str = "x-auth-key";
+/// The token of a gateway that has one of its own.
+const GATEWAY_TOKEN: &str = "cf-aig-authorization";
 /// What a proxy adds in front of a server.
 const PROXY_MARKS: [&str; 3] = ["forwarded", "x-forwarded-for", "via"];
 
@@ -26,9 +29,12 @@ pub(crate) async fn check(State(app): State<Arc<App>>, request: Request, next: N
     let is_guarded = if binding::is_without_auth(path) {
         app.settings.token.is_some() && !is_version_page(&request) && !is_of_this_machine(&request)
     } else {
-        app.settings.token.is_some() || path.starts_with("/client/")
+        app.settings.token.is_some() || path.starts_with("/client/") || gateway::is_path(path)
     };
     if is_guarded && let Err(denial) = admit(request.headers(), &app.settings) {
+        if gateway::is_path(path) {
+            return GatewayRefusal::Unauthorized.into_response();
+        }
         return match denial {
             // wrangler explains this code of its proxy route, and no other.
             Denial::BadAuth if binding::wire::is_proxy_path(path) => Denial::BadProxyAuth,
@@ -55,7 +61,8 @@ fn admit(headers: &HeaderMap, settings: &Settings) -> Result<(), Denial> {
     if settings.no_auth {
         return Ok(());
     }
-    let given = if let Some(value) = headers.get(header::AUTHORIZATION) {
+    let token = headers.get(header::AUTHORIZATION);
+    let given = if let Some(value) = token.or_else(|| headers.get(GATEWAY_TOKEN)) {
         bearer(value.as_bytes())
     } else if let (Some(email), Some(key)) = (headers.get(EMAIL), headers.get(KEY)) {
         Some(key.as_bytes()).filter(|_| !email.is_empty())

@@ -2,4 +2,5 @@
 
 pub(crate) mod auth;
 pub(crate) mod body;
+pub(crate) mod drain;
 pub(crate) mod host;

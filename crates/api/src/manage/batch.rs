@@ -1,19 +1,23 @@
 //! Asynchronous batches on the surfaces: `queueRequest` with `requests` puts one in the queue, `request_id` asks for
 //! it. Who answers the items is in `runner`.
 
-use std::io::Write;
+use std::future::ready;
+use std::io;
 use std::time::SystemTime;
 
 use axum::http::StatusCode;
+use bytes::Bytes;
+use futures_util::stream::{self, BoxStream, Stream, StreamExt};
 use ledger::{
-    BATCH_MAX_BYTES, ItemOutcome, ItemResult, Ledger, LedgerError, Polled, Request as BatchRequest,
-    Uuid,
+    BATCH_MAX_BYTES, Finished, ItemOutcome, ItemResult, Ledger, LedgerError, Polled,
+    Request as BatchRequest, Uuid,
 };
 use serde::Serialize;
 use serde_json::Value;
 use tasks::Failure;
 
 use super::envelope::NO_LEDGER;
+use crate::blocking::blocking;
 use crate::errors::Refusal;
 use crate::run::{Call, Input, Options};
 
@@ -24,11 +28,20 @@ const REQUEST_ID: &str = "request_id";
 const REFERENCE: &str = "external_reference";
 
 /// An answer about a batch: bare JSON.
-#[derive(Debug)]
 pub(crate) struct Told {
     pub(crate) status: StatusCode,
-    pub(crate) json: Vec<u8>,
+    pub(crate) content: Telling,
 }
+
+/// The JSON.
+pub(crate) enum Telling {
+    Whole(Vec<u8>),
+    /// What is too long to be held at once.
+    Pieces(Pieces),
+}
+
+/// Pieces of JSON as they are read.
+pub(crate) type Pieces = BoxStream<'static, io::Result<Bytes>>;
 
 /// The answer to an input that is about a batch; `None` for any other, which the model answers at once: with
 /// `queueRequest` too, where the input is no batch or the model has no queue.
@@ -68,9 +81,9 @@ async fn submit(call: Call<'_>, input: Value) -> Result<Told, Refusal> {
     let accept = move || {
         let requests = read(input.fields)?;
         let id = ledger.accept(&model, &requests, SystemTime::now());
-        Ok((id.map_err(failure)?, model))
+        Ok::<_, Failure>((id.map_err(failure)?, model))
     };
-    let (id, model) = blocking(accept).await?;
+    let (id, model) = blocking("the ledger", accept).await?;
     call.app.batches.notify_one();
     Ok(progress("queued", &model, id, StatusCode::OK)?)
 }
@@ -107,11 +120,11 @@ async fn poll(call: Call<'_>, id: &str) -> Result<Told, Refusal> {
             None => None,
             Some(Polled::Queued) => Some(progress("queued", &model, id, StatusCode::ACCEPTED)?),
             Some(Polled::Running) => Some(progress("running", &model, id, StatusCode::ACCEPTED)?),
-            Some(Polled::Done(results)) => Some(done(results)?),
+            Some(Polled::Done(finished)) => Some(done(ledger, finished)?),
         };
-        Ok(told)
+        Ok::<_, Failure>(told)
     };
-    blocking(look).await?.ok_or_else(unknown)
+    blocking("the ledger", look).await?.ok_or_else(unknown)
 }
 
 fn progress(
@@ -133,55 +146,101 @@ fn progress(
     };
     Ok(Told {
         status: code,
-        json: written(&progress)?,
+        content: Telling::Whole(written(&progress)?),
     })
 }
 
-/// Every item by its place, and what all used together.
-fn done(results: Vec<ItemResult>) -> Result<Told, Failure> {
-    #[derive(Default, Serialize)]
+/// Results of a batch that are still on disk.
+struct Rest {
+    ledger: Ledger,
+    finished: Finished,
+    /// The next item's place.
+    next: u32,
+}
+
+impl Rest {
+    /// The next page of results as JSON, and whether it is the last one.
+    fn page(&mut self) -> Result<(Vec<u8>, bool), Failure> {
+        let page = self
+            .ledger
+            .page(&self.finished, self.next)
+            .map_err(failure)?;
+        let mut json = Vec::new();
+        for result in page {
+            if result.position > 0 {
+                json.push(b',');
+            }
+            self.next = result.position + 1;
+            write_item(result, &mut json)?;
+        }
+        Ok((json, self.next >= self.finished.items))
+    }
+}
+
+/// Every item by its place, and what all used together. More than a page is read as the client reads.
+fn done(ledger: Ledger, finished: Finished) -> Result<Told, Failure> {
+    #[derive(Serialize)]
     #[allow(clippy::struct_field_names)] // the wire's own names
     struct Usage {
         prompt_tokens: u64,
         completion_tokens: u64,
         total_tokens: u64,
     }
-    let mut usage = Usage::default();
+    let usage = Usage {
+        prompt_tokens: finished.prompt_tokens,
+        completion_tokens: finished.completion_tokens,
+        total_tokens: finished.prompt_tokens + finished.completion_tokens,
+    };
+    let tail = [&br#"],"usage":"#[..], &written(&usage)?, b"}"].concat();
+    let mut rest = Rest {
+        ledger,
+        finished,
+        next: 0,
+    };
+    let (page, is_last) = rest.page()?;
     let mut json = br#"{"responses":["#.to_vec();
-    for (index, result) in results.into_iter().enumerate() {
-        if index > 0 {
-            json.push(b',');
-        }
-        let reference = written(&result.reference)?;
-        let (key, body, success) = match result.outcome {
-            ItemOutcome::Answered {
-                json,
-                prompt_tokens,
-                completion_tokens,
-            } => {
-                usage.prompt_tokens += prompt_tokens;
-                usage.completion_tokens += completion_tokens;
-                ("result", json.into_bytes(), true)
-            }
-            ItemOutcome::Failed(text) => ("error", written(&text)?, false),
-        };
-        let head = format!(r#"{{"id":{},"{key}":"#, result.position);
-        let middle = format!(r#","success":{success},"external_reference":"#);
-        for part in [head.as_bytes(), &body, middle.as_bytes(), &reference, b"}"] {
-            json.extend_from_slice(part);
-        }
-    }
-    usage.total_tokens = usage.prompt_tokens + usage.completion_tokens;
-    let tail = write!(
-        json,
-        r#"],"usage":{}}}"#,
-        String::from_utf8_lossy(&written(&usage)?)
-    );
-    tail.map_err(|error| Failure::Internal(format!("writing a batch: {error}")))?;
+    json.extend_from_slice(&page);
+    let content = if is_last {
+        json.extend_from_slice(&tail);
+        Telling::Whole(json)
+    } else {
+        let first = stream::once(ready(Ok(json.into())));
+        let tail = stream::once(ready(Ok(tail.into())));
+        Telling::Pieces(first.chain(pages(rest)).chain(tail).boxed())
+    };
     Ok(Told {
         status: StatusCode::OK,
-        json,
+        content,
     })
+}
+
+/// The further pages. A batch that is removed meanwhile breaks the connection off.
+fn pages(rest: Rest) -> impl Stream<Item = io::Result<Bytes>> + Send {
+    stream::unfold(Some(rest), async |rest| {
+        let mut rest = rest?;
+        let read = move || Ok::<_, Failure>((rest.page()?, rest));
+        Some(match blocking("reading a batch", read).await {
+            Ok(((json, is_last), rest)) => (Ok(json.into()), (!is_last).then_some(rest)),
+            Err(failure) => {
+                tracing::error!("a poll was broken off: {failure}");
+                (Err(io::Error::other(failure)), None)
+            }
+        })
+    })
+}
+
+fn write_item(result: ItemResult, json: &mut Vec<u8>) -> Result<(), Failure> {
+    let reference = written(&result.reference)?;
+    let (key, body, success) = match result.outcome {
+        ItemOutcome::Answered { json, .. } => ("result", json.into_bytes(), true),
+        ItemOutcome::Failed(text) => ("error", written(&text)?, false),
+    };
+    let head = format!(r#"{{"id":{},"{key}":"#, result.position);
+    let middle = format!(r#","success":{success},"external_reference":"#);
+    for part in [head.as_bytes(), &body, middle.as_bytes(), &reference, b"}"] {
+        json.extend_from_slice(part);
+    }
+    Ok(())
 }
 
 fn written(value: &impl Serialize) -> Result<Vec<u8>, Failure> {
@@ -201,13 +260,4 @@ fn failure(error: LedgerError) -> Failure {
         LedgerError::Full { .. } => Failure::Unavailable(error.to_string()),
         error => Failure::Internal(error.to_string()),
     }
-}
-
-/// Runs what waits for the disk on a thread that may.
-async fn blocking<R: Send + 'static>(
-    work: impl FnOnce() -> Result<R, Failure> + Send + 'static,
-) -> Result<R, Failure> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| Failure::Internal(format!("the ledger: {error}")))?
 }

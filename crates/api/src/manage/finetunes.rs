@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::envelope::{Declined, NO_LEDGER, success};
 use crate::App;
+use crate::blocking::blocking;
 use crate::layers::body;
 use crate::run::parse_json;
 
@@ -77,19 +78,16 @@ pub(super) fn ledger(app: &App) -> Result<Ledger, Declined> {
 }
 
 /// Runs what waits for the disk on a thread that may.
-pub(super) async fn blocking<R: Send + 'static>(
+pub(super) async fn on_disk<R: Send + 'static>(
     work: impl FnOnce() -> Result<R, LedgerError> + Send + 'static,
 ) -> Result<R, Declined> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => Ok(done?),
-        Err(error) => Err(Declined::unavailable(format!("the ledger: {error}"))),
-    }
+    blocking("the ledger", move || Ok(work()?)).await
 }
 
 /// `GET .../ai/finetunes`.
 pub(crate) async fn list(State(app): State<Arc<App>>) -> Result<Response, Declined> {
     let ledger = ledger(&app)?;
-    let finetunes = blocking(move || ledger.finetunes()).await?;
+    let finetunes = on_disk(move || ledger.finetunes()).await?;
     let rows: Vec<Row> = finetunes.into_iter().map(Row::from).collect();
     Ok(success(&rows))
 }
@@ -103,7 +101,7 @@ pub(crate) async fn create(
     let (parts, body) = request.into_parts();
     let body = body::read(&parts.headers, body, BODY_MAX_BYTES).await?;
     let new = read(&app, &parse_json(body).await?)?;
-    let made = blocking(move || ledger.create_finetune(&new, SystemTime::now())).await?;
+    let made = on_disk(move || ledger.create_finetune(&new, SystemTime::now())).await?;
     Ok(success(&Row::from(made)))
 }
 
@@ -156,7 +154,7 @@ pub(crate) async fn public(
         .flat_map(|model| services_own(model))
         .collect();
     if let Some(ledger) = app.settings.ledger.clone() {
-        let own = blocking(move || ledger.finetunes()).await?;
+        let own = on_disk(move || ledger.finetunes()).await?;
         rows.extend(own.into_iter().filter(|own| own.public).map(Row::from));
     }
     let (mut limit, mut offset) = (usize::MAX, 0);

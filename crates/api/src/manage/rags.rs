@@ -19,7 +19,7 @@ pub(crate) async fn ask() -> Response {
 }
 
 /// The error of the services around Workers AI for what is not there.
-pub(super) fn not_found() -> Response {
+pub(crate) fn not_found() -> Response {
     #[derive(Serialize)]
     struct Envelope {
         success: bool,

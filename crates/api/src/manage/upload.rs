@@ -16,7 +16,7 @@ use tasks::Failure;
 use tokio::sync::mpsc;
 
 use super::envelope::{Declined, success_first};
-use super::finetunes::{blocking, ledger};
+use super::finetunes::{ledger, on_disk};
 use crate::App;
 use crate::layers::body::STALL_TIMEOUT;
 
@@ -44,7 +44,7 @@ pub(crate) async fn asset(
     let ledger = ledger(&app)?;
     let finetune = {
         let (ledger, name) = (ledger.clone(), name.clone());
-        blocking(move || ledger.finetune(&name)).await?
+        on_disk(move || ledger.finetune(&name)).await?
     };
     let id = finetune.ok_or_else(Declined::not_found)?.id.to_string();
     let mut form = open(request)?;
@@ -72,7 +72,7 @@ pub(crate) async fn asset(
             names[0], names[1]
         ))
     })?;
-    blocking(move || upload.finish(asset, SystemTime::now())).await?;
+    on_disk(move || upload.finish(asset, SystemTime::now())).await?;
     Ok(success_first(&Stored {
         finetune_id: id,
         file_name: asset.file_name(),

@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::envelope::{Declined, NO_LEDGER};
 use super::prices::{AS_OF, FREE_NEURONS_PER_DAY, USD_PER_1000_NEURONS, rounded, usd};
 use crate::App;
+use crate::blocking::blocking;
 use crate::errors::json;
 use crate::run::Cost;
 
@@ -30,17 +31,23 @@ impl Meter {
         }
     }
 
-    /// A request was answered, or is being answered as a stream: what that costs comes at its end.
-    pub(crate) fn answered(&self, cost: Cost, is_stream: bool) {
-        let mut units = units(cost);
-        units.requests = 1;
-        if is_stream {
-            units.unpriced = 0;
-        }
-        self.add(units);
+    /// A request was answered.
+    pub(crate) fn answered(&self, cost: Cost) {
+        self.add(Units {
+            requests: 1,
+            ..units(cost)
+        });
     }
 
-    /// A stream has ended.
+    /// A request is being answered as a stream.
+    pub(crate) fn begun(&self) {
+        self.add(Units {
+            requests: 1,
+            ..Units::default()
+        });
+    }
+
+    /// A stream has ended, or was left.
     pub(crate) fn streamed(&self, cost: Cost) {
         self.add(units(cost));
     }
@@ -68,11 +75,13 @@ pub(crate) async fn page(State(app): State<Arc<App>>) -> Response {
     let Some(ledger) = app.settings.ledger.clone() else {
         return Declined::unavailable(NO_LEDGER).into_response();
     };
-    let report = tokio::task::spawn_blocking(move || ledger.report()).await;
-    match report {
-        Ok(Ok(used)) => json(StatusCode::OK, &Page::of(used)),
-        Ok(Err(error)) => Declined::from(error).into_response(),
-        Err(error) => Declined::unavailable(format!("reading the ledger: {error}")).into_response(),
+    match blocking("reading the ledger", move || {
+        Ok::<_, Declined>(ledger.report()?)
+    })
+    .await
+    {
+        Ok(used) => json(StatusCode::OK, &Page::of(used)),
+        Err(declined) => declined.into_response(),
     }
 }
 

@@ -13,13 +13,19 @@ use super::model;
 use crate::App;
 use crate::errors::{Refusal, RequestId};
 use crate::run::embedding::{self, Manner, Vectors};
-use crate::run::{Answer, Call, Content, parse_json, read_body, respond, to_base64};
+use crate::run::{Answer, Call, Content, Input, parse_json, read_body, respond, to_base64};
 use crate::surface::Surface;
-use crate::validate::{Schema, validate};
+use crate::validate::Schema;
 
 /// What a body has to look like, in the words of the validator of the other routes.
 static BODY: LazyLock<Schema> = LazyLock::new(|| {
-    let schema = Schema::read(&json!({
+    let schema = Schema::read(&published_body());
+    schema.unwrap_or_else(|error| panic!("the schema of the fields: {error}"))
+});
+
+/// The same as a document.
+pub(crate) fn published_body() -> Value {
+    json!({
         "type": "object",
         "properties": {
             "encoding_format": {"type": "string", "enum": ["float", "base64"], "default": "float"},
@@ -30,34 +36,38 @@ static BODY: LazyLock<Schema> = LazyLock::new(|| {
             ]}
         },
         "required": ["input"]
-    }));
-    schema.unwrap_or_else(|error| panic!("the schema of the fields: {error}"))
-});
+    })
+}
 
-/// Answers a request.
+/// `POST .../ai/v1/embeddings`.
 pub(crate) async fn embeddings(State(app): State<Arc<App>>, request: Request) -> Response {
+    embed_on(Surface::OpenAi, &app, request).await
+}
+
+/// The same on any surface.
+pub(crate) async fn embed_on(surface: Surface, app: &App, request: Request) -> Response {
     let id = RequestId::new();
     let mut name = String::new();
     let answered = async {
-        let (_, body) = read_body(&app, request).await?;
-        let mut body = parse_json(body).await?;
+        let (_, body) = read_body(app, request).await?;
+        let body = parse_json(body).await?;
         model(&body)?.clone_into(&mut name);
-        let call = Call::of(&app, &name, id)?;
+        let call = Call::of(app, &name, id)?;
         if call.card.task != TaskKind::TextEmbeddings {
             let text = format!("{name} makes no text embeddings");
             return Err(Failure::Unsupported(text).into());
         }
-        validate(&BODY, &mut body).map_err(Failure::Schema)?;
-        app.account.begin(call.card)?;
-        let answer = answer(call, &body, &name).await?;
-        call.book(&answer);
+        let input = Input::held_against(&BODY, body).await?;
+        let answering = |input: Input| Ok(answer(call, input, &name));
+        let answer = call.account(input, answering).await?;
         Ok::<_, Refusal>((answer, call.card))
     };
     let answered = answered.await;
-    respond(answered, &name, Surface::OpenAi, id)
+    respond(answered, &name, surface, id)
 }
 
-async fn answer(call: Call<'_>, body: &Value, name: &str) -> Result<Answer, Refusal> {
+async fn answer(call: Call<'_>, input: Input, name: &str) -> Result<Answer, Refusal> {
+    let body = &input.fields;
     let class = call.card.schema_class.as_str();
     let asked = body.get("dimensions").and_then(Value::as_u64);
     if let (Some(asked), Some(width)) = (asked, call.card.output_dimensions)

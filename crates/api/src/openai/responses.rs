@@ -31,8 +31,8 @@ pub(crate) async fn respond(State(app): State<Arc<App>>, request: Request) -> Re
             body.retain(|name, _| !["prompt", "messages", "requests"].contains(&name.as_str()));
         }
         let input = Input::checked(body, call.class()?).await?;
-        let answer = text_generation::respond(call, &input.fields).await?;
-        call.book(&answer);
+        let read = |input: Input| text_generation::respond(call, &input.fields);
+        let answer = call.account(input, read).await?;
         Ok::<_, Refusal>((answer, call.card))
     };
     let answered = answered.await;

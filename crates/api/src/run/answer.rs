@@ -1,16 +1,21 @@
 //! A successful inference, and its dress on each surface.
 
+use std::future::ready;
+
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
+use bytes::Bytes;
 use catalog::ModelCard;
+use futures_util::stream::{self, StreamExt};
 use serde::Serialize;
 use tasks::{Failure, Served};
 
 use super::embedding::Vectors;
 use super::neurons::Cost;
 use super::{Call, neurons};
-use crate::errors::{RequestId, add_request_id, json_bytes};
+use crate::errors::{RequestId, add_request_id, json_body, json_bytes};
+use crate::manage::batch::Pieces;
 use crate::surface::Surface;
 
 /// What a task answers.
@@ -100,13 +105,25 @@ impl Answer {
 /// Bare JSON in the dress of a surface.
 pub(super) fn dressed(json: Vec<u8>, status: StatusCode, surface: Surface) -> Response {
     match surface {
-        Surface::Rest => json_bytes(status, envelope(&json)),
-        Surface::Binding | Surface::OpenAi | Surface::Responses => json_bytes(status, json),
+        Surface::Rest | Surface::Gateway => json_bytes(status, [HEAD, &json, TAIL].concat()),
+        Surface::Binding | Surface::OpenAi | Surface::GatewayOpenAi | Surface::Responses => {
+            json_bytes(status, json)
+        }
     }
 }
 
-/// Wraps an output, in the service's key order.
-fn envelope(output: &[u8]) -> Vec<u8> {
-    let tail: &[u8] = br#","success":true,"errors":[],"messages":[]}"#;
-    [br#"{"result":"#, output, tail].concat()
+/// The same of JSON that comes in pieces.
+pub(super) fn dressed_pieces(pieces: Pieces, status: StatusCode, surface: Surface) -> Response {
+    let part = |part: &'static [u8]| stream::once(ready(Ok(Bytes::from_static(part))));
+    let body = match surface {
+        Surface::Rest | Surface::Gateway => {
+            Body::from_stream(part(HEAD).chain(pieces).chain(part(TAIL)))
+        }
+        _ => Body::from_stream(pieces),
+    };
+    json_body(status, body)
 }
+
+/// What stands around an output, in the service's key order.
+const HEAD: &[u8] = br#"{"result":"#;
+const TAIL: &[u8] = br#","success":true,"errors":[],"messages":[]}"#;

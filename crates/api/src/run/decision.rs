@@ -1,6 +1,7 @@
 //! Decision models (class `decision-clef`): questions about a state, answered with probabilities.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
 use catalog::ModelCard;
 use imagesize::ImageType;
@@ -8,7 +9,7 @@ use serde_json::{Map, Value, json};
 use tasks::{Decide, DecideRequest, Decision, Failure, Json, QuestionKind};
 
 use super::answer::{Answer, Content};
-use super::fields::{refuse, rounded};
+use super::fields::{refuse, rounded, window};
 use super::input::Input;
 use super::{Call, job, neurons, picture, raw};
 use crate::errors::Refusal;
@@ -51,7 +52,7 @@ pub(super) async fn answer(call: Call<'_>, mut input: Input) -> Result<Answer, R
     let card = call.card;
     refuse(&input.fields, "audio")?;
     refuse(&input.fields, "videos")?;
-    let images = images(input.fields["images"].take()).await?;
+    let images: Arc<[_]> = images(input.fields["images"].take()).await?.into();
     let fields = &input.fields;
     let model = fields["model"].as_str().unwrap_or_default().trim();
     let asked = fields["questions"].as_object();
@@ -60,8 +61,8 @@ pub(super) async fn answer(call: Call<'_>, mut input: Input) -> Result<Answer, R
         .iter()
         .map(|(id, question)| self::question(id, question))
         .collect::<Result<_, _>>()?;
-    let state = Json(fields["state"].to_string());
-    let window = card.context_window.unwrap_or(u32::MAX);
+    let state = Arc::new(Json(fields["state"].to_string()));
+    let window = window(card);
     let requests = questions.clone().into_iter().map(|question| DecideRequest {
         state: state.clone(),
         kind: question.kind,

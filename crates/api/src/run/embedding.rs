@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tasks::{Embed, EmbedRequest, Failure, Overlong, Pooling, Served};
 
-use super::fields::{flag, list, text};
+use super::fields::{flag, list, text, window};
 use super::{Call, job};
 use crate::errors::Refusal;
 
@@ -71,7 +71,7 @@ pub(crate) async fn embed(
     let width = card
         .output_dimensions
         .ok_or_else(|| Failure::Internal(format!("{} has no output_dimensions", card.name)))?;
-    let window = card.context_window.unwrap_or(u32::MAX);
+    let window = window(card);
     let requests = texts.into_iter().map(|text| EmbedRequest {
         text,
         pooling,

@@ -9,7 +9,7 @@ use futures_util::future::select_all;
 use futures_util::stream::unfold;
 use rand::Rng;
 use serde::Serialize;
-use tasks::{Failure, Usage};
+use tasks::{ChatEvent, DescribeEvent, Failure, Usage};
 
 use super::Call;
 use super::job::Job;
@@ -45,27 +45,74 @@ impl Lines {
     }
 }
 
+/// What an event tells of a job's cost.
+pub(super) trait Counted {
+    /// Adds what the event tells to the count of its job; the last event tells all of it.
+    fn count(&self, usage: &mut Usage);
+}
+
+impl Counted for ChatEvent {
+    fn count(&self, usage: &mut Usage) {
+        match self {
+            Self::Read {
+                prompt_tokens,
+                cached_tokens,
+            } => (usage.prompt_tokens, usage.cached_tokens) = (*prompt_tokens, *cached_tokens),
+            // A token, or the few that make a character.
+            Self::Text(_) | Self::Reasoning(_) | Self::ToolCall(_) => one_more(usage),
+            Self::Done { usage: all, .. } => *usage = *all,
+        }
+    }
+}
+
+impl Counted for DescribeEvent {
+    fn count(&self, usage: &mut Usage) {
+        match self {
+            Self::Text(_) | Self::Reasoning(_) => one_more(usage),
+            Self::Points(_) | Self::Boxes(_) => {}
+            Self::Done { usage: all, .. } => *usage = *all,
+        }
+    }
+}
+
+fn one_more(usage: &mut Usage) {
+    usage.completion_tokens = usage.completion_tokens.saturating_add(1);
+}
+
+/// The usage of some answers to one prompt, which counts once.
+pub(super) fn sum(usages: impl Iterator<Item = Usage>) -> Usage {
+    usages.fold(Usage::default(), |sum, usage| Usage {
+        prompt_tokens: sum.prompt_tokens.max(usage.prompt_tokens),
+        completion_tokens: sum
+            .completion_tokens
+            .saturating_add(usage.completion_tokens),
+        cached_tokens: sum.cached_tokens.max(usage.cached_tokens),
+    })
+}
+
 /// Writes the frames of one stream.
 pub(super) trait Scribe: Send + 'static {
     /// What the jobs tell.
-    type Event: Send + 'static;
+    type Event: Counted + Send + 'static;
 
     /// Writes what an event of a choice comes to; true for the choice's last event.
     fn tell(&mut self, choice: usize, event: Self::Event, out: &mut Lines)
     -> Result<bool, Failure>;
 
     /// Writes what follows when every choice has ended, without the frame that every stream ends
-    /// with. Gives what was counted.
-    fn close(&mut self, out: &mut Lines) -> Result<Usage, Failure>;
+    /// with.
+    fn close(&mut self, out: &mut Lines) -> Result<(), Failure>;
 }
 
-/// A stream in progress.
+/// A stream in progress. It is booked when it is dropped: whole, or as far as a reader who left has let it come.
 struct Frames<S: Scribe> {
     /// Those of choices that have not ended, with the choices' places.
     jobs: Vec<(usize, Job<S::Event>)>,
     /// Events that were awaited before the answer began.
     ready: VecDeque<(usize, S::Event)>,
     scribe: S,
+    /// What each choice has told of its cost.
+    counts: Vec<Usage>,
     till: Till,
     is_over: bool,
     id: RequestId,
@@ -81,6 +128,7 @@ pub(super) fn body<S: Scribe>(
     call: Call<'_>,
 ) -> Body {
     let frames = Frames {
+        counts: vec![Usage::default(); jobs.len()],
         jobs: jobs.into_iter().enumerate().collect(),
         ready: VecDeque::from([(0, first)]),
         scribe,
@@ -111,13 +159,15 @@ impl<S: Scribe> Frames<S> {
                 Some(ready) => ready,
                 None => self.await_event().await?,
             };
+            if let Some(counts) = self.counts.get_mut(choice) {
+                event.count(counts);
+            }
             if self.scribe.tell(choice, event, &mut lines)? {
                 self.jobs.retain(|(place, _)| *place != choice);
             }
             if self.jobs.is_empty() {
                 self.is_over = true;
-                let usage = self.scribe.close(&mut lines)?;
-                self.till.book(usage);
+                self.scribe.close(&mut lines)?;
                 lines.0.push_str(DONE);
             }
         }
@@ -135,5 +185,11 @@ impl<S: Scribe> Frames<S> {
             })
         });
         select_all(next).await.0
+    }
+}
+
+impl<S: Scribe> Drop for Frames<S> {
+    fn drop(&mut self) {
+        self.till.streamed(sum(self.counts.iter().copied()));
     }
 }

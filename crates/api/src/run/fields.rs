@@ -1,6 +1,7 @@
 //! Fields of a validated input. What the validator lets through without a look (arrays of strings
 //! where objects are wanted, for one) is refused here.
 
+use catalog::ModelCard;
 use serde_json::Value;
 use tasks::Failure;
 
@@ -63,13 +64,18 @@ pub(super) fn count(input: &Value, name: &str) -> Result<Option<u32>, Failure> {
     }
 }
 
-/// A seed; the same negative number is the same seed, too.
+/// A seed; the same negative number is the same seed, too. What is no number is none.
 pub(super) fn seed(input: &Value) -> Option<u64> {
     let seed = input.get("seed")?;
     let whole = seed
         .as_u64()
         .or_else(|| seed.as_i64().map(i64::cast_unsigned));
-    whole.or_else(|| seed.as_f64().map(|seed| seed as i64 as u64))
+    whole.or_else(|| seed.as_f64().map(|seed| seed as i64 as u64)) // 1.0 is whole
+}
+
+/// The window of a model in tokens; of one whose card names none, that of its weights alone.
+pub(super) fn window(card: &ModelCard) -> u32 {
+    card.context_window.unwrap_or(u32::MAX)
 }
 
 /// A number rounded to so many places behind the point.

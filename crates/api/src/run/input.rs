@@ -8,6 +8,7 @@ use tasks::Failure;
 
 use super::Call;
 use super::classes::Class;
+use crate::blocking::blocking;
 use crate::validate::{Schema, validate};
 
 /// Bodies up to this size are parsed where they are; larger ones on a thread that may block.
@@ -141,7 +142,14 @@ impl Input {
         Ok(input)
     }
 
-    async fn held_against(schema: &'static Schema, input: Value) -> Result<Self, Failure> {
+    /// Validates an input against a schema, off the async threads where it is large, and fills its defaults in.
+    ///
+    /// # Errors
+    /// [`Failure::Schema`].
+    pub(crate) async fn held_against(
+        schema: &'static Schema,
+        input: Value,
+    ) -> Result<Self, Failure> {
         let is_large = items(&input) > CHECK_INLINE_MAX_ITEMS;
         let check = move || {
             let mut fields = input;
@@ -152,9 +160,7 @@ impl Input {
             })
         };
         if is_large {
-            tokio::task::spawn_blocking(check)
-                .await
-                .map_err(|error| Failure::Internal(format!("validating an input: {error}")))?
+            blocking("validating an input", check).await
         } else {
             check()
         }
@@ -190,9 +196,15 @@ pub(crate) async fn parse_json(body: Bytes) -> Result<Value, Failure> {
     if body.len() <= PARSE_INLINE_MAX_BYTES {
         return parse(&body);
     }
-    tokio::task::spawn_blocking(move || parse(&body))
-        .await
-        .map_err(|error| Failure::Internal(format!("parsing a body: {error}")))?
+    blocking("parsing a body", move || parse(&body)).await
+}
+
+/// Whether a body is called JSON.
+pub(crate) fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let kind = kind.unwrap_or_default();
+    let kind = kind.split(|&byte| byte == b';').next().unwrap_or(kind);
+    kind.trim_ascii().eq_ignore_ascii_case(b"application/json")
 }
 
 /// Takes the audio of nova-3 out of its inputs where it is base64 in `{body, contentType}`: the

@@ -42,16 +42,16 @@ use axum::http::request::Parts;
 use axum::response::Response;
 use bytes::Bytes;
 use catalog::{ModelCard, TaskKind};
-pub(crate) use input::{Input, Options, parse_json};
+pub(crate) use input::{Input, Options, is_json, parse_json};
 pub(crate) use neurons::Cost;
 pub(crate) use raw::to_base64;
 use serde_json::Value;
 use tasks::Failure;
+use till::Till;
 
 use crate::errors::{Refusal, RequestId, add_request_id, inference};
 use crate::layers::body;
-use crate::manage::Meter;
-use crate::manage::batch::{self, Told};
+use crate::manage::batch::{self, Telling, Told};
 use crate::surface::Surface;
 use crate::{App, DeprecatedPolicy};
 
@@ -94,18 +94,27 @@ impl<'a> Call<'a> {
         read_within(request, limit).await
     }
 
-    /// Counts what the model does.
-    pub(crate) fn meter(&self) -> Meter {
-        Meter::of(self.app, &self.card.name)
-    }
-
-    /// Books what an answer cost; a stream books itself at its end.
-    pub(crate) fn book(&self, answer: &Answer) {
-        let is_stream = matches!(answer.content, Content::Events(_));
-        if let Some(neurons) = answer.cost.neurons {
-            self.app.account.spend(neurons);
-        }
-        self.meter().answered(answer.cost, is_stream);
+    /// Answers a validated input under the rules of the account: the licence is asked for before the input is
+    /// read, the request is counted once it was read, and what the answer cost is booked. A stream books itself when
+    /// it has ended.
+    ///
+    /// # Errors
+    /// What the account may not ask, what `read` refuses, and what the answer fails with.
+    pub(crate) async fn account<F>(
+        self,
+        input: Input,
+        read: impl FnOnce(Input) -> Result<F, Refusal>,
+    ) -> Result<Answer, Refusal>
+    where
+        F: Future<Output = Result<Answer, Refusal>>,
+    {
+        let account = &self.app.account;
+        account.check_licence(self.card, &input.fields)?;
+        let answering = read(input)?;
+        account.begin(self.card)?;
+        let answer = answering.await?;
+        Till::of(self).answered(&answer);
+        Ok(answer)
     }
 
     /// The class of the model's inputs.
@@ -143,7 +152,10 @@ pub(crate) fn respond<'a>(
     match answered.map(Into::into) {
         Ok(Reply::Answer(answer, card)) => answer.into_response(card, surface, id),
         Ok(Reply::Batch(told)) => {
-            let mut response = answer::dressed(told.json, told.status, surface);
+            let mut response = match told.content {
+                Telling::Whole(json) => answer::dressed(json, told.status, surface),
+                Telling::Pieces(pieces) => answer::dressed_pieces(pieces, told.status, surface),
+            };
             add_request_id(&mut response, id);
             response
         }
@@ -175,19 +187,13 @@ pub(crate) async fn reply<'a>(
     Ok(Reply::Answer(answer(call, input).await?, call.card))
 }
 
-/// Answers a validated input, and books what it cost.
+/// Answers a validated input.
 pub(crate) async fn answer(call: Call<'_>, input: Input) -> Result<Answer, Refusal> {
-    call.app.account.check_licence(call.card, &input.fields)?;
-    let is_decision = decision::serves(call.card);
-    let answer = if call.card.task == TaskKind::TextGeneration && !is_decision {
-        // Looks at its input before it counts a request.
-        text_generation::answer(call, &input.fields).await?
-    } else {
-        call.app.account.begin(call.card)?;
-        by_task(call, input).await?
-    };
-    call.book(&answer);
-    Ok(answer)
+    if call.card.task == TaskKind::TextGeneration && !decision::serves(call.card) {
+        let read = |input: Input| text_generation::answer(call, &input.fields);
+        return call.account(input, read).await;
+    }
+    call.account(input, |input| Ok(by_task(call, input))).await
 }
 
 /// Answers a validated input of any task but text generation.

@@ -238,11 +238,10 @@ impl Scribe for Reply {
         Ok(false)
     }
 
-    fn close(&mut self, out: &mut Lines) -> Result<Usage, Failure> {
+    fn close(&mut self, out: &mut Lines) -> Result<(), Failure> {
         let (finish, usage) = self
             .done
             .ok_or_else(|| Failure::Internal("a stream ends before its last event".into()))?;
-        out.push(&self.last(finish, usage))?;
-        Ok(usage)
+        out.push(&self.last(finish, usage))
     }
 }

@@ -3,6 +3,8 @@
 use imagesize::ImageType;
 use tasks::{Failure, Picture};
 
+use crate::blocking::blocking;
+
 /// The most pixels of a picture that is given: decoded, it takes some bytes for each.
 const PICTURE_MAX_PIXELS: u64 = 64 * 1024 * 1024;
 
@@ -63,9 +65,7 @@ pub(super) enum Format {
 /// # Errors
 /// [`Failure::Internal`] for a picture whose bytes are not of its size.
 pub(super) async fn encode(picture: Picture, format: Format) -> Result<Vec<u8>, Failure> {
-    tokio::task::spawn_blocking(move || encoded(&picture, format))
-        .await
-        .map_err(|error| Failure::Internal(format!("encoding a picture: {error}")))?
+    blocking("encoding a picture", move || encoded(&picture, format)).await
 }
 
 fn encoded(picture: &Picture, format: Format) -> Result<Vec<u8>, Failure> {

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use tasks::Failure;
 
 use super::input::{Binary, Input};
+use crate::blocking::blocking;
 use crate::errors::Refusal;
 
 /// Values up to so many items or characters are decoded where they are; larger ones on a thread
@@ -81,9 +82,7 @@ pub(super) async fn decode(
     if is_small {
         return decoded(value, name, text);
     }
-    tokio::task::spawn_blocking(move || decoded(value, name, text))
-        .await
-        .map_err(|error| Failure::Internal(format!("decoding {name}: {error}")))?
+    blocking(name, move || decoded(value, name, text)).await
 }
 
 /// Decodes a value where it is.

@@ -1,5 +1,7 @@
 //! Reranking of the class `reranker`: which contexts answer a query best.
 
+use std::sync::Arc;
+
 use catalog::ModelCard;
 use serde::Serialize;
 use serde_json::Value;
@@ -7,7 +9,7 @@ use tasks::{Failure, Rerank, RerankRequest};
 
 use super::answer::{Answer, Content};
 use super::embedding::at_most;
-use super::fields::{list, number, text};
+use super::fields::{list, number, text, window};
 use super::{Call, job, neurons};
 use crate::errors::Refusal;
 
@@ -22,7 +24,7 @@ pub(super) fn serves(card: &ModelCard) -> bool {
 /// Answers a validated input.
 pub(super) async fn answer(call: Call<'_>, input: &Value) -> Result<Answer, Refusal> {
     let card = call.card;
-    let query = text(&input["query"], "query")?;
+    let query: Arc<str> = text(&input["query"], "query")?.into();
     let contexts = list(&input["contexts"], "contexts")?;
     at_most(contexts.len(), "contexts", REQUEST_MAX_CONTEXTS)?;
     let contexts: Vec<_> = contexts
@@ -32,7 +34,7 @@ pub(super) async fn answer(call: Call<'_>, input: &Value) -> Result<Answer, Refu
     let requests = contexts.into_iter().map(|context| RerankRequest {
         query: query.clone(),
         context,
-        window: card.context_window.unwrap_or(u32::MAX),
+        window: window(card),
     });
     let (scores, served) = job::many::<Rerank>(call, requests).await?.all()?;
     let ranked = scores.iter().enumerate().map(|(id, relevance)| Rank {

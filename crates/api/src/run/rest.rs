@@ -18,12 +18,23 @@ pub(crate) async fn run(
     path: Result<Path<(String, String)>, PathRejection>,
     request: Request,
 ) -> Response {
-    let Ok(Path((_account, model))) = path else {
+    let model = path.map(|Path((_account, model))| model);
+    run_on(Surface::Rest, &app, model, request).await
+}
+
+/// The same on any surface that names the model in its path.
+pub(crate) async fn run_on(
+    surface: Surface,
+    app: &App,
+    model: Result<String, PathRejection>,
+    request: Request,
+) -> Response {
+    let Ok(model) = model else {
         return Denial::NoRoute(request.uri().path().into()).into_response(); // not UTF-8 when decoded
     };
     let id = RequestId::new();
     let answered = async {
-        let call = Call::of(&app, &model, id)?;
+        let call = Call::of(app, &model, id)?;
         call.class()?;
         let (parts, body) = call.read_body(request).await?;
         if !Input::is_raw(call, &parts, &body)? {
@@ -35,7 +46,7 @@ pub(crate) async fn run(
         let input = Input::of_raw(call, &parts, body).await?;
         Ok::<_, Refusal>(Reply::Answer(answer(call, input).await?, call.card))
     };
-    respond(answered.await, &model, Surface::Rest, id)
+    respond(answered.await, &model, surface, id)
 }
 
 /// `POST .../ai/run` with `{"model":...,"input":...}`.

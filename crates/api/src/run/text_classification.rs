@@ -5,7 +5,7 @@ use serde_json::Value;
 use tasks::{Classify, ClassifyRequest, Scored};
 
 use super::answer::{Answer, Content};
-use super::fields::text;
+use super::fields::{text, window};
 use super::{Call, job, neurons};
 use crate::errors::Refusal;
 
@@ -27,7 +27,7 @@ pub(super) async fn answer(call: Call<'_>, input: &Value) -> Result<Answer, Refu
     let card = call.card;
     let request = ClassifyRequest {
         text: text(&input["text"], "text")?,
-        window: card.context_window.unwrap_or(u32::MAX),
+        window: window(card),
     };
     let (classes, served) = job::one::<Classify>(call, request).await?;
     let labels: Vec<_> = classes.scores.into_iter().map(Label::from).collect();

@@ -15,6 +15,7 @@ use super::job::{Job, ended_early};
 use super::raw::to_base64;
 use super::sound::{Encoder, Encoding, Format};
 use super::{Call, neurons};
+use crate::blocking::blocking;
 use crate::errors::{Refusal, RequestId};
 
 /// Characters of one request: some minutes of speech.
@@ -97,7 +98,7 @@ async fn melotts(call: Call<'_>, input: &Value) -> Result<Answer, Refusal> {
         })
     };
     Ok(Answer {
-        content: blocking(encode).await?,
+        content: blocking("encoding sound", encode).await?,
         served: job.served().clone(),
         cost: neurons::of_audio(card.neurons, seconds),
         truncated: 0,
@@ -212,7 +213,7 @@ impl Speech {
             };
             let bytes = match event {
                 Some(SpeakEvent::Sound(samples)) => {
-                    let (bytes, encoder) = blocking(move || {
+                    let (bytes, encoder) = blocking("encoding sound", move || {
                         let bytes = encoder.push(&samples)?;
                         Ok((bytes, encoder))
                     })
@@ -221,7 +222,7 @@ impl Speech {
                     bytes
                 }
                 Some(SpeakEvent::Done { sample_rate }) if sample_rate == self.sample_rate => {
-                    blocking(move || encoder.finish()).await?
+                    blocking("encoding sound", move || encoder.finish()).await?
                 }
                 Some(SpeakEvent::Done { sample_rate }) => {
                     let asked = self.sample_rate;
@@ -241,13 +242,4 @@ impl Speech {
         }
         Ok(None)
     }
-}
-
-/// Encodes on a thread that may block.
-async fn blocking<T: Send + 'static>(
-    encode: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(encode)
-        .await
-        .map_err(|error| Failure::Internal(format!("encoding sound: {error}")))?
 }

@@ -90,6 +90,7 @@ impl Transcript {
                     words,
                     decoding,
                 }),
+                TranscribeEvent::Nothing { .. } => {}
                 TranscribeEvent::Done {
                     duration,
                     duration_after_vad,

@@ -29,16 +29,16 @@ pub(crate) struct Answers {
 
 /// Installs the package of the asserted version, and starts it.
 pub(crate) fn start() -> (Questions, Answers) {
-    let npm = Npm::with(&[&format!("@cloudflare/cabidela@{VERSION}")]);
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cabidela");
+    let npm = Npm::locked(&here.join("original"));
     let package = npm
         .folder()
         .join("node_modules/@cloudflare/cabidela/package.json");
     let package = std::fs::read_to_string(package).unwrap();
     let package: Value = serde_json::from_str(&package).unwrap();
     assert_eq!(package["version"], VERSION);
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cabidela/original.mjs");
     let mut child = npm
-        .node(&script)
+        .node(&here.join("original.mjs"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

@@ -68,7 +68,7 @@ async fn a_gateway_has_an_address_here_and_no_logs() {
     assert_eq!(status, 400);
     assert_eq!(
         body,
-        r#"{"success":false,"result":[],"messages":[],"error":[{"code":2008,"message":"Invalid provider"}],"name":"AiGatewayError","httpCode":400,"internalCode":2008,"message":"Invalid provider","description":"universal gateway requests are not served by this version of hearth: ask the model itself"}"#
+        r#"{"success":false,"result":[],"messages":[],"error":[{"code":8007,"message":"Unsupported"}],"name":"AiGatewayError","httpCode":400,"internalCode":8007,"message":"Unsupported","description":"a universal request (ask the model itself, at .../{account}/{gateway}/workers-ai/{model}) is not served by this version of hearth"}"#
     );
 }
 

@@ -1,7 +1,10 @@
 //! What was used, counted over every kind of answer.
 
+use api::ledger::{Ledger, Units};
 use axum::body::Body;
+use http_body_util::BodyExt;
 use serde_json::{Value, json};
+use tower::ServiceExt;
 
 use crate::house::{app, path, recording, request, send, settings};
 
@@ -38,6 +41,52 @@ async fn answers_are_counted_by_day_and_model_in_neurons_and_usd() {
             r#"{"model":"@cf/test/whisper","requests":1,"unpriced_requests":0,"neurons":93.26,"usd":0.001026,"input_tokens":0,"output_tokens":0,"audio_seconds":120.0}]}]}"#
         )
     );
+}
+
+#[tokio::test]
+async fn a_stream_that_its_reader_leaves_is_counted_as_far_as_it_came() {
+    let folder = tempfile::tempdir().unwrap();
+    let (app, _) = recording(folder.path());
+    let ask = request(
+        "POST",
+        &path("@cf/test/chat"),
+        r#"{"prompt":"a b c d e f","stream":true}"#,
+    );
+    let response = app.clone().oneshot(ask).await.unwrap();
+    let mut body = response.into_body();
+    for _ in 0..2 {
+        body.frame().await.unwrap().unwrap();
+    }
+    drop(body);
+    let answer = send(&app, request("GET", "/hearth/usage", Body::empty())).await;
+    let page: Value = serde_json::from_str(&answer.body).unwrap();
+    let model = &page["days"][0]["models"][0];
+    assert_eq!(
+        (&model["requests"], &model["output_tokens"]),
+        (&json!(1), &json!(2)),
+        "{page}"
+    );
+}
+
+#[tokio::test]
+async fn the_quota_of_a_day_outlives_the_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap().ledger;
+    let used = Units {
+        neurons: 10_000.0,
+        ..Default::default()
+    };
+    ledger.add("@cf/test/chat", used);
+    for (quota, status) in [(false, 200), (true, 429)] {
+        let app = app(api::Settings {
+            quota,
+            ledger: Some(ledger.clone()),
+            ..settings()
+        });
+        let ask = request("POST", &path("@cf/test/chat"), r#"{"prompt":"a"}"#);
+        let answer = send(&app, ask).await;
+        assert_eq!(answer.status, status, "{}", answer.body);
+    }
 }
 
 #[tokio::test]

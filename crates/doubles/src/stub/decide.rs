@@ -24,7 +24,7 @@ impl DirectModel<Decide> for Stub {
         let question = options.fold(question, u32::saturating_add);
         let state = cut(&request.state.0, question, request.window);
         let mut seed = Chance::of(state.text.as_bytes()).and(request.instructions.as_bytes());
-        for image in &request.images {
+        for image in request.images.iter() {
             seed = seed.and(image);
         }
         let weights: Vec<f32> = request

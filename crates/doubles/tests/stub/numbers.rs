@@ -121,11 +121,11 @@ proptest! {
         prop_assert!((0.0..=1.0).contains(&relevance(&text, &other)));
         prop_assert!((classify(&text).iter().sum::<f32>() - 1.0).abs() < 1e-5);
         let request = DecideRequest {
-            state: Json(serde_json::json!(text).to_string()),
+            state: Json(serde_json::json!(text).to_string()).into(),
             kind: QuestionKind::Choice,
             instructions: other,
             options: options.clone(),
-            images: Vec::new(),
+            images: [].into(),
             window: 512,
         };
         let first = one::<Decide>(request.clone()).unwrap();

@@ -16,6 +16,7 @@ use catalog::Catalog;
 use crate::args::Dev;
 use crate::config::{Place, Server};
 use crate::failure::Stop;
+use crate::remote::reachable;
 
 /// Runs the command to its end; its exit code is passed on.
 pub(crate) fn dev(
@@ -28,6 +29,8 @@ pub(crate) fn dev(
     let mut command = args.command.clone();
     guard::check(&command)?;
     let is_local = command::make_local(&mut command, &found);
+    let there = |name: &str| std::env::var_os(name);
+    variables::agree(reachable(server.settings.listen), there)?;
     let preload = preload::write(place)?;
     let token = server.settings.token.clone();
     let server = server::Dev::find_or_start(server, place, catalog)?;
@@ -37,7 +40,7 @@ pub(crate) fn dev(
         preload: &preload,
         openai: args.openai,
     };
-    let variables = variables::choose(&wanted, |name| std::env::var_os(name))?;
+    let variables = variables::choose(&wanted, there);
     eprintln!("hearth dev: {}; {found}", server.told());
     if is_local {
         eprintln!("hearth dev: adds --local to wrangler dev");

@@ -1,6 +1,7 @@
 //! The variables of the command. What is set already stays as it is: a real token above all.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use crate::failure::Stop;
@@ -11,7 +12,9 @@ const ACCOUNT: &str = "00000000000000000000000000000000";
 const TOKEN: &str = "hearth";
 
 const ACCOUNT_NAMES: &[&str] = &["CLOUDFLARE_ACCOUNT_ID", "CF_ACCOUNT_ID"];
-/// Where hearth's own packages for Node and Python look for its token.
+/// Where hearth's own packages for Node and Python look for it.
+const OWN_URL: &str = "HEARTH_URL";
+/// Where they look for its token.
 const OWN_TOKEN: &str = "HEARTH_TOKEN";
 const TOKEN_NAMES: &[&str] = &[
     "CLOUDFLARE_API_TOKEN",
@@ -39,28 +42,34 @@ pub(super) struct Variables {
     pub(super) told: Vec<String>,
 }
 
-/// Chooses the variables, given those that are there.
+/// Whether a `HEARTH_URL` that is there names the server that is wanted, before one is looked for or started.
 ///
 /// # Errors
-/// When `HEARTH_URL` names another server.
-pub(super) fn choose(
-    wanted: &Wanted<'_>,
+/// When it names another one. A port that is yet to be chosen (0) is another one.
+pub(super) fn agree(
+    address: SocketAddr,
     there: impl Fn(&str) -> Option<OsString>,
-) -> Result<Variables, Stop> {
+) -> Result<(), Stop> {
+    let Some(url) = there(OWN_URL).filter(|url| !url.is_empty()) else {
+        return Ok(());
+    };
+    let url = url.to_string_lossy();
+    if url.trim_end_matches('/') == format!("http://{address}") {
+        return Ok(());
+    }
+    Err(Stop::usage(format!(
+        "HEARTH_URL is {url}, and this hearth is http://{address}: unset it, or name that address with --listen"
+    )))
+}
+
+/// Chooses the variables, given those that are there.
+pub(super) fn choose(wanted: &Wanted<'_>, there: impl Fn(&str) -> Option<OsString>) -> Variables {
     let mut chosen = Variables {
         set: Vec::new(),
         told: Vec::new(),
     };
-    if let Some(url) = there("HEARTH_URL").filter(|url| !url.is_empty()) {
-        if url.to_string_lossy().trim_end_matches('/') != wanted.base {
-            return Err(Stop::usage(format!(
-                "HEARTH_URL is {}, and this hearth is {}: unset it, or name that address with --listen",
-                url.to_string_lossy(),
-                wanted.base
-            )));
-        }
-    } else {
-        chosen.set("HEARTH_URL", wanted.base.into());
+    if there(OWN_URL).is_none_or(|url| url.is_empty()) {
+        chosen.set(OWN_URL, wanted.base.into());
     }
     let options = node_options(there("NODE_OPTIONS"), wanted.preload);
     chosen.set("NODE_OPTIONS", options);
@@ -101,7 +110,7 @@ pub(super) fn choose(
             None => chosen.set(name, value.into()),
         }
     }
-    Ok(chosen)
+    chosen
 }
 
 impl Variables {
@@ -145,7 +154,6 @@ mod tests {
             let found = there.iter().find(|(key, _)| *key == name);
             found.map(|(_, value)| value.into())
         })
-        .unwrap()
     }
 
     fn value<'a>(variables: &'a Variables, name: &str) -> Option<&'a str> {
@@ -192,18 +200,22 @@ mod tests {
 
     #[test]
     fn another_server_s_address_is_refused() {
+        let address = "127.0.0.1:7777".parse().unwrap();
+        let agrees = |url: &str| agree(address, |name| (name == OWN_URL).then(|| url.into()));
+        assert!(agrees("http://b").is_err());
+        assert!(agrees("http://127.0.0.1:7777/").is_ok());
+        assert!(agree(address, |_| None).is_ok());
+    }
+
+    #[test]
+    fn a_token_is_given_and_not_told() {
         let wanted = Wanted {
             base: "http://127.0.0.1:7777",
             token: Some("sesame"),
             preload: Path::new("/p"),
             openai: false,
         };
-        assert!(
-            choose(&wanted, |name| (name == "HEARTH_URL")
-                .then(|| "http://b".into()))
-            .is_err()
-        );
-        let variables = choose(&wanted, |_| None).unwrap();
+        let variables = choose(&wanted, |_| None);
         assert_eq!(value(&variables, OWN_TOKEN), Some("sesame"));
         assert_eq!(value(&variables, "CLOUDFLARE_API_TOKEN"), Some("sesame"));
         assert!(!variables.told.join("\n").contains("sesame"));

@@ -19,7 +19,7 @@ fn script(project: &Project, options: &[&str], script: &str) -> Running {
 
 #[test]
 fn the_exit_code_is_the_commands() {
-    let project = Project::new("node");
+    let project = Project::new("current");
     for code in [0, 1, 42] {
         let mut running = script(&project, &own_server(), &format!("process.exit({code})"));
         assert_eq!(running.end().code(), Some(code), "{}", running.output());
@@ -38,7 +38,7 @@ fn the_exit_code_is_the_commands() {
 
 #[test]
 fn a_signal_reaches_the_command_and_the_server_ends_with_it() {
-    let project = Project::new("node");
+    let project = Project::new("current");
     let program = "
         for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'])
             process.on(name, () => { console.log('got ' + name); process.exit(7) });
@@ -65,7 +65,7 @@ fn a_signal_reaches_the_command_and_the_server_ends_with_it() {
 #[test]
 fn a_server_that_runs_already_is_used_and_outlives_the_command() {
     let server = Server::start(env!("CARGO_BIN_EXE_hearth"), &weights_home(), ENGINE);
-    let project = Project::new("node");
+    let project = Project::new("current");
     let address = server.base.trim_start_matches("http://");
     let program = "console.log('at ' + process.env.HEARTH_URL + '!')";
     let mut running = script(&project, &["--listen", address], program);
@@ -93,7 +93,7 @@ fn a_port_of_another_program_is_said_plainly() {
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi");
         }
     });
-    let project = Project::new("node");
+    let project = Project::new("current");
     let mut running = script(&project, &["--listen", &address], "");
     assert_eq!(running.end().code(), Some(1));
     assert!(
@@ -106,7 +106,7 @@ fn a_port_of_another_program_is_said_plainly() {
 
 #[test]
 fn variables_are_set_and_told_and_those_that_are_there_stay() {
-    let project = Project::new("node");
+    let project = Project::new("current");
     let print = "console.log(JSON.stringify(process.env))";
     let mut running = script(&project, &own_server(), print);
     assert!(running.end().success());
@@ -155,7 +155,7 @@ fn variables_are_set_and_told_and_those_that_are_there_stay() {
 
 #[test]
 fn deployments_are_refused_before_anything_starts() {
-    let project = Project::new("node");
+    let project = Project::new("current");
     std::fs::write(
         project.folder().join("package.json"),
         r#"{"scripts":{"ship":"wrangler deploy"}}"#,
@@ -171,7 +171,7 @@ fn deployments_are_refused_before_anything_starts() {
 
 #[test]
 fn when_the_command_is_killed_its_server_ends() {
-    let project = Project::new("node");
+    let project = Project::new("current");
     let address = free_address();
     let listen = address.to_string();
     let options = [&["--listen", &listen], ENGINE].concat();

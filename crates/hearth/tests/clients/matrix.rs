@@ -1,52 +1,63 @@
-//! Every client, every check: the table of README.
+//! Every client, every check: the tables of README.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::path::Path;
 
-use serde_json::Value;
 use testkit::{Server, weights_home};
 
 use crate::ENGINE;
-use crate::install::add_own_package;
+use crate::own_package::add_own_package;
 use crate::project::{Outcomes, Project, alone, free_address};
+use crate::python::python;
+use crate::table::{BINDING, LIBRARY, Row, compare, table};
 
-/// With this variable the test writes the table instead of comparing it.
-const WRITE: &str = "HEARTH_WRITE_CLIENTS";
-const BEGIN: &str = "<!-- clients: written by crates/hearth/tests/clients -->\n";
-const END: &str = "<!-- end of clients -->\n";
-
-/// Columns of the table of bindings: a check, and its heading.
-const BINDING: &[(&str, &str)] = &[
-    ("json", "JSON"),
-    ("stream", "stream"),
-    ("binary", "binary out"),
-    ("audio_stream", "audio in"),
-    ("audio_numbers", "numbers in"),
-    ("error", "error"),
-    ("raw_error", "raw error"),
-    ("abort", "abort"),
-    ("two_at_once", "two at once"),
-    ("models", "models()"),
+/// Libraries of Node over REST: the name of the outcomes, the packages, the way.
+const NODE: &[(&str, &[&str], &str)] = &[
+    ("cloudflare", &["cloudflare"], "hearth dev"),
+    ("openai", &["openai"], "hearth dev --openai"),
+    (
+        "workers-ai-provider",
+        &["workers-ai-provider", "ai"],
+        "hearthFetch",
+    ),
+    ("@langchain/cloudflare", &["@langchain/cloudflare"], "URL"),
 ];
 
-/// Checks that a client cannot pass for a reason of its own, and the word for it in the table.
-const LIMITS: &[(&str, &str, &str)] = &[
-    // The workerd that these bring ignores `signal`.
-    ("wrangler 3.114.17", "abort", "ignored"),
-    ("wrangler 4.30.0", "abort", "ignored"),
-    ("wrangler 4.37.0", "abort", "ignored"),
-    // Its proxy between Node and workerd carries no signals.
-    ("getPlatformProxy", "abort", "not carried"),
+/// Libraries in a Worker.
+const WORKER: &[(&str, &[&str], &str)] = &[
+    (
+        "workers-ai-provider",
+        &["workers-ai-provider", "ai"],
+        "env.AI",
+    ),
+    (
+        "@langchain/cloudflare",
+        &["@langchain/cloudflare"],
+        "env.AI",
+    ),
+    ("hono", &["hono"], "env.AI"),
 ];
 
-struct Row {
-    /// The client, with versions.
-    client: String,
-    /// How it comes to hearth.
-    way: &'static str,
-    outcomes: Outcomes,
-}
+/// Libraries of Python: the name of the outcomes, the list of requirements, packages, the way.
+const PYTHON: &[(&str, &str, &[&str], &str)] = &[
+    ("cloudflare", "python.txt", &["cloudflare"], "hearth dev"),
+    ("openai", "python.txt", &["openai"], "hearth dev --openai"),
+    (
+        "langchain-cloudflare",
+        "python.txt",
+        &["langchain-cloudflare"],
+        "URL",
+    ),
+    (
+        "llama-index",
+        "llama-index.txt",
+        &[
+            "llama-index-embeddings-cloudflare-workersai",
+            "llama-index-llms-openai-like",
+        ],
+        "URL",
+    ),
+];
 
 /// Starts each client in turn.
 struct Clients {
@@ -59,28 +70,30 @@ impl Clients {
         self.server.base.trim_start_matches("http://")
     }
 
-    /// A development server that is asked over HTTP.
-    fn serves(&mut self, client: String, project: &Project, arguments: &[&str]) {
+    /// What a development server says that is asked over HTTP.
+    fn page(&self, project: &Project, arguments: &[&str]) -> String {
         let own = free_address();
         let port = own.port().to_string();
         let arguments = [arguments, &["--port", &port]].concat();
         let before = contents(project.folder());
         let mut running = project.dev(&["--listen", self.address()], &arguments);
         let (status, text) = running.page(own, "/outcomes");
-        assert_eq!(status, 200, "{client}: {text} {}", running.output());
+        assert_eq!(status, 200, "{text} {}", running.output());
         drop(running);
-        assert_eq!(
-            before,
-            contents(project.folder()),
-            "{client} changed the project"
-        );
+        let after = contents(project.folder());
+        assert_eq!(before, after, "{arguments:?} changed the project");
+        text
+    }
+
+    /// A development server.
+    fn serves(&mut self, client: String, project: &Project, arguments: &[&str]) {
+        let text = self.page(project, arguments);
         self.add(client, "hearth dev", serde_json::from_str(&text).unwrap());
     }
 
     /// A script under `hearth dev`.
-    fn runs(&mut self, client: String, project: &Project, options: &[&str], arguments: &[&str]) {
-        let options = [&["--listen", self.address()], options].concat();
-        let running = project.dev(&options, arguments);
+    fn runs(&mut self, client: String, project: &Project, arguments: &[&str]) {
+        let running = project.dev(&["--listen", self.address()], arguments);
         self.add(client, "hearth dev", running.outcomes());
     }
 
@@ -107,153 +120,144 @@ fn every_client_is_answered() {
         server: Server::start(env!("CARGO_BIN_EXE_hearth"), &weights_home(), ENGINE),
         rows: Vec::new(),
     };
-    bindings(&mut clients);
+    let current = Project::new("current");
+    add_own_package(current.installation());
+    older(&mut clients);
+    bindings(&mut clients, &current);
+    plugin(&mut clients, &current);
     let bindings = std::mem::take(&mut clients.rows);
-    rest(&mut clients);
+    node(&mut clients, &current);
+    worker(&mut clients, &current);
+    for requirements in ["python.txt", "llama-index.txt"] {
+        of_python(&mut clients, &current, requirements);
+    }
     let mut failed = Vec::new();
-    let table = table(&bindings, &mut failed) + &list(&clients.rows, &mut failed);
-    assert!(failed.is_empty(), "{failed:#?}\n{table}");
-    compare(&table);
+    let bindings = table(BINDING, &bindings, &mut failed);
+    let libraries = table(LIBRARY, &clients.rows, &mut failed);
+    let tables = format!("{bindings}\n{libraries}");
+    assert!(failed.is_empty(), "{failed:#?}\n{tables}");
+    compare(&tables);
 }
 
-fn bindings(clients: &mut Clients) {
+fn older(clients: &mut Clients) {
     let older = Project::new("older");
     for package in ["wrangler-3", "wrangler-4-30", "wrangler-4-37-0"] {
         let wrangler = older.package(&format!("{package}/bin/wrangler.js"));
         let client = format!("wrangler {}", older.version(package));
         clients.serves(client, &older, &[&wrangler, "dev", "--ip", "127.0.0.1"]);
     }
-    let current = Project::new("current");
-    add_own_package(current.installation());
+}
+
+fn bindings(clients: &mut Clients, current: &Project) {
     let wrangler = current.package("wrangler/bin/wrangler.js");
     let named = |package: &str| format!("{package} {}", current.version(package));
     clients.serves(
         named("wrangler"),
-        &current,
+        current,
         &[&wrangler, "dev", "--ip", "127.0.0.1"],
     );
     let vite = current.package("vite/bin/vite.js");
     clients.serves(
         named("@cloudflare/vite-plugin"),
-        &current,
+        current,
         &[&vite, "--host", "127.0.0.1"],
     );
     let vitest = current.package("vitest/vitest.mjs");
     clients.runs(
         named("@cloudflare/vitest-plugin"),
-        &current,
-        &[],
+        current,
         &[&vitest, "run"],
     );
-    clients.runs("getPlatformProxy".into(), &current, &[], &["platform.mjs"]);
+    clients.runs("getPlatformProxy".into(), current, &["platform.mjs"]);
     clients.by_code(
         named("@cloudflare/vitest-plugin"),
-        &current,
+        current,
         &[&vitest, "run", "--config", "vitest.helper.config.mjs"],
     );
-    clients.by_code(named("miniflare"), &current, &["miniflare-4.mjs"]);
-    let client = format!("miniflare {}", current.version("miniflare-5"));
-    clients.by_code(client, &current, &["miniflare-5.mjs"]);
-    clients.by_code(named("workerd"), &current, &["workerd.mjs"]);
+    clients.by_code(named("miniflare"), current, &["miniflare-4.mjs"]);
+    let five = format!("miniflare {}", current.version("miniflare-5"));
+    let converted = format!("{five}, converted options");
+    clients.by_code(converted, current, &["miniflare-5.mjs"]);
+    clients.by_code(five, current, &["miniflare-5-own.mjs"]);
+    clients.by_code(named("workerd"), current, &["workerd.mjs"]);
+}
 
-    // The plugin of `unsafe.bindings`: wrangler without `hearth dev`.
+/// The plugin of `unsafe.bindings`: wrangler without `hearth dev`.
+fn plugin(clients: &mut Clients, current: &Project) {
+    let wrangler = current.package("wrangler/bin/wrangler.js");
     let own = free_address();
     let port = own.port().to_string();
-    let arguments = [
-        &wrangler,
-        "dev",
-        "-c",
-        "wrangler.plugin.json",
-        "--ip",
-        "127.0.0.1",
-        "--port",
-        &port,
-    ];
+    let configuration = ["-c", "wrangler.plugin.json"];
+    let place = ["--ip", "127.0.0.1", "--port", &port];
+    let arguments = [&[wrangler.as_str(), "dev"][..], &configuration, &place].concat();
     let mut running = current.node(&clients.server.base, &arguments);
     let (status, text) = running.page(own, "/outcomes");
     assert_eq!(status, 200, "{text} {}", running.output());
     clients.add(
-        named("wrangler"),
+        format!("wrangler {}", current.version("wrangler")),
         "unsafe.bindings",
         serde_json::from_str(&text).unwrap(),
     );
 }
 
-fn rest(clients: &mut Clients) {
-    let project = Project::new("current");
-    let versions = ["cloudflare", "openai", "workers-ai-provider"]
-        .map(|package| format!("{package} {}", project.version(package)));
-    clients.runs(versions.join(", "), &project, &["--openai"], &["rest.mjs"]);
-}
-
-/// The table of bindings; what failed goes into `failed`.
-fn table(rows: &[Row], failed: &mut Vec<String>) -> String {
-    let mut table = String::from("| Client | by |");
-    for (_, heading) in BINDING {
-        write!(table, " {heading} |").unwrap();
-    }
-    table += "\n|---|---|";
-    table += &"---|".repeat(BINDING.len());
-    table.push('\n');
-    for row in rows {
-        write!(table, "| {} | {} |", row.client, row.way).unwrap();
-        assert_eq!(row.outcomes.len(), BINDING.len(), "{:?}", row.outcomes);
-        for (check, _) in BINDING {
-            write!(table, " {} |", cell(row, check, failed)).unwrap();
-        }
-        table.push('\n');
-    }
-    table
-}
-
-fn cell(row: &Row, check: &str, failed: &mut Vec<String>) -> &'static str {
-    let outcome = &row.outcomes[check];
-    let limit = LIMITS
+/// A library's packages with their versions.
+fn versions(packages: &[&str], version: impl Fn(&str) -> String) -> String {
+    let named = packages
         .iter()
-        .find(|(client, limited, _)| row.client.starts_with(client) && *limited == check);
-    match (outcome, limit) {
-        (Value::Bool(true), None) => "yes",
-        // A limit that is gone is a table that is wrong.
-        (Value::Bool(true), Some(_)) | (_, None) => {
-            failed.push(format!("{} ({}): {check}: {outcome}", row.client, row.way));
-            "no"
-        }
-        (_, Some((_, _, word))) => word,
+        .map(|package| format!("{package} {}", version(package)));
+    named.collect::<Vec<_>>().join(", ")
+}
+
+fn node(clients: &mut Clients, current: &Project) {
+    let options = ["--listen", clients.address(), "--openai"];
+    let running = current.dev(&options, &["rest.mjs"]);
+    let mut outcomes: BTreeMap<String, Outcomes> = running.outcomes();
+    for (name, packages, way) in NODE {
+        let client = versions(packages, |package| current.version(package));
+        clients.add(client, way, outcomes.remove(*name).unwrap());
     }
 }
 
-/// The clients of the REST surface, which have checks of their own.
-fn list(rows: &[Row], failed: &mut Vec<String>) -> String {
-    let mut list = String::new();
-    for row in rows {
-        for (check, outcome) in &row.outcomes {
-            if *outcome != true {
-                failed.push(format!("{}: {check}: {outcome}", row.client));
-            }
-        }
-        let checks: Vec<&str> = row.outcomes.keys().map(String::as_str).collect();
-        let checks = checks.join(", ").replace('_', " ");
-        writeln!(list, "\nOver REST: {} ({checks}).", row.client).unwrap();
+fn worker(clients: &mut Clients, current: &Project) {
+    let wrangler = current.package("wrangler/bin/wrangler.js");
+    let configuration = ["-c", "wrangler.frameworks.json", "--ip", "127.0.0.1"];
+    let arguments = [&[wrangler.as_str(), "dev"][..], &configuration].concat();
+    let text = clients.page(current, &arguments);
+    let mut outcomes: BTreeMap<String, Outcomes> = serde_json::from_str(&text).unwrap();
+    for (name, packages, way) in WORKER {
+        let client = versions(packages, |package| current.version(package));
+        clients.add(client, way, outcomes.remove(*name).unwrap());
     }
-    list
 }
 
-/// Compares the table with README's, or writes it there.
-fn compare(table: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
-    let text = std::fs::read_to_string(&path).unwrap();
-    let (before, rest) = text
-        .split_once(BEGIN)
-        .expect("README has the table's beginning");
-    let (there, after) = rest.split_once(END).expect("README has the table's end");
-    if std::env::var_os(WRITE).is_some() {
-        std::fs::write(path, [before, BEGIN, table, END, after].concat()).unwrap();
-    } else {
-        assert_eq!(
-            there, table,
-            "README's table is old: run this test with {WRITE}=1"
-        );
+fn of_python(clients: &mut Clients, project: &Project, requirements: &str) {
+    let rows = || PYTHON.iter().filter(|row| row.1 == requirements);
+    let names: Vec<&str> = rows().map(|row| row.0).collect();
+    let python = python(requirements);
+    let options = ["--listen", clients.address(), "--openai"];
+    let arguments = [&["sdks.py"], &names[..]].concat();
+    let running = project.dev_with(&options, &python, &arguments);
+    let mut outcomes: BTreeMap<String, Outcomes> = running.outcomes();
+    let site = python.parent().unwrap().with_file_name("lib");
+    for (name, _, packages, way) in rows() {
+        let client = versions(packages, |package| version(&site, package));
+        let client = format!("{client} (Python)");
+        clients.add(client, way, outcomes.remove(*name).unwrap());
     }
+}
+
+/// The version of a package of Python, from the name of the folder that describes it.
+fn version(lib: &Path, package: &str) -> String {
+    let begin = format!("{}-", package.replace('-', "_"));
+    let folders = std::fs::read_dir(lib).unwrap().map(Result::unwrap);
+    let packages =
+        folders.flat_map(|folder| std::fs::read_dir(folder.path().join("site-packages")).unwrap());
+    let mut names = packages.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let found = names.find_map(|name| {
+        let version = name.strip_prefix(&begin)?.strip_suffix(".dist-info")?;
+        Some(version.to_owned())
+    });
+    found.unwrap_or_else(|| panic!("{package} is not in {}", lib.display()))
 }
 
 /// The files of a project, without what tools keep for themselves.

@@ -3,17 +3,18 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tempfile::TempDir;
-use testkit::weights_home;
+use testkit::{Guard, Npm, weights_home};
 
-use crate::install::{beside, installed, node};
+use crate::own_package::beside;
 
 /// Time for a client to start and for all checks, on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(3);
@@ -33,25 +34,24 @@ pub(crate) type Outcomes = BTreeMap<String, Value>;
 /// A copy of the Worker, where the packages of an installation are found.
 pub(crate) struct Project {
     folder: TempDir,
-    installation: PathBuf,
-    node: PathBuf,
+    npm: Npm,
 }
 
 impl Project {
+    /// The Worker that checks its binding.
     pub(crate) fn new(installation: &str) -> Self {
-        let installation = installed(installation);
-        let folder = tempfile::tempdir_in(&installation).unwrap();
-        for entry in std::fs::read_dir(beside("app"))
-            .unwrap()
-            .map(Result::unwrap)
-        {
+        Self::of(installation, "app")
+    }
+
+    /// Another Worker.
+    pub(crate) fn of(installation: &str, worker: &str) -> Self {
+        let npm = Npm::locked(&beside("projects").join(installation));
+        let folder = tempfile::tempdir_in(npm.folder()).unwrap();
+        for entry in std::fs::read_dir(beside(worker)).unwrap() {
+            let entry = entry.unwrap();
             std::fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
         }
-        Self {
-            folder,
-            installation,
-            node: node(),
-        }
+        Self { folder, npm }
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -59,12 +59,12 @@ impl Project {
     }
 
     pub(crate) fn installation(&self) -> &Path {
-        &self.installation
+        self.npm.folder()
     }
 
     /// A file of a package, as an argument for Node.
     pub(crate) fn package(&self, path: &str) -> String {
-        let path = self.installation.join("node_modules").join(path);
+        let path = self.npm.folder().join("node_modules").join(path);
         assert!(path.exists(), "{}", path.display());
         path.to_str().unwrap().to_owned()
     }
@@ -78,18 +78,19 @@ impl Project {
 
     /// `hearth dev` with these options and Node with these arguments.
     pub(crate) fn dev(&self, options: &[&str], arguments: &[&str]) -> Running {
+        self.dev_with(options, self.npm.program(), arguments)
+    }
+
+    /// `hearth dev` with these options, another program and its arguments.
+    pub(crate) fn dev_with(&self, options: &[&str], program: &Path, arguments: &[&str]) -> Running {
         let mut command = self.hearth(&["dev", "--home", weights_home().to_str().unwrap()]);
-        command
-            .args(options)
-            .arg("--")
-            .arg(&self.node)
-            .args(arguments);
+        command.args(options).arg("--").arg(program).args(arguments);
         Running::start(command)
     }
 
     /// Node with these arguments, and no `hearth dev` around it.
     pub(crate) fn node(&self, url: &str, arguments: &[&str]) -> Running {
-        let mut command = self.clean(Command::new(&self.node));
+        let mut command = self.clean(Command::new(self.npm.program()));
         command.env("HEARTH_URL", url).args(arguments);
         Running::start(command)
     }
@@ -107,7 +108,9 @@ impl Project {
         for name in names.filter(|name| is_foreign(&name.to_string_lossy())) {
             command.env_remove(name);
         }
-        if let (Some(folder), Some(path)) = (self.node.parent(), std::env::var_os("PATH")) {
+        let node = self.npm.program().parent();
+        let node = node.filter(|folder| !folder.as_os_str().is_empty());
+        if let (Some(folder), Some(path)) = (node, std::env::var_os("PATH")) {
             let folders = [folder.to_owned()]
                 .into_iter()
                 .chain(std::env::split_paths(&path));
@@ -133,6 +136,7 @@ fn is_foreign(name: &str) -> bool {
 pub(crate) struct Running {
     child: Child,
     output: Arc<Mutex<String>>,
+    _guard: Guard,
 }
 
 impl Running {
@@ -146,11 +150,16 @@ impl Running {
             .process_group(0) // it ends with all that it started
             .spawn()
             .unwrap();
+        let guard = Guard::of_group(child.id());
         let output = Arc::new(Mutex::new(String::new()));
         let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         keep(BufReader::new(out), output.clone());
         keep(BufReader::new(err), output.clone());
-        Self { child, output }
+        Self {
+            child,
+            output,
+            _guard: guard,
+        }
     }
 
     pub(crate) fn output(&self) -> String {
@@ -174,8 +183,8 @@ impl Running {
         }
     }
 
-    /// The outcomes that a script prints.
-    pub(crate) fn outcomes(mut self) -> Outcomes {
+    /// The outcomes that a script prints: those of one client, or of each by its name.
+    pub(crate) fn outcomes<T: DeserializeOwned>(mut self) -> T {
         self.until("outcomes", |output| {
             let (_, json) = output.split_once("OUTCOMES ")?;
             let (line, _) = json.split_once('\n')?;
@@ -200,6 +209,11 @@ impl Running {
                 }
             }
         }
+    }
+
+    /// The process id of what was started.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn signal(&self, signal: &str) {

@@ -1,13 +1,15 @@
-//! Python's clients and the package `clients/python`, in a virtual environment in the build folder.
+//! Python's clients and the package `clients/python`, in virtual environments in the build folder.
 
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use testkit::weights_home;
 
 use crate::ENGINE;
-use crate::install::beside;
+use crate::own_package::beside;
 
 fn run(program: &Path, arguments: &[&str]) {
     let status = Command::new(program).args(arguments).status();
@@ -19,36 +21,41 @@ fn run(program: &Path, arguments: &[&str]) {
     );
 }
 
-/// A Python that has the pinned clients.
-fn python() -> PathBuf {
-    let requirements = beside("projects/requirements.txt");
+/// A Python that has the clients of a list of requirements, and the package of this repository.
+pub(crate) fn python(requirements: &str) -> PathBuf {
+    static READY: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
+    let mut ready = READY.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(python) = ready.get(requirements) {
+        return python.clone();
+    }
+    let list = beside("projects").join(requirements);
     let mut hasher = DefaultHasher::new();
-    std::fs::read(&requirements).unwrap().hash(&mut hasher);
-    let home = weights_home().join("clients");
-    let folder = home.join(format!("python-{:016x}", hasher.finish()));
+    std::fs::read(&list).unwrap().hash(&mut hasher);
+    let home = weights_home().join("python");
+    let folder = home.join(format!("{:016x}", hasher.finish()));
     let python = folder.join("bin/python");
+    let pip = |arguments: &[&str]| {
+        let pip = ["-m", "pip", "install", "--quiet"];
+        run(&python, &[&pip, arguments].concat());
+    };
     let whole = folder.join("whole");
     if !whole.is_file() {
         std::fs::create_dir_all(&home).unwrap();
-        run(
-            Path::new("python3"),
-            &["-m", "venv", "--clear", folder.to_str().unwrap()],
-        );
-        let requirements = requirements.to_str().unwrap();
-        run(
-            &python,
-            &["-m", "pip", "install", "--quiet", "-r", requirements],
-        );
+        let folder = folder.to_str().unwrap();
+        run(Path::new("python3"), &["-m", "venv", "--clear", folder]);
+        pip(&["-r", list.to_str().unwrap()]);
         std::fs::write(whole, "").unwrap();
     }
+    let source = own_source();
+    let source = source.path().to_str().unwrap();
+    pip(&["--no-deps", "--force-reinstall", source]);
+    ready.insert(requirements.to_owned(), python.clone());
     python
 }
 
-#[test]
-fn python_s_clients_are_answered() {
-    let python = python();
+/// A copy of `clients/python`: building a package writes beside its sources.
+fn own_source() -> tempfile::TempDir {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../clients/python");
-    // A copy: building a package writes beside its sources.
     let source = tempfile::tempdir().unwrap();
     for file in [
         "pyproject.toml",
@@ -60,19 +67,12 @@ fn python_s_clients_are_answered() {
         std::fs::create_dir_all(target.parent().unwrap()).unwrap();
         std::fs::copy(own.join(file), target).unwrap();
     }
-    let package = source.path().to_str().unwrap();
-    run(
-        &python,
-        &[
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--no-deps",
-            "--force-reinstall",
-            package,
-        ],
-    );
+    source
+}
+
+#[test]
+fn the_fixture_for_pytest_starts_a_server() {
+    let python = python("python.txt");
     let home = weights_home();
     let command = [
         env!("CARGO_BIN_EXE_hearth"),
@@ -80,6 +80,7 @@ fn python_s_clients_are_answered() {
         home.to_str().unwrap(),
     ];
     let options = [&command[1..], ENGINE].concat().join(" ");
+    let folder = tempfile::tempdir().unwrap();
     let output = Command::new(&python)
         .args(["-m", "pytest", "-q", "-p", "no:cacheprovider"])
         .arg(beside("app/test_clients.py"))
@@ -87,7 +88,7 @@ fn python_s_clients_are_answered() {
         .env("HEARTH_COMMAND", format!("{} {options}", command[0]))
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env("HF_HUB_OFFLINE", "1")
-        .current_dir(source.path())
+        .current_dir(folder.path())
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
@@ -96,5 +97,5 @@ fn python_s_clients_are_answered() {
         "{text}{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    assert!(text.contains("6 passed"), "{text}");
+    assert!(text.contains("3 passed"), "{text}");
 }

@@ -15,7 +15,7 @@ impl<T: Tile> Arithmetic<T> for Portable {
         for (row, panels) in sums.iter_mut().enumerate() {
             for (panel, sums) in panels.iter_mut().enumerate() {
                 for block in 0..rows.blocks {
-                    let tile = &tiles[panel * rows.blocks + block];
+                    let tile = &tiles[panel * rows.stride + block];
                     let index = row * rows.blocks + block;
                     let codes = &rows.codes[index * BLOCK_INPUTS..][..BLOCK_INPUTS];
                     let (scale, sum) = (rows.scales[index], rows.sums[index]);

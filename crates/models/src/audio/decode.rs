@@ -1,13 +1,14 @@
 //! The bytes of a sound file to mono samples at 16 kHz.
 //!
-//! WAV, MP3, FLAC, OGG Vorbis and M4A (AAC-LC, ALAC), decoded packet by packet. The decoder stops at
-//! the first packet beyond its limit, so that a file which unpacks to hours costs only the limit.
+//! WAV, MP3, FLAC, OGG Vorbis and M4A (AAC-LC, ALAC), decoded packet by packet as the samples are asked
+//! for, so that hours of sound never lie in memory as samples. The decoder stops at the first packet
+//! beyond its limit.
 
 use std::io::Cursor;
 
 use symphonia::core::audio::GenericAudioBufferRef;
 use symphonia::core::codecs::CodecParameters;
-use symphonia::core::codecs::audio::AudioDecoderOptions;
+use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
 use symphonia::core::common::Limit;
 use symphonia::core::errors::Error as SymphoniaError;
 use symphonia::core::formats::probe::Hint;
@@ -16,7 +17,7 @@ use symphonia::core::io::{MediaSourceStream, MediaSourceStreamOptions};
 use symphonia::core::meta::MetadataOptions;
 use tasks::Failure;
 
-use super::resample::to_rate;
+use super::resample::Rate;
 
 /// Samples a second that come out.
 pub(crate) const SAMPLE_RATE: u32 = 16_000;
@@ -34,15 +35,6 @@ const TAG_MAX_BYTES: usize = 64 << 10;
 /// Packets in a row that cannot be decoded before the file counts as broken.
 const BROKEN_MAX_PACKETS: usize = 64;
 
-/// Decoded sound.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Audio {
-    /// Mono, [`SAMPLE_RATE`] a second, full scale 1.
-    pub(crate) samples: Vec<f32>,
-    /// Length in seconds, as decoded before resampling.
-    pub(crate) seconds: f32,
-}
-
 /// Why there are no samples.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub(crate) enum AudioError {
@@ -58,7 +50,7 @@ pub(crate) enum AudioError {
     )]
     NotFinite {
         /// The frame, from 0.
-        frame: usize,
+        frame: u64,
     },
     /// More channels than [`CHANNELS_MAX`], or none.
     #[error("the audio has {0} channels; 1 to {CHANNELS_MAX} are understood")]
@@ -73,7 +65,7 @@ pub(crate) enum AudioError {
     Changes,
     /// Longer than the limit.
     #[error(
-        "audio over {limit_seconds} s is not served yet, and this is {length}; send it in pieces of at most {limit_seconds} s"
+        "audio over {limit_seconds} s is not served, and this is {length}; send it in pieces of at most {limit_seconds} s"
     )]
     TooLong {
         /// The limit in seconds.
@@ -96,146 +88,194 @@ impl From<AudioError> for Failure {
     }
 }
 
-/// Decodes a whole file of at most `limit_seconds`.
-///
-/// # Errors
-/// [`AudioError`] says what is wrong with the file; nothing is ever cut to fit the limit.
-pub(crate) fn decode(bytes: Vec<u8>, limit_seconds: u32) -> Result<Audio, AudioError> {
-    let source = MediaSourceStream::new(
-        Box::new(Cursor::new(bytes)),
-        MediaSourceStreamOptions::default(),
-    );
-    let limit = Limit::Maximum(TAG_MAX_BYTES);
-    let tags = MetadataOptions::default()
-        .limit_tag_bytes(limit)
-        .limit_visual_bytes(limit);
-    let mut format = symphonia::default::get_probe()
-        .probe(&Hint::new(), source, FormatOptions::default(), tags)
-        .map_err(|error| AudioError::Undecodable(error.to_string()))?;
-    let mono = decode_track(format.as_mut(), limit_seconds)?;
-    let seconds = mono.samples.len() as f32 / mono.rate as f32;
-    let samples = to_rate(mono.samples, mono.rate, SAMPLE_RATE).map_err(AudioError::Internal)?;
-    Ok(Audio { samples, seconds })
-}
-
-/// Samples at the rate of their file.
-struct Mono {
-    samples: Vec<f32>,
-    rate: u32,
+/// A file that is decoded as it is read: mono samples, [`SAMPLE_RATE`] a second, full scale 1.
+pub(crate) struct Sound {
+    format: Box<dyn FormatReader>,
+    decoder: Box<dyn AudioDecoder>,
+    track: u32,
     limit_seconds: u32,
     /// The length that the header claims, in seconds.
     claimed_seconds: Option<f64>,
+    /// The file's own rate, once a packet has told it.
+    rate: Option<(u32, Rate)>,
+    /// Frames decoded so far, at the file's own rate.
+    frames: u64,
+    ended: bool,
     /// Kept between packets.
     interleaved: Vec<f32>,
+    mono: Vec<f32>,
 }
 
-fn decode_track(format: &mut dyn FormatReader, limit_seconds: u32) -> Result<Mono, AudioError> {
-    let undecodable = |error: SymphoniaError| AudioError::Undecodable(error.to_string());
-    let track = format
-        .default_track(TrackType::Audio)
-        .ok_or_else(|| AudioError::Undecodable("it has no audio track".into()))?;
-    let Some(CodecParameters::Audio(parameters)) = &track.codec_params else {
-        return Err(AudioError::Undecodable(
-            "its audio track names no codec".into(),
-        ));
-    };
-    if let Some(channels) = &parameters.channels {
-        check_channels(channels.count())?;
-    }
-    let id = track.id;
-    let mut mono = Mono {
-        samples: Vec::new(),
-        rate: 0,
-        limit_seconds,
-        claimed_seconds: claimed_seconds(track),
-        interleaved: Vec::new(),
-    };
-    let mut decoder = symphonia::default::get_codecs()
-        .make_audio_decoder(parameters, &AudioDecoderOptions::default())
-        .map_err(undecodable)?;
-    let mut broken = 0;
-    loop {
-        let packet = match format.next_packet() {
-            Ok(Some(packet)) => packet,
-            Ok(None) => break,
-            // A file cut short ends where it ends, whatever its header promised.
-            Err(SymphoniaError::IoError(error))
-                if error.kind() == std::io::ErrorKind::UnexpectedEof =>
-            {
-                break;
-            }
-            Err(SymphoniaError::ResetRequired) => return Err(AudioError::Changes),
-            Err(error) => return Err(undecodable(error)),
+impl Sound {
+    /// Opens a file of at most `limit_seconds`; nothing of it is decoded yet.
+    ///
+    /// # Errors
+    /// [`AudioError`] says what is wrong with the file.
+    pub(crate) fn open(bytes: Vec<u8>, limit_seconds: u32) -> Result<Self, AudioError> {
+        let source = MediaSourceStream::new(
+            Box::new(Cursor::new(bytes)),
+            MediaSourceStreamOptions::default(),
+        );
+        let limit = Limit::Maximum(TAG_MAX_BYTES);
+        let tags = MetadataOptions::default()
+            .limit_tag_bytes(limit)
+            .limit_visual_bytes(limit);
+        let format = symphonia::default::get_probe()
+            .probe(&Hint::new(), source, FormatOptions::default(), tags)
+            .map_err(|error| undecodable(&error))?;
+        let track = format
+            .default_track(TrackType::Audio)
+            .ok_or_else(|| AudioError::Undecodable("it has no audio track".into()))?;
+        let Some(CodecParameters::Audio(parameters)) = &track.codec_params else {
+            return Err(AudioError::Undecodable(
+                "its audio track names no codec".into(),
+            ));
         };
-        if packet.track_id != id {
-            continue;
+        if let Some(channels) = &parameters.channels {
+            check_channels(channels.count())?;
         }
-        match decoder.decode(&packet) {
-            Ok(buffer) => {
-                broken = 0;
-                mono.push(&buffer)?;
-            }
-            Err(SymphoniaError::ResetRequired) => return Err(AudioError::Changes),
-            // One damaged packet is a click, a run of them is not sound.
-            Err(SymphoniaError::DecodeError(_) | SymphoniaError::IoError(_))
-                if broken < BROKEN_MAX_PACKETS =>
-            {
-                broken += 1;
-            }
-            Err(error) => return Err(undecodable(error)),
-        }
-    }
-    if mono.samples.is_empty() {
-        return Err(AudioError::Empty);
-    }
-    Ok(mono)
-}
-
-impl Mono {
-    /// Averages the channels of one packet.
-    fn push(&mut self, buffer: &GenericAudioBufferRef<'_>) -> Result<(), AudioError> {
-        if buffer.is_empty() {
-            return Ok(());
-        }
-        let rate = buffer.spec().rate();
-        if !(RATE_MIN_HZ..=RATE_MAX_HZ).contains(&rate) {
-            return Err(AudioError::Rate(rate));
-        }
-        if self.rate != 0 && rate != self.rate {
-            return Err(AudioError::Changes);
-        }
-        self.rate = rate;
-        let channels = buffer.num_planes();
-        check_channels(channels)?;
-        let limit_frames = self.limit_seconds as usize * rate as usize;
-        if self.samples.len() + buffer.frames() > limit_frames {
-            return Err(self.too_long());
-        }
-        buffer.copy_to_vec_interleaved(&mut self.interleaved);
-        let share = 1.0 / channels as f32;
-        self.samples.reserve(buffer.frames());
-        for frame in self.interleaved.chunks_exact(channels) {
-            if !frame.iter().all(|sample| sample.abs() <= SAMPLE_MAX) {
-                return Err(AudioError::NotFinite {
-                    frame: self.samples.len(),
-                });
-            }
-            self.samples.push(frame.iter().sum::<f32>() * share);
-        }
-        Ok(())
-    }
-
-    fn too_long(&self) -> AudioError {
-        let limit_seconds = self.limit_seconds;
-        let length = match self.claimed_seconds {
-            Some(seconds) if seconds > f64::from(limit_seconds) => format!("{seconds:.1} s long"),
-            _ => "longer".into(),
-        };
-        AudioError::TooLong {
+        let decoder = symphonia::default::get_codecs()
+            .make_audio_decoder(parameters, &AudioDecoderOptions::default())
+            .map_err(|error| undecodable(&error))?;
+        Ok(Self {
+            decoder,
+            track: track.id,
             limit_seconds,
-            length,
+            claimed_seconds: claimed_seconds(track),
+            format,
+            rate: None,
+            frames: 0,
+            ended: false,
+            interleaved: Vec::new(),
+            mono: Vec::new(),
+        })
+    }
+
+    /// Appends the samples of the next packet to `out`; false when there are no more.
+    ///
+    /// # Errors
+    /// [`AudioError`] says what is wrong with the file; nothing is ever cut to fit the limit.
+    pub(crate) fn read(&mut self, out: &mut Vec<f32>) -> Result<bool, AudioError> {
+        let mut broken = 0;
+        while !self.ended {
+            let packet = match self.format.next_packet() {
+                Ok(Some(packet)) => packet,
+                Ok(None) => break,
+                // A file cut short ends where it ends, whatever its header promised.
+                Err(SymphoniaError::IoError(error))
+                    if error.kind() == std::io::ErrorKind::UnexpectedEof =>
+                {
+                    break;
+                }
+                Err(SymphoniaError::ResetRequired) => return Err(AudioError::Changes),
+                Err(error) => return Err(undecodable(&error)),
+            };
+            if packet.track_id != self.track {
+                continue;
+            }
+            match self.decoder.decode(&packet) {
+                Ok(buffer) => {
+                    broken = 0;
+                    let Some(rate) =
+                        mix(&buffer, &mut self.interleaved, &mut self.mono, self.frames)?
+                    else {
+                        continue;
+                    };
+                    self.take(rate, out)?;
+                    return Ok(true);
+                }
+                Err(SymphoniaError::ResetRequired) => return Err(AudioError::Changes),
+                // One damaged packet is a click, a run of them is not sound.
+                Err(SymphoniaError::DecodeError(_) | SymphoniaError::IoError(_))
+                    if broken < BROKEN_MAX_PACKETS =>
+                {
+                    broken += 1;
+                }
+                Err(error) => return Err(undecodable(&error)),
+            }
+        }
+        if self.ended {
+            return Ok(false);
+        }
+        self.ended = true;
+        let Some((_, rate)) = &mut self.rate else {
+            return Err(AudioError::Empty);
+        };
+        rate.finish(out).map_err(AudioError::Internal)?;
+        Ok(true)
+    }
+
+    /// Takes the samples of a packet from `mono`.
+    fn take(&mut self, rate: u32, out: &mut Vec<f32>) -> Result<(), AudioError> {
+        let resampler = match &mut self.rate {
+            Some((known, resampler)) if *known == rate => resampler,
+            Some(_) => return Err(AudioError::Changes),
+            empty => {
+                let resampler = Rate::new(rate, SAMPLE_RATE).map_err(AudioError::Internal)?;
+                &mut empty.insert((rate, resampler)).1
+            }
+        };
+        self.frames += self.mono.len() as u64;
+        if self.frames > u64::from(self.limit_seconds) * u64::from(rate) {
+            let limit_seconds = self.limit_seconds;
+            let length = match self.claimed_seconds {
+                Some(seconds) if seconds > f64::from(limit_seconds) => {
+                    format!("{seconds:.1} s long")
+                }
+                _ => "longer".into(),
+            };
+            return Err(AudioError::TooLong {
+                limit_seconds,
+                length,
+            });
+        }
+        resampler
+            .push(&self.mono, out)
+            .map_err(AudioError::Internal)
+    }
+
+    /// Length in seconds of what was read so far, as decoded before resampling.
+    pub(crate) fn seconds(&self) -> f64 {
+        match &self.rate {
+            Some((rate, _)) => self.frames as f64 / f64::from(*rate),
+            None => 0.0,
         }
     }
+}
+
+fn undecodable(error: &SymphoniaError) -> AudioError {
+    AudioError::Undecodable(error.to_string())
+}
+
+/// Averages the channels of one packet into `mono`, and gives its rate; `None` for one that is empty.
+/// `frames` came before it.
+fn mix(
+    buffer: &GenericAudioBufferRef<'_>,
+    interleaved: &mut Vec<f32>,
+    mono: &mut Vec<f32>,
+    frames: u64,
+) -> Result<Option<u32>, AudioError> {
+    if buffer.is_empty() {
+        return Ok(None);
+    }
+    let rate = buffer.spec().rate();
+    if !(RATE_MIN_HZ..=RATE_MAX_HZ).contains(&rate) {
+        return Err(AudioError::Rate(rate));
+    }
+    let channels = buffer.num_planes();
+    check_channels(channels)?;
+    buffer.copy_to_vec_interleaved(interleaved);
+    let share = 1.0 / channels as f32;
+    mono.clear();
+    for frame in interleaved.chunks_exact(channels) {
+        if !frame.iter().all(|sample| sample.abs() <= SAMPLE_MAX) {
+            return Err(AudioError::NotFinite {
+                frame: frames + mono.len() as u64,
+            });
+        }
+        mono.push(frame.iter().sum::<f32>() * share);
+    }
+    Ok(Some(rate))
 }
 
 fn check_channels(channels: usize) -> Result<(), AudioError> {

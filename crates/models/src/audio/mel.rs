@@ -13,13 +13,13 @@ use realfft::{RealFftPlanner, RealToComplex};
 use super::decode::SAMPLE_RATE;
 
 /// Samples under the window.
-const WINDOW_SAMPLES: usize = 400;
+pub(crate) const WINDOW_SAMPLES: usize = 400;
 /// Samples from one frame to the next.
-const HOP_SAMPLES: usize = 160;
+pub(crate) const HOP_SAMPLES: usize = 160;
 /// Frequencies of a power spectrum.
 const FREQUENCIES: usize = WINDOW_SAMPLES / 2 + 1;
 /// Seconds that a Whisper encoder sees.
-pub(crate) const CHUNK_SECONDS: u32 = 30;
+const CHUNK_SECONDS: u32 = 30;
 /// Samples that a Whisper encoder sees.
 const CHUNK_SAMPLES: usize = (CHUNK_SECONDS * SAMPLE_RATE) as usize;
 /// Frames that a Whisper encoder sees.
@@ -61,38 +61,82 @@ impl LogMel {
         }
     }
 
+    /// Filters.
+    pub(crate) fn bins(&self) -> usize {
+        self.filters.len()
+    }
+
+    /// Buffers for [`LogMel::frame`].
+    pub(crate) fn scratch(&self) -> Scratch {
+        Scratch {
+            frame: self.transform.make_input_vec(),
+            spectrum: self.transform.make_output_vec(),
+            inner: self.transform.make_scratch_vec(),
+        }
+    }
+
+    /// Logarithms (to base 10) of one frame's powers, one for each bin of `out`, from the
+    /// [`WINDOW_SAMPLES`] samples around it. The error is a broken promise of the transform.
+    pub(crate) fn frame(
+        &self,
+        heard: &[f32],
+        scratch: &mut Scratch,
+        out: &mut [f32],
+    ) -> Result<(), String> {
+        for ((place, sample), weight) in scratch.frame.iter_mut().zip(heard).zip(&self.window) {
+            *place = sample * weight;
+        }
+        self.transform
+            .process_with_scratch(
+                &mut scratch.frame,
+                &mut scratch.spectrum,
+                &mut scratch.inner,
+            )
+            .map_err(|error| error.to_string())?;
+        let mut power = [0.0; FREQUENCIES];
+        for (out, value) in power.iter_mut().zip(&scratch.spectrum) {
+            *out = Complex::norm_sqr(value);
+        }
+        for (place, filter) in out.iter_mut().zip(&self.filters) {
+            *place = filter.apply(&power).max(POWER_MIN).log10();
+        }
+        Ok(())
+    }
+
     /// Features of samples at 16 kHz, padded with silence or cut to 30 s: `[bins, FRAMES]`,
     /// row-major. The error is a broken promise of the transform.
     pub(crate) fn features(&self, samples: &[f32]) -> Result<Vec<f32>, String> {
         let padded = pad(samples);
-        let mut features = vec![0.0; self.filters.len() * FRAMES];
-        let mut frame = self.transform.make_input_vec();
-        let mut spectrum = self.transform.make_output_vec();
-        let mut scratch = self.transform.make_scratch_vec();
-        let mut power = [0.0; FREQUENCIES];
+        let bins = self.bins();
+        let mut features = vec![0.0; bins * FRAMES];
+        let mut scratch = self.scratch();
+        let mut column = vec![0.0; bins];
         let mut loudest = f32::NEG_INFINITY;
         for index in 0..FRAMES {
             let heard = &padded[index * HOP_SAMPLES..][..WINDOW_SAMPLES];
-            for ((out, sample), weight) in frame.iter_mut().zip(heard).zip(&self.window) {
-                *out = sample * weight;
-            }
-            self.transform
-                .process_with_scratch(&mut frame, &mut spectrum, &mut scratch)
-                .map_err(|error| error.to_string())?;
-            for (out, value) in power.iter_mut().zip(&spectrum) {
-                *out = Complex::norm_sqr(value);
-            }
-            for (bin, filter) in self.filters.iter().enumerate() {
-                let value = filter.apply(&power).max(POWER_MIN).log10();
+            self.frame(heard, &mut scratch, &mut column)?;
+            for (bin, &value) in column.iter().enumerate() {
                 loudest = loudest.max(value);
                 features[bin * FRAMES + index] = value;
             }
         }
         for value in &mut features {
-            *value = (value.max(loudest - RANGE_DECADES) + 4.0) / 4.0;
+            *value = scaled(*value, loudest);
         }
         Ok(features)
     }
+}
+
+/// What the encoder reads for a logarithm, where the loudest is `loudest`.
+pub(crate) fn scaled(value: f32, loudest: f32) -> f32 {
+    (value.max(loudest - RANGE_DECADES) + 4.0) / 4.0
+}
+
+/// Buffers that are used again for each frame.
+pub(crate) struct Scratch {
+    frame: Vec<f32>,
+    spectrum: Vec<Complex<f32>>,
+    inner: Vec<Complex<f32>>,
 }
 
 impl Filter {

@@ -1,4 +1,4 @@
-//! Another sample rate: by Fourier transform, with an anti-aliasing filter.
+//! Another sample rate: by Fourier transform, with an anti-aliasing filter, block by block.
 
 use rubato::audioadapter::Adapter;
 use rubato::audioadapter_buffers::direct::InterleavedSlice;
@@ -7,30 +7,98 @@ use rubato::{Fft, FixedSync, Resampler, WindowFunction};
 /// Transforms a second: blocks of 125 ms keep the filter's edge within 1 % of the band.
 const BLOCKS_PER_SECOND: usize = 8;
 
-/// Mono samples at `from` Hz as samples at `to` Hz, of the same length in time.
-///
-/// The error is a broken promise of ours: rates and lengths were checked before.
-pub(super) fn to_rate(samples: Vec<f32>, from: u32, to: u32) -> Result<Vec<f32>, String> {
-    if from == to {
-        return Ok(samples);
+/// Mono samples of one rate as samples of another, of the same length in time. Errors are broken
+/// promises of ours: rates and lengths were checked before.
+pub(super) struct Rate {
+    from: u64,
+    to: u64,
+    /// `None` where the rates are the same.
+    resampler: Option<Fft<f32>>,
+    /// Samples that wait for their block to be full.
+    pending: Vec<f32>,
+    /// Samples of the filter's delay that are still to be left out.
+    late: usize,
+    taken: u64,
+    given: u64,
+}
+
+impl Rate {
+    pub(super) fn new(from: u32, to: u32) -> Result<Self, String> {
+        let (rate, wanted) = (from as usize, to as usize);
+        let resampler = if from == to {
+            None
+        } else {
+            let block = (rate / BLOCKS_PER_SECOND).max(1);
+            let window = WindowFunction::BlackmanHarris2;
+            let made = Fft::<f32>::new_custom(rate, wanted, block, 1, 1, window, FixedSync::Both);
+            Some(made.map_err(|error| error.to_string())?)
+        };
+        Ok(Self {
+            from: u64::from(from),
+            to: u64::from(to),
+            late: resampler.as_ref().map_or(0, Resampler::output_delay),
+            resampler,
+            pending: Vec::new(),
+            taken: 0,
+            given: 0,
+        })
     }
-    let (from, to) = (from as usize, to as usize);
-    let block = (from / BLOCKS_PER_SECOND).max(1);
-    let mut resampler = Fft::<f32>::new_custom(
-        from,
-        to,
-        block,
-        1,
-        1,
-        WindowFunction::BlackmanHarris2,
-        FixedSync::Both,
-    )
-    .map_err(|error| error.to_string())?;
-    let frames = samples.len();
-    let input = InterleavedSlice::new(&samples, 1, frames).map_err(|error| error.to_string())?;
-    let output = resampler
-        .process_all(&input, frames, None)
-        .map_err(|error| error.to_string())?;
-    debug_assert_eq!(output.channels(), 1);
-    Ok(output.take_data())
+
+    /// Takes samples and appends what comes of them to `out`.
+    pub(super) fn push(&mut self, samples: &[f32], out: &mut Vec<f32>) -> Result<(), String> {
+        self.taken += samples.len() as u64;
+        if self.resampler.is_none() {
+            out.extend_from_slice(samples);
+            return Ok(());
+        }
+        self.pending.extend_from_slice(samples);
+        self.run(out)
+    }
+
+    /// Appends what is left.
+    pub(super) fn finish(&mut self, out: &mut Vec<f32>) -> Result<(), String> {
+        let Some(resampler) = &self.resampler else {
+            return Ok(());
+        };
+        let block = resampler.input_frames_next();
+        let wanted = (self.taken * self.to).div_ceil(self.from);
+        let start = out.len();
+        let before = self.given;
+        while self.given < wanted {
+            let full = self.pending.len() / block * block + block;
+            self.pending.resize(full, 0.0);
+            self.run(out)?;
+        }
+        out.truncate(start + (wanted - before.min(wanted)) as usize);
+        self.given = wanted;
+        Ok(())
+    }
+
+    /// Runs the blocks that are full.
+    fn run(&mut self, out: &mut Vec<f32>) -> Result<(), String> {
+        let Some(resampler) = &mut self.resampler else {
+            return Ok(());
+        };
+        let mut first = 0;
+        loop {
+            let block = resampler.input_frames_next();
+            let Some(input) = self.pending.get(first..first + block) else {
+                break;
+            };
+            let input =
+                InterleavedSlice::new(input, 1, block).map_err(|error| error.to_string())?;
+            let output = resampler
+                .process(&input, None)
+                .map_err(|error| error.to_string())?;
+            debug_assert_eq!(output.channels(), 1);
+            let samples = output.take_data();
+            let late = self.late.min(samples.len());
+            self.late -= late;
+            self.given += (samples.len() - late) as u64;
+            out.extend_from_slice(&samples[late..]);
+            first += block;
+        }
+        self.pending.drain(..first);
+        Ok(())
+    }
 }

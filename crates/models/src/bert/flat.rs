@@ -1,6 +1,6 @@
 //! The encoder on flat rows for the CPU: the texts of a batch follow each other without padding.
 //!
-//! After transformers' `modeling_bert.py`: word, position and type vectors, then layers of attention
+//! After transformers' `modeling_bert.py`: word, type and position vectors, then layers of attention
 //! and feed-forward, each added to its input and normalised (Devlin et al. 2018; the norm comes
 //! last).
 
@@ -10,8 +10,10 @@ use kernels::{
 };
 
 use super::config::BertConfig;
+use super::names::{NORM, POSITIONS, WORDS};
 use crate::checkpoint::Checkpoint;
 use crate::dense::Dense;
+use crate::encoder::{EncoderWork, Words};
 use crate::load::LoadError;
 use crate::quality::Quality;
 
@@ -22,10 +24,11 @@ pub(super) struct FlatBert {
     heads: usize,
     epsilon: f32,
     gate: Gate,
-    /// `[vocabulary, hidden]`.
-    words: Vec<f32>,
-    /// `[positions, hidden]`, the vector of the first type added to each.
+    words: Words,
+    /// `[positions, hidden]`, from the first token's on.
     positions: Vec<f32>,
+    /// Of the first text's tokens and of the second's, `[2, hidden]`; a family without types has zeros.
+    types: [Vec<f32>; 2],
     norm: Norm,
     layers: Vec<Layer>,
     /// Keys and values of one text in one layer; used again for the next.
@@ -70,29 +73,30 @@ impl FlatBert {
     pub(super) fn read(
         checkpoint: &Checkpoint,
         config: &BertConfig,
-        prefix: &str,
         quality: Quality,
     ) -> Result<Self, LoadError> {
-        let hidden = config.hidden_size;
-        let dot = if prefix.is_empty() { "" } else { "." };
-        let named = |name: &str| format!("{prefix}{dot}{name}");
-        let words = checkpoint.floats(
-            &named("embeddings.word_embeddings.weight"),
-            &[config.vocab_size, hidden],
+        let (hidden, names) = (config.hidden, config.names);
+        let prefix = config.prefix(checkpoint);
+        let named = |name: &str| format!("{prefix}{name}");
+        let table = |name: &str, rows: usize| {
+            checkpoint.floats(&named(&format!("{name}.weight")), &[rows, hidden])
+        };
+        let words = Words::read(
+            checkpoint,
+            &named(&format!("{WORDS}.weight")),
+            [config.vocabulary, hidden],
         )?;
-        let mut positions = checkpoint.floats(
-            &named("embeddings.position_embeddings.weight"),
-            &[config.max_position_embeddings, hidden],
-        )?;
-        let types = checkpoint.floats(
-            &named("embeddings.token_type_embeddings.weight"),
-            &[config.type_vocab_size, hidden],
-        )?;
-        for row in positions.chunks_exact_mut(hidden) {
-            for (value, first) in row.iter_mut().zip(&types[..hidden]) {
-                *value += first;
-            }
-        }
+        let mut positions = table(POSITIONS, config.positions)?;
+        positions.drain(..config.first_position * hidden);
+        let types = match names.types {
+            Some(name) => table(name, config.types)?,
+            None => vec![0.0; hidden],
+        };
+        let last = types.len().min(2 * hidden) - hidden;
+        let types = [
+            types[..hidden].to_vec(),
+            types[last..last + hidden].to_vec(),
+        ];
         let norm = |name: &str| -> Result<Norm, LoadError> {
             let name = named(name);
             Ok(Norm {
@@ -101,59 +105,57 @@ impl FlatBert {
             })
         };
         let layer = |index: usize| -> Result<Layer, LoadError> {
-            let within = |name: &str| format!("encoder.layer.{index}.{name}");
-            let dense = |names: &[&str], shape| {
-                let names: Vec<_> = names.iter().map(|name| named(&within(name))).collect();
-                Dense::read(checkpoint, &names, shape, quality)
+            let within = |name: &str| format!("{}.{index}.{name}", names.layers);
+            let dense = |parts: &[&str], outputs, inputs| {
+                let parts: Vec<_> = parts
+                    .iter()
+                    .map(|name| (named(&within(name)), outputs))
+                    .collect();
+                Dense::read(checkpoint, &parts, inputs, quality)
             };
-            let inner = config.intermediate_size;
+            let inner = config.inner;
             Ok(Layer {
-                query_key_value: dense(
-                    &[
-                        "attention.self.query",
-                        "attention.self.key",
-                        "attention.self.value",
-                    ],
-                    (hidden, hidden),
-                )?,
-                output: dense(&["attention.output.dense"], (hidden, hidden))?,
-                attention_norm: norm(&within("attention.output.LayerNorm"))?,
-                inner: dense(&["intermediate.dense"], (inner, hidden))?,
-                outer: dense(&["output.dense"], (hidden, inner))?,
-                norm: norm(&within("output.LayerNorm"))?,
+                query_key_value: dense(&[names.query, names.key, names.value], hidden, hidden)?,
+                output: dense(&[names.attended], hidden, hidden)?,
+                attention_norm: norm(&within(names.attention_norm))?,
+                inner: dense(&[names.inner], inner, hidden)?,
+                outer: dense(&[names.outer], hidden, inner)?,
+                norm: norm(&within(names.norm))?,
             })
         };
-        let blocks = config
-            .max_position_embeddings
-            .div_ceil(CACHE_BLOCK_POSITIONS);
-        let heads = config.num_attention_heads;
+        let blocks = config.window().div_ceil(CACHE_BLOCK_POSITIONS);
+        let heads = config.heads;
         Ok(Self {
             hidden,
             heads,
-            epsilon: config.layer_norm_eps as f32,
+            epsilon: config.epsilon as f32,
             gate: config.gate(),
-            norm: norm("embeddings.LayerNorm")?,
-            layers: (0..config.num_hidden_layers)
-                .map(layer)
-                .collect::<Result<_, _>>()?,
+            norm: norm(NORM)?,
+            layers: (0..config.layers).map(layer).collect::<Result<_, _>>()?,
             cache: PagedCache::new(blocks, heads, hidden / heads),
             blocks: (0..blocks as u32).collect(),
             words,
             positions,
+            types,
             rows: Buffers::default(),
         })
     }
 
     /// The last layer's vectors of all texts, `[tokens of all, hidden]`. The companion has checked
     /// the ids, and that no text is longer than there are positions.
-    pub(super) fn forward(&mut self, texts: &[&[u32]]) -> Result<&[f32], NoBlock> {
+    pub(super) fn forward(&mut self, texts: &[EncoderWork]) -> Result<&[f32], NoBlock> {
         let hidden = self.hidden;
         let sums = &mut self.rows.sums;
         sums.clear();
         for text in texts {
-            for (&token, position) in text.iter().zip(self.positions.chunks_exact(hidden)) {
-                let word = &self.words[token as usize * hidden..][..hidden];
-                sums.extend(word.iter().zip(position).map(|(word, at)| word + at));
+            let positions = self.positions.chunks_exact(hidden);
+            for ((place, &token), position) in text.tokens.iter().enumerate().zip(positions) {
+                let first = sums.len();
+                self.words.append(token, sums);
+                let of_type = &self.types[usize::from(place >= text.second)];
+                for ((sum, of_type), at) in sums[first..].iter_mut().zip(of_type).zip(position) {
+                    *sum = (*sum + of_type) + at;
+                }
             }
         }
         self.rows.hidden.resize(sums.len(), 0.0);
@@ -166,7 +168,7 @@ impl FlatBert {
     }
 
     /// `hidden = norm(hidden + attention(hidden))`.
-    fn attend(&mut self, layer: usize, texts: &[&[u32]]) -> Result<(), NoBlock> {
+    fn attend(&mut self, layer: usize, texts: &[EncoderWork]) -> Result<(), NoBlock> {
         let (hidden, layer) = (self.hidden, &self.layers[layer]);
         let rows = &mut self.rows;
         layer
@@ -191,7 +193,7 @@ impl FlatBert {
         };
         let mut first = 0;
         for text in texts {
-            let part = first..first + text.len() * hidden;
+            let part = first..first + text.tokens.len() * hidden;
             first = part.end;
             self.cache.write(
                 &rows.keys[part.clone()],

@@ -4,8 +4,10 @@ use candle_core::Device;
 use engine::Need;
 
 use super::config::BertConfig;
-use super::{BUDGET_TOKENS, PADDING_MAX_TOKENS};
+use super::tensors::PADDING_MAX_TOKENS;
 use crate::checkpoint::Checkpoint;
+use crate::encoder::BUDGET_TOKENS;
+use crate::fit::Fit;
 use crate::load::{Files, LoadError};
 use crate::quality::Quality;
 
@@ -20,32 +22,35 @@ const INNER_VECTORS: u128 = 2;
 const SCORE_COPIES: u128 = 4;
 
 /// The need of a checkpoint; its header and configuration are read, its weights are not. On the CPU
-/// the layers keep their floats, or eight bits and a scale of half precision for 32 of them, and the
-/// tables are in float32; other devices compute in float32.
-pub(crate) fn need(files: &Files, device: &Device, quality: Quality) -> Result<Need, LoadError> {
+/// words and layers keep their floats, or layers have eight bits and a scale of half precision for 32
+/// of them, and positions are in float32; other devices compute in float32.
+pub(crate) fn need(files: &Files, device: &Device, fit: Fit) -> Result<Need, LoadError> {
     let config = BertConfig::from_json(files)?;
     let checkpoint = Checkpoint::open(files)?;
     // Wide integers: a configuration may say what no file could hold.
-    let [window, heads, hidden, inner, words, types] = [
-        config.max_position_embeddings,
-        config.num_attention_heads,
-        config.hidden_size,
-        config.intermediate_size,
-        config.vocab_size,
-        config.type_vocab_size,
+    let [positions, heads, hidden, inner, vocabulary, types] = [
+        config.positions,
+        config.heads,
+        config.hidden,
+        config.inner,
+        config.vocabulary,
+        config.types,
     ]
     .map(|size| size as u128);
+    let window = fit.window.map_or(usize::MAX, |window| window as usize);
+    let window = config.window().min(window) as u128;
     let float = size_of::<f32>() as u128;
     let elements = u128::from(checkpoint.elements());
-    let tables = (words + window + types) * hidden;
-    let layers = elements.saturating_sub(tables);
+    let (words, tables) = (vocabulary * hidden, (positions + types) * hidden);
+    let layers = elements.saturating_sub(words + tables);
     let (weights_bytes, numbers) = if device.is_cpu() {
-        let layer_bytes = match quality {
-            Quality::Exact => layers * u128::from(checkpoint.bytes_per_element()),
+        let stored = u128::from(checkpoint.bytes_per_element());
+        let layer_bytes = match fit.quality {
+            Quality::Exact => layers * stored,
             Quality::Fast => layers * 34 / 32,
         };
         let numbers = FLAT_HIDDEN_VECTORS * hidden + INNER_VECTORS * inner;
-        (tables * float + layer_bytes, numbers)
+        (words * stored + tables * float + layer_bytes, numbers)
     } else {
         let scores = SCORE_COPIES * heads * window;
         let numbers = HIDDEN_VECTORS * hidden + INNER_VECTORS * inner + scores;

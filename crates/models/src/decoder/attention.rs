@@ -9,11 +9,11 @@ use engine::model::{Span, Step};
 use kernels::{Backend, PagedCache, Queries};
 
 use super::config::DecoderConfig;
-use super::floats::with_floats;
 use super::norm::Norm;
 use super::pool::Pool;
 use super::rope::Angles;
 use super::source::{Matrix, Scope};
+use crate::floats::with_floats;
 use crate::linear::Linear;
 use crate::load::LoadError;
 
@@ -351,11 +351,7 @@ impl Projections {
     /// Queries, keys and values, `[rows, width]` each.
     fn forward(&self, rows: &Tensor, attention: &Attention) -> Result<[Tensor; 3]> {
         match self {
-            Self::Separate([queries, keys, values]) => Ok([
-                queries.forward(rows)?,
-                keys.forward(rows)?,
-                values.forward(rows)?,
-            ]),
+            Self::Separate(layers) => Linear::forward_all(layers.each_ref(), rows),
             Self::Fused(fused) => {
                 let all = fused.forward(rows)?;
                 let size = all.dim(1)? / (attention.heads + 2 * attention.kv_heads);

@@ -102,6 +102,8 @@ pub enum Block {
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[allow(clippy::struct_excessive_bools)] // families mix them freely
 pub struct Attention {
+    /// Whether a token sees those before it only. Decoders do; encoders see all (EmbeddingGemma).
+    pub causal: bool,
     /// Multiplies the scores; mostly one over the root of `head_size`.
     pub scale: f64,
     /// Whether the projections to queries, keys and values have biases.
@@ -119,7 +121,8 @@ pub struct Attention {
 /// Layers that see the newest positions only (Beltagy et al. 2020).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Local {
-    /// Positions that a token of these layers sees, itself counted.
+    /// Positions that a token of these layers sees, itself counted; on both sides, where it sees later
+    /// ones.
     pub window: usize,
     /// Which layers these are, a word for each.
     pub layers: Vec<bool>,

@@ -6,9 +6,9 @@ use kernels::Gate;
 
 use super::config::{self, Activation, DecoderConfig};
 use super::experts::Experts;
-use super::floats::{Gated, on_cpu};
 use super::layout::Trio;
 use super::source::{Matrix, Scope};
+use crate::floats::{Gated, on_cpu};
 use crate::gguf::Part;
 use crate::linear::Linear;
 use crate::load::LoadError;
@@ -100,10 +100,12 @@ impl Dense {
     }
 
     pub(crate) fn forward(&self, rows: &Tensor) -> Result<Tensor> {
-        let up = self.up.forward(rows)?;
         let open = match &self.gate {
-            Some(gate) => self.activation.gate(&gate.forward(rows)?, &up)?,
-            None => self.activation.apply(&up)?,
+            Some(gate) => {
+                let [gate, up] = Linear::forward_all([gate, &self.up], rows)?;
+                self.activation.gate(&gate, &up)?
+            }
+            None => self.activation.apply(&self.up.forward(rows)?)?,
         };
         self.down.forward(&open)
     }

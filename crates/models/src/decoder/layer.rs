@@ -8,6 +8,7 @@ use super::config::{Block, DecoderConfig};
 use super::feed_forward::FeedForward;
 use super::norm::Norm;
 use super::source::Scope;
+use crate::floats::added;
 use crate::load::LoadError;
 
 /// Weights and cache of one layer.
@@ -84,8 +85,8 @@ impl Layer {
     pub(crate) fn forward(&mut self, rows: &Tensor, plan: &Plan) -> Result<Tensor> {
         let factor = self.factor;
         let add = |rows: &Tensor, new: Tensor| match factor {
-            Some(factor) => rows + (new * factor)?,
-            None => rows + new,
+            Some(factor) => added((new * factor)?, rows),
+            None => added(new, rows),
         };
         match &self.norms {
             Norms::Sequential {
@@ -109,7 +110,7 @@ impl Layer {
             Norms::Parallel(norm) => {
                 let normed = norm.forward(rows)?;
                 let new = self.attention.forward(&normed, plan)?;
-                let new = (new + self.feed_forward.forward(&normed)?)?;
+                let new = added(new, &self.feed_forward.forward(&normed)?)?;
                 add(rows, new)
             }
         }

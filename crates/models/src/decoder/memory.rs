@@ -161,6 +161,7 @@ mod tests {
             },
             block: Block::Sequential,
             attention: Attention {
+                causal: true,
                 scale: 0.125,
                 input_bias: false,
                 output_bias: false,

@@ -5,8 +5,8 @@ use candle_nn::ops::{layer_norm, rms_norm};
 use kernels::Backend;
 
 use super::config::{self, NormKind};
-use super::floats::{on_cpu, with_floats};
 use super::source::Scope;
+use crate::floats::{on_cpu, with_floats};
 use crate::load::LoadError;
 
 /// A norm with its weights.

@@ -64,15 +64,9 @@ impl Rotation {
         }
     }
 
-    /// The angles of these positions. Made anew for each step: a table for a window of 131 072
-    /// positions would be larger than the weights of a small model.
-    pub(crate) fn angles(
-        &self,
-        positions: &[usize],
-        dtype: DType,
-        device: &Device,
-    ) -> Result<Angles> {
-        let angles = positions.iter().flat_map(|&position| {
+    /// Sines and cosines of these positions, `[positions, rotated / 2]` each.
+    pub(crate) fn turns(&self, positions: impl Iterator<Item = usize>) -> (Vec<f32>, Vec<f32>) {
+        let angles = positions.flat_map(|position| {
             self.frequencies
                 .iter()
                 .map(move |frequency| position as f32 * frequency)
@@ -81,7 +75,18 @@ impl Rotation {
             let (sine, cosine) = angle.sin_cos();
             (sine * self.factor, cosine * self.factor)
         });
-        let (sines, cosines): (Vec<f32>, Vec<f32>) = both.unzip();
+        both.unzip()
+    }
+
+    /// The angles of these positions. Made anew for each step: a table for a window of 131 072
+    /// positions would be larger than the weights of a small model.
+    pub(crate) fn angles(
+        &self,
+        positions: &[usize],
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Angles> {
+        let (sines, cosines) = self.turns(positions.iter().copied());
         let shape = (positions.len(), self.frequencies.len());
         Ok(Angles {
             cosines: Tensor::from_vec(cosines, shape, device)?.to_dtype(dtype)?,

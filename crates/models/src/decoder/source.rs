@@ -42,6 +42,11 @@ impl Source {
             (Tensors::Gguf(gguf), config)
         } else {
             let config = from_json(files)?;
+            if !config.0.attention.causal {
+                let detail =
+                    "its tokens see later ones: it makes vectors of texts, and writes none";
+                return Err(LoadError::unsupported(&files.path("config.json"), detail));
+            }
             (Tensors::HuggingFace(Checkpoint::open(files)?), config)
         };
         Ok((Self { tensors, layout }, config))

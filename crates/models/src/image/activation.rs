@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 use kernels::Gate;
 
-use crate::decoder::floats::{Gated, on_cpu};
+use crate::floats::{Gated, on_cpu};
 
 /// What stands between two linear layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

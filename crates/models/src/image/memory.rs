@@ -31,6 +31,7 @@ const VAE_VECTORS: u64 = 7;
 const FLUX_VECTORS: u64 = 30;
 /// Passes in one batch under guidance.
 const GUIDED: u64 = 2;
+const MEGABYTE: u64 = 1_000_000;
 const FLOAT_BYTES: u64 = size_of::<f32>() as u64;
 
 /// What the activations of a pipeline depend on.
@@ -127,7 +128,6 @@ impl Memory {
         if least <= self.activation_bytes {
             return Ok(Some(TILE));
         }
-        const MEGABYTE: u64 = 1_000_000;
         Err(format!(
             "a picture of {}x{} takes {} MB beside the weights, and {} MB are set aside for it; ask for a smaller one, or allow more with --memory",
             size.0,

@@ -110,7 +110,7 @@ impl StableDiffusion {
     fn check(&self, files: &Files) -> Result<(), LoadError> {
         let unet = &self.unet.config;
         let latents = self.vae.config.latent_channels;
-        let second = self.second.as_ref().map_or(0, |second| second.width());
+        let second = self.second.as_ref().map_or(0, Clip::width);
         let pooled = self.second.as_ref().map_or(0, Clip::pooled_width);
         let sizes = unet
             .addition

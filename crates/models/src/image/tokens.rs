@@ -29,12 +29,12 @@ pub(super) struct Tokens {
 /// What `tokenizer_config.json` says.
 #[derive(Deserialize)]
 struct Config {
-    #[serde(default)]
-    bos_token: Option<Word>,
-    #[serde(default)]
-    eos_token: Option<Word>,
-    #[serde(default)]
-    pad_token: Option<Word>,
+    #[serde(default, rename = "bos_token")]
+    bos: Option<Word>,
+    #[serde(default, rename = "eos_token")]
+    eos: Option<Word>,
+    #[serde(default, rename = "pad_token")]
+    pad: Option<Word>,
 }
 
 /// A token in either of its spellings.
@@ -67,11 +67,11 @@ impl Tokens {
             let text = word.as_ref().map_or(default, Word::text);
             id(&tokenizer, &file, text)
         };
-        let end = word(&config.eos_token, "<|endoftext|>")?;
+        let end = word(&config.eos, "<|endoftext|>")?;
         Ok(Self {
-            begin: Some(word(&config.bos_token, "<|startoftext|>")?),
+            begin: Some(word(&config.bos, "<|startoftext|>")?),
             end,
-            padding: word(&config.pad_token, "<|endoftext|>")?,
+            padding: word(&config.pad, "<|endoftext|>")?,
             length,
             tokenizer,
             file,

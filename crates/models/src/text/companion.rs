@@ -1,13 +1,18 @@
 //! The shared half of a language model: messages to tokens, and tokens to events.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use engine::model::{Admission, StepCompanion, Writer};
-use tasks::{Chat, ChatEvent, ChatOptions, ChatRequest, Failure, Finish, Format, Prompt, Usage};
+use engine::model::{Admission, LogitRules, StepCompanion, Writer};
+use tasks::{
+    Chat, ChatEvent, ChatOptions, ChatRequest, Failure, Finish, Format, Prompt, Tool, ToolChoice,
+    Usage,
+};
 
 use super::Text;
 use super::bias::Bias;
 use super::detokeniser::Detokeniser;
+use super::dialect::{Calls, Dialect, Splitter, THOUGHT_BEGINS, THOUGHT_ENDS};
+use super::grammar::{self, Guide, Machine, Thought};
 use super::stop::StopGate;
 use super::template::Thinking;
 use crate::load::LoadError;
@@ -21,6 +26,20 @@ pub struct ChatCompanion {
     ends: Arc<[u32]>,
     vocabulary: usize,
     window: usize,
+    dialect: Dialect,
+    thinks: bool,
+    /// Made when it is first needed, which most never are.
+    machine: OnceLock<Result<Arc<Machine>, String>>,
+    /// Special tokens whose text counts, where tools are offered and where not.
+    marks: [Arc<[(u32, String)]>; 2],
+}
+
+/// A prompt ready for the model.
+struct Dressed {
+    tokens: Vec<u32>,
+    /// Whether the answer may begin with thinking, or has begun with it.
+    thought: Thought,
+    thinks: bool,
 }
 
 impl ChatCompanion {
@@ -37,11 +56,26 @@ impl ChatCompanion {
             });
         }
         let ends = text.ends.as_slice().into();
+        let (dialect, thinks) = (text.dialect(), text.thinks());
+        let thoughts: &[&str] = if thinks {
+            &[THOUGHT_BEGINS, THOUGHT_ENDS]
+        } else {
+            &[]
+        };
+        let marks = [thoughts.to_vec(), [thoughts, dialect.special()].concat()];
+        let marks = marks.map(|marks| {
+            let mark = |mark: &str| Some((text.tokenizer.token_to_id(mark)?, mark.to_owned()));
+            marks.into_iter().filter_map(mark).collect()
+        });
         Ok(Self {
-            text,
             ends,
             vocabulary,
             window,
+            dialect,
+            thinks,
+            machine: OnceLock::new(),
+            marks,
+            text,
         })
     }
 
@@ -52,17 +86,139 @@ impl ChatCompanion {
 
     /// The tokens of a prompt, dressed by the chat template or behind the start token.
     pub fn tokens(&self, prompt: &Prompt) -> Result<Vec<u32>, Failure> {
-        self.dressed(prompt, Thinking::default())
+        let dressed = self.dressed(prompt, &[], Thinking::default())?;
+        Ok(dressed.tokens)
     }
 
-    fn dressed(&self, prompt: &Prompt, thinking: Thinking<'_>) -> Result<Vec<u32>, Failure> {
-        match prompt {
-            Prompt::Raw(text) => self.text.tokens(text, true),
-            Prompt::Messages(messages) => {
-                let text = self.text.dress(messages, thinking)?;
-                self.text.tokens(&text, false)
+    fn dressed(
+        &self,
+        prompt: &Prompt,
+        tools: &[Tool],
+        thinking: Thinking<'_>,
+    ) -> Result<Dressed, Failure> {
+        let messages = match prompt {
+            Prompt::Raw(text) => {
+                return Ok(Dressed {
+                    tokens: self.text.tokens(text, true)?,
+                    thought: Thought::No,
+                    thinks: false,
+                });
             }
+            Prompt::Messages(messages) => messages,
+        };
+        let text = self.text.dress(messages, tools, thinking)?;
+        let end = text.trim_end();
+        let thinks = self.thinks && !end.ends_with(THOUGHT_ENDS);
+        let first = self.text.tokenizer.token_to_id(THOUGHT_BEGINS);
+        let thought = match first.filter(|_| thinks) {
+            _ if thinks && end.ends_with(THOUGHT_BEGINS) => Thought::Begun,
+            Some(token) if thinking.enabled != Some(false) => Thought::May(token),
+            _ => Thought::No,
+        };
+        Ok(Dressed {
+            tokens: self.text.tokens(&text, false)?,
+            thought,
+            thinks,
+        })
+    }
+
+    fn machine(&self) -> Result<Arc<Machine>, Failure> {
+        let machine = self.machine.get_or_init(|| {
+            let machine = Machine::new(&self.text.tokenizer, &self.ends, self.vocabulary);
+            machine.map(Arc::new)
+        });
+        machine.clone().map_err(Failure::JsonModeUnmet)
+    }
+
+    /// What the tokens of an answer are held to.
+    fn rules(
+        &self,
+        options: &ChatOptions,
+        thought: Thought,
+        bias: Option<Bias>,
+    ) -> Result<Option<Box<dyn LogitRules>>, Failure> {
+        let offered = offered(options);
+        let calls = Calls {
+            dialect: self.dialect,
+            tools: offered,
+            choice: &options.tool_choice,
+            one_call: options.one_call,
+            special: &|mark| self.special(mark),
+        };
+        let answer = match &options.format {
+            _ if calls.are_required() => None,
+            Format::Text => None,
+            Format::JsonObject => Some(serde_json::json!({ "type": "object" })),
+            Format::JsonSchema(schema) => {
+                let schema = grammar::checked(schema);
+                Some(schema.map_err(|refused| Failure::JsonModeUnmet(refused.to_string()))?)
+            }
+        };
+        let is_lazy = answer.is_none() && !calls.are_required();
+        if is_lazy && offered.is_empty() {
+            return Ok(bias.map(|bias| Box::new(bias) as _));
         }
+        let mut starts = Vec::new();
+        let mut rules = Vec::new();
+        if let Some(schema) = &answer {
+            starts.push("answer");
+            rules.push(format!("answer: {}", grammar::rule(schema)));
+        }
+        if is_lazy {
+            starts.push("calls");
+            rules.push(calls.begun()?);
+        } else if calls.are_required() || !offered.is_empty() {
+            starts.push("calls");
+            rules.push(calls.whole()?);
+        }
+        // Thinking ends with a line or two.
+        let gap = if thought == Thought::No || is_lazy {
+            ""
+        } else {
+            "GAP? "
+        };
+        let starts: Vec<_> = starts.iter().map(|start| format!("{gap}{start}")).collect();
+        let grammar = format!(
+            "start: {}\n{}\nGAP: /[ \\n]{{1,4}}/\n",
+            starts.join(" | "),
+            rules.join("\n")
+        );
+        let machine = self.machine()?;
+        let matcher = match machine.matcher(grammar) {
+            Ok(matcher) => matcher,
+            Err(Failure::JsonModeUnmet(why)) if is_lazy => {
+                tracing::warn!("arguments of tools are not held to their schemas: {why}");
+                return Ok(bias.map(|bias| Box::new(bias) as _));
+            }
+            Err(Failure::JsonModeUnmet(why)) if answer.is_none() => {
+                return Err(Failure::BadInput(format!(
+                    "the parameters of the tools cannot be held to: {why}"
+                )));
+            }
+            Err(failure) => return Err(failure),
+        };
+        let marks = if is_lazy {
+            self.dialect.marks()
+        } else {
+            Vec::new()
+        };
+        let guide = Guide::new(machine, matcher, marks, thought, bias);
+        Ok(Some(Box::new(guide)))
+    }
+
+    /// The id of a special token by its text.
+    fn special(&self, mark: &str) -> Option<u32> {
+        let id = self.text.tokenizer.token_to_id(mark)?;
+        let added = self.text.tokenizer.get_added_tokens_decoder();
+        added.get(&id).filter(|added| added.special).map(|_| id)
+    }
+}
+
+/// The tools that may be called.
+fn offered(options: &ChatOptions) -> &[Tool] {
+    match options.tool_choice {
+        ToolChoice::None => &[],
+        _ => &options.tools,
     }
 }
 
@@ -73,7 +229,13 @@ impl StepCompanion<Chat> for ChatCompanion {
             enabled: request.options.thinking,
             effort: request.options.effort.as_deref(),
         };
-        let tokens = self.dressed(&request.prompt, thinking)?;
+        let tools = offered(&request.options);
+        let dressed = self.dressed(&request.prompt, tools, thinking)?;
+        let Dressed {
+            tokens,
+            thought,
+            thinks,
+        } = dressed;
         if tokens.is_empty() {
             return Err(Failure::BadInput("the prompt is empty".to_owned()));
         }
@@ -87,10 +249,12 @@ impl StepCompanion<Chat> for ChatCompanion {
                 window,
             });
         }
-        let ChatOptions {
-            stop, logit_bias, ..
-        } = request.options;
-        let rules = Bias::rules(logit_bias, self.vocabulary)?;
+        let names: Vec<_> = tools.iter().map(|tool| tool.name.clone()).collect();
+        let calls = (!names.is_empty()).then_some((self.dialect, names));
+        let marks = Arc::clone(&self.marks[usize::from(calls.is_some())]);
+        let mut options = request.options;
+        let bias = Bias::new(std::mem::take(&mut options.logit_bias), self.vocabulary)?;
+        let rules = self.rules(&options, thought, bias)?;
         Ok(Admission {
             max_new_tokens,
             sampling: request.sampling,
@@ -98,8 +262,10 @@ impl StepCompanion<Chat> for ChatCompanion {
             prelude: None,
             writer: Box::new(ChatWriter {
                 prompt_tokens: Some(u32::try_from(tokens.len()).unwrap_or(u32::MAX)),
-                gate: StopGate::new(stop),
-                detokeniser: Detokeniser::new(Arc::clone(&self.text.tokenizer)),
+                gate: StopGate::new(options.stop),
+                detokeniser: Detokeniser::new(Arc::clone(&self.text.tokenizer), marks),
+                splitter: Splitter::new(calls, thinks, thought == Thought::Begun),
+                one_call: options.one_call,
                 ends: Arc::clone(&self.ends),
             }),
             tokens,
@@ -110,9 +276,10 @@ impl StepCompanion<Chat> for ChatCompanion {
 /// Refuses what this model cannot do yet, rather than leaving it out.
 fn serves(request: &ChatRequest) -> Result<(), Failure> {
     let ChatOptions {
-        format,
+        format: _,
         tools,
         tool_choice: _, // says nothing without tools
+        one_call: _,
         stop: _,
         logit_bias: _,
         thinking: _, // told to the template, which knows what the checkpoint can
@@ -120,16 +287,14 @@ fn serves(request: &ChatRequest) -> Result<(), Failure> {
         lora,
         judges: _, // their template makes them
     } = &request.options;
-    let turns = match &request.prompt {
-        Prompt::Raw(_) => &[][..],
-        Prompt::Messages(turns) => turns,
+    let (turns, is_raw) = match &request.prompt {
+        Prompt::Raw(_) => (&[][..], true),
+        Prompt::Messages(turns) => (turns.as_slice(), false),
     };
     let asked = [
-        (*format != Format::Text, "response_format"),
-        (!tools.is_empty(), "tools"),
+        (is_raw && !tools.is_empty(), "tools with a raw prompt"),
         (lora.is_some(), "lora"),
         (turns.iter().any(|t| !t.images.is_empty()), "images"),
-        (turns.iter().any(|t| !t.tool_calls.is_empty()), "tool_calls"),
     ];
     match asked.iter().find(|(is_asked, _)| *is_asked) {
         Some((_, name)) => Err(Failure::Unsupported(format!(
@@ -139,12 +304,14 @@ fn serves(request: &ChatRequest) -> Result<(), Failure> {
     }
 }
 
-/// Turns the tokens of one answer into text.
+/// Turns the tokens of one answer into thoughts, text and calls.
 struct ChatWriter {
     /// Until they are told.
     prompt_tokens: Option<u32>,
     detokeniser: Detokeniser,
     gate: StopGate,
+    splitter: Splitter,
+    one_call: bool,
     ends: Arc<[u32]>,
 }
 
@@ -165,20 +332,24 @@ impl Writer<Chat> for ChatWriter {
         if self.ends.contains(&token) {
             return Some(Finish::Stop);
         }
-        tell(self.gate.push(&self.detokeniser.push(token)), out);
+        let text = self.gate.push(&self.detokeniser.push(token));
+        self.splitter.push(&text, out);
+        if self.one_call && self.splitter.told_calls() > 0 {
+            return Some(Finish::ToolCalls);
+        }
         self.gate.is_shut().then_some(Finish::Stop)
     }
 
     fn finish(&mut self, finish: Finish, usage: Usage, out: &mut Vec<ChatEvent>) {
         self.begin(out);
-        tell(self.gate.push(&self.detokeniser.finish()), out);
-        tell(self.gate.finish(), out);
+        let text = self.gate.push(&self.detokeniser.finish());
+        self.splitter.push(&text, out);
+        self.splitter.push(&self.gate.finish(), out);
+        self.splitter.finish(out);
+        let finish = match finish {
+            Finish::Stop if self.splitter.told_calls() > 0 => Finish::ToolCalls,
+            finish => finish,
+        };
         out.push(ChatEvent::Done { finish, usage });
-    }
-}
-
-fn tell(text: String, out: &mut Vec<ChatEvent>) {
-    if !text.is_empty() {
-        out.push(ChatEvent::Text(text));
     }
 }

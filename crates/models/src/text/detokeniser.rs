@@ -20,11 +20,15 @@ pub(crate) struct Detokeniser {
     told: usize,
     /// The text of the last piece.
     prefix: String,
+    /// Special tokens whose text counts, by id.
+    marks: Arc<[(u32, String)]>,
 }
 
 impl Detokeniser {
-    pub(crate) fn new(tokenizer: Arc<Tokenizer>) -> Self {
+    /// Special tokens decode to nothing, except `marks`.
+    pub(crate) fn new(tokenizer: Arc<Tokenizer>, marks: Arc<[(u32, String)]>) -> Self {
         Self {
+            marks,
             tokenizer,
             tokens: Vec::new(),
             told: 0,
@@ -34,6 +38,10 @@ impl Detokeniser {
 
     /// Takes a token; gives the text that it completes, which may be empty.
     pub(crate) fn push(&mut self, token: u32) -> String {
+        if let Some((_, mark)) = self.marks.iter().find(|(mark, _)| *mark == token) {
+            let mark = mark.clone();
+            return self.finish() + &mark;
+        }
         self.tokens.push(token);
         let text = self.decode(&self.tokens);
         let held = self.tokens.len() - self.told;

@@ -4,24 +4,28 @@ mod bias;
 mod clock;
 mod companion;
 mod detokeniser;
+mod dialect;
 mod gguf_tokenizer;
+mod grammar;
+mod python_json;
 mod stop;
 mod template;
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Once};
 
 use serde::Deserialize;
-use tasks::{Failure, Message};
+use tasks::{Failure, Message, Tool};
 use tokenizers::Tokenizer;
 
 pub use companion::ChatCompanion;
 
 use crate::gguf::Gguf;
 use crate::load::{Files, JSON_MAX_BYTES, LoadError};
+use dialect::{Dialect, THOUGHT_BEGINS, taught};
 use template::{Marks, Template, Thinking};
 
 const TOKENIZER: &str = "tokenizer.json";
@@ -46,6 +50,10 @@ const TURN_ENDS: [&str; 7] = [
 pub struct Text {
     pub(crate) tokenizer: Arc<Tokenizer>,
     template: Option<Template>,
+    /// The template for requests with tools, where it is another.
+    tool_template: Option<Template>,
+    /// It was told that tools are described in words.
+    told: Once,
     /// Put before raw prompts.
     start: Option<u32>,
     /// Tokens that end an answer.
@@ -62,6 +70,7 @@ struct Notes {
     ends: Vec<u32>,
     marks: Marks,
     template: Option<String>,
+    tool_template: Option<String>,
 }
 
 impl Text {
@@ -86,13 +95,17 @@ impl Text {
     }
 
     fn join(tokenizer: Tokenizer, notes: Notes, file: PathBuf) -> Result<Self, LoadError> {
-        let template = match notes.template {
+        let template = |source: Option<String>| match source {
             Some(source) => {
                 let template = Template::new(source, notes.marks.clone());
-                Some(template.map_err(|detail| LoadError::unsupported(&file, detail))?)
+                template
+                    .map(Some)
+                    .map_err(|detail| LoadError::unsupported(&file, detail))
             }
-            None => None,
+            None => Ok(None),
         };
+        let tool_template = template(notes.tool_template)?;
+        let template = template(notes.template)?;
         // What a tokenizer puts before an empty text is its start token.
         let probed = tokenizer
             .encode_fast("", true)
@@ -111,6 +124,8 @@ impl Text {
         Ok(Self {
             tokenizer: Arc::new(tokenizer),
             template,
+            tool_template,
+            told: Once::new(),
             start,
             ends,
             file,
@@ -133,22 +148,60 @@ impl Text {
 
     /// Dresses the turns of a conversation.
     pub fn render(&self, messages: &[Message]) -> Result<String, Failure> {
-        self.dress(messages, Thinking::default())
+        self.dress(messages, &[], Thinking::default())
     }
 
-    /// The same, saying whether the model is to think.
+    /// The same with tools, saying whether the model is to think.
     pub(crate) fn dress(
         &self,
         messages: &[Message],
+        tools: &[Tool],
         thinking: Thinking<'_>,
     ) -> Result<String, Failure> {
-        match &self.template {
-            Some(template) => template.render(messages, thinking),
-            None => Err(Failure::BadInput(
+        let template = self.template_for(tools).ok_or_else(|| {
+            Failure::BadInput(
                 "this checkpoint has no chat template; send a prompt instead of messages"
                     .to_owned(),
-            )),
+            )
+        })?;
+        let has_tools = |turn: &Message| turn.role == "tool" || !turn.tool_calls.is_empty();
+        let speaks_of_tools = !tools.is_empty() || messages.iter().any(has_tools);
+        if !speaks_of_tools || template.knows_tools() {
+            return template.render(messages, tools, thinking);
         }
+        let dialect = self.dialect();
+        self.told.call_once(|| {
+            tracing::info!(
+                "the chat template of {} knows no tools: they are described in a system turn, and calls are read as \
+                 {dialect:?} writes them",
+                self.file.display()
+            );
+        });
+        let turns = taught::turns(messages, tools, dialect);
+        let rendered = template.render(&turns, &[], thinking);
+        match rendered {
+            Err(Failure::BadInput(_)) => {
+                template.render(&taught::without_system(turns), &[], thinking)
+            }
+            rendered => rendered,
+        }
+    }
+
+    fn template_for(&self, tools: &[Tool]) -> Option<&Template> {
+        let own = self.tool_template.as_ref().filter(|_| !tools.is_empty());
+        own.or(self.template.as_ref())
+    }
+
+    /// How this checkpoint writes calls of tools.
+    fn dialect(&self) -> Dialect {
+        let template = self.tool_template.as_ref().or(self.template.as_ref());
+        Dialect::of(template.map_or("", Template::source))
+    }
+
+    /// Whether this checkpoint thinks before it answers, in so many words.
+    pub(crate) fn thinks(&self) -> bool {
+        let template = self.template.as_ref().map_or("", Template::source);
+        template.contains(THOUGHT_BEGINS) || self.tokenizer.token_to_id(THOUGHT_BEGINS).is_some()
     }
 
     /// Refuses a tokenizer with tokens that the model does not have.
@@ -183,7 +236,8 @@ impl Notes {
                 bos: bos.unwrap_or_default(),
                 eos: eos.unwrap_or_default(),
             };
-            notes.template = config.chat_template.and_then(RawTemplate::text);
+            let templates = config.chat_template.map(RawTemplate::texts);
+            (notes.template, notes.tool_template) = templates.unwrap_or_default();
         }
         if files.has(TEMPLATE) {
             let bytes = files.read(TEMPLATE, TEMPLATE_MAX_BYTES)?;
@@ -236,6 +290,9 @@ impl Notes {
                 eos: text(eos),
             },
             template: gguf.text("tokenizer.chat_template")?.map(Cow::into_owned),
+            tool_template: gguf
+                .text("tokenizer.chat_template.tool_use")?
+                .map(Cow::into_owned),
         })
     }
 
@@ -251,6 +308,7 @@ impl Notes {
             self.marks.eos = other.marks.eos;
         }
         self.template = self.template.or(other.template);
+        self.tool_template = self.tool_template.or(other.tool_template);
         self
     }
 }
@@ -261,15 +319,20 @@ pub(crate) fn read_tokenizer(files: &Files) -> Result<Tokenizer, LoadError> {
         files.path(TOKENIZER),
         files.read(TOKENIZER, JSON_MAX_BYTES)?,
     );
+    parse_tokenizer(&path, &bytes)
+}
+
+/// A tokenizer in the words of a `tokenizer.json`, without padding and truncation; `path` is to blame.
+pub(crate) fn parse_tokenizer(path: &Path, bytes: &[u8]) -> Result<Tokenizer, LoadError> {
     // The parser belongs to a library that was written for trusted files; a panic in it must not
     // take the thread that loads models along.
-    let parsed = catch_unwind(AssertUnwindSafe(|| Tokenizer::from_bytes(&bytes)))
-        .map_err(|_| LoadError::corrupt(&path, "the tokenizers library gave up on it"))?;
-    let mut tokenizer = parsed.map_err(|error| LoadError::corrupt(&path, error.to_string()))?;
+    let parsed = catch_unwind(AssertUnwindSafe(|| Tokenizer::from_bytes(bytes)))
+        .map_err(|_| LoadError::corrupt(path, "the tokenizers library gave up on it"))?;
+    let mut tokenizer = parsed.map_err(|error| LoadError::corrupt(path, error.to_string()))?;
     tokenizer.with_padding(None);
     tokenizer
         .with_truncation(None)
-        .map_err(|error| LoadError::corrupt(&path, error.to_string()))?;
+        .map_err(|error| LoadError::corrupt(path, error.to_string()))?;
     Ok(tokenizer)
 }
 
@@ -312,13 +375,17 @@ struct NamedTemplate {
 }
 
 impl RawTemplate {
-    fn text(self) -> Option<String> {
+    /// The usual one, and the one for tools.
+    fn texts(self) -> (Option<String>, Option<String>) {
         match self {
-            Self::One(text) => Some(text),
-            Self::Named(named) => named
-                .into_iter()
-                .find(|one| one.name == "default")
-                .map(|one| one.template),
+            Self::One(text) => (Some(text), None),
+            Self::Named(named) => {
+                let find = |name: &str| {
+                    let found = named.iter().find(|one| one.name == name);
+                    found.map(|one| one.template.clone())
+                };
+                (find("default"), find("tool_use"))
+            }
         }
     }
 }

@@ -7,10 +7,13 @@
 use std::io::{self, Write};
 
 use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, Serde};
 use minijinja::{Environment, Error, ErrorKind, Value, context};
-use tasks::{Failure, Message};
+use serde_json::json;
+use tasks::{Failure, Message, Tool};
 
-use super::clock;
+use super::dialect::taught::described;
+use super::{clock, python_json};
 
 /// Instructions that one rendering may take; a long conversation takes some thousands.
 const FUEL: u64 = 5_000_000;
@@ -58,6 +61,7 @@ impl Template {
         environment.set_fuel(Some(FUEL));
         environment
             .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_filter("tojson", to_json);
         environment.add_function("raise_exception", refuse);
         environment.add_function("strftime_now", |pattern: String| clock::now(&pattern));
         environment
@@ -71,23 +75,56 @@ impl Template {
         })
     }
 
+    /// The program.
+    pub(crate) fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Whether it writes tools into the prompt.
+    pub(crate) fn knows_tools(&self) -> bool {
+        self.source.contains("tools") || self.source.contains("tool_calls")
+    }
+
     /// Renders a conversation, ready for the answer. A template that refuses it, or does not end, is
     /// [`Failure::BadInput`].
     pub(crate) fn render(
         &self,
         messages: &[Message],
+        tools: &[Tool],
         thinking: Thinking<'_>,
     ) -> Result<String, Failure> {
+        let as_object = self.render_as(messages, tools, thinking, Arguments::Object);
+        let has_calls = messages.iter().any(|turn| !turn.tool_calls.is_empty());
+        if as_object.is_ok() || !has_calls {
+            return as_object;
+        }
+        // Some templates put the arguments of past calls together as text.
+        self.render_as(messages, tools, thinking, Arguments::Text)
+            .or(as_object)
+    }
+
+    fn render_as(
+        &self,
+        messages: &[Message],
+        tools: &[Tool],
+        thinking: Thinking<'_>,
+        arguments: Arguments,
+    ) -> Result<String, Failure> {
+        let shortens = self.source.contains(SHORT_ID);
         let messages: Vec<Value> = messages
             .iter()
-            .map(|message| context! { role => message.role.as_str(), content => message.content.as_str() })
+            .map(|message| turn(message, arguments, shortens))
             .collect();
+        let tools = match tools {
+            [] => Value::from(()),
+            tools => Value::from(Serde(tools.iter().map(described).collect::<Vec<_>>())),
+        };
         let values = context! {
             messages,
             bos_token => self.bos.as_str(),
             eos_token => self.eos.as_str(),
             add_generation_prompt => true,
-            tools => (),
+            tools,
             documents => (),
             // Templates ask whether they are defined.
             enable_thinking => thinking.enabled.map_or(Value::UNDEFINED, Value::from),
@@ -109,6 +146,63 @@ impl Template {
         String::from_utf8(output.bytes)
             .map_err(|error| Failure::Internal(format!("a chat template: {error}")))
     }
+}
+
+/// How a template reads the arguments of past calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Arguments {
+    Object,
+    Text,
+}
+
+/// What Mistral's templates say of ids that are not as their tokenizer makes them.
+const SHORT_ID: &str = "length 9";
+/// Letters of such an id.
+const SHORT_ID_CHARS: usize = 9;
+
+/// A turn as templates read it.
+fn turn(message: &Message, arguments: Arguments, shortens: bool) -> Value {
+    let id = |id: &str| {
+        if !shortens {
+            return id.to_owned();
+        }
+        let letters = id.chars().rev().filter(char::is_ascii_alphanumeric);
+        let short: String = letters.take(SHORT_ID_CHARS).collect();
+        format!("{short:0>SHORT_ID_CHARS$}")
+    };
+    let mut turn = json!({"role": message.role, "content": message.content});
+    if !message.tool_calls.is_empty() {
+        let calls = message.tool_calls.iter().enumerate().map(|(place, call)| {
+            let parsed: Option<serde_json::Value> = serde_json::from_str(&call.arguments.0).ok();
+            let arguments = match parsed {
+                Some(object) if arguments == Arguments::Object => object,
+                _ => call.arguments.0.as_str().into(),
+            };
+            let made = format!("call{place:05}");
+            json!({
+                "id": id(call.id.as_deref().unwrap_or(&made)),
+                "type": "function",
+                "function": {"name": call.name, "arguments": arguments},
+            })
+        });
+        turn["tool_calls"] = calls.collect();
+    }
+    if let Some(call) = &message.tool_call_id {
+        turn["tool_call_id"] = id(call).into();
+    }
+    if let Some(name) = &message.name {
+        turn["name"] = name.as_str().into();
+    }
+    Value::from(Serde(turn))
+}
+
+/// `tojson` as transformers has it: Python's spaces, letters as they are, and nothing escaped for HTML.
+#[allow(clippy::needless_pass_by_value)] // how filters take their options
+fn to_json(value: &Value, indent: Option<usize>, options: Kwargs) -> Result<String, Error> {
+    let named: Option<usize> = options.get("indent")?;
+    let value = serde_json::to_value(value)
+        .map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))?;
+    Ok(python_json::dumps(&value, indent.or(named)))
 }
 
 /// What templates call for conversations that they do not take.
@@ -149,10 +243,8 @@ mod tests {
         };
         let template = Template::new(source.to_owned(), marks).expect("a template");
         let turn = |(role, content): &(&str, &str)| Message::text(*role, *content);
-        template.render(
-            &turns.iter().map(turn).collect::<Vec<_>>(),
-            Thinking::default(),
-        )
+        let turns: Vec<_> = turns.iter().map(turn).collect();
+        template.render(&turns, &[], Thinking::default())
     }
 
     #[test]
@@ -215,8 +307,41 @@ mod tests {
             (Some(false), None, "no"),
             (None, Some("high"), "high"),
         ] {
-            let rendered = template.render(&[], Thinking { enabled, effort });
+            let rendered = template.render(&[], &[], Thinking { enabled, effort });
             assert_eq!(rendered, Ok(expected.to_owned()));
         }
+    }
+
+    #[test]
+    fn tools_and_calls_of_the_past_are_rendered_as_transformers_does() {
+        let source = "{% for tool in tools %}{{ tool | tojson }}\n{% endfor %}\
+            {% for message in messages %}{% for call in message.tool_calls %}\
+            {{ call.id }} {{ call.function.arguments | tojson }}{% endfor %}\
+            {% if message.tool_call_id %} {{ message.tool_call_id }}{% endif %}{% endfor %}{# length 9 #}";
+        let template = Template::new(source.to_owned(), Marks::default()).expect("a template");
+        let tool = Tool {
+            name: "f".into(),
+            description: Some("<é> & 'x'".into()),
+            parameters: Some(tasks::Json(
+                r#"{"type":"object","properties":{"b":{},"a":{}}}"#.into(),
+            )),
+        };
+        let call = tasks::ToolCall {
+            id: Some("chatcmpl-tool-0123456789ab".into()),
+            name: "f".into(),
+            arguments: tasks::Json(r#"{"b":[1,2.5],"a":null}"#.into()),
+        };
+        let mut turn = Message::text("assistant", "");
+        turn.tool_calls = vec![call];
+        let mut result = Message::text("tool", "1");
+        result.tool_call_id = Some("chatcmpl-tool-0123456789ab".into());
+        let rendered = template.render(&[turn, result], &[tool], Thinking::default());
+        let expected = concat!(
+            r#"{"type": "function", "function": {"name": "f", "description": "<é> & 'x'", "#,
+            r#""parameters": {"type": "object", "properties": {"b": {}, "a": {}}}}}"#,
+            "\n",
+            r#"ba9876543 {"b": [1, 2.5], "a": null} ba9876543"#,
+        );
+        assert_eq!(rendered, Ok(expected.to_owned()));
     }
 }

@@ -1,43 +1,42 @@
-//! The shared half: decodes audio, hears features, and sets up rules and writer.
+//! The shared half: opens a sound, hears its first window, and checks what is asked of the checkpoint.
 
 use std::sync::Arc;
 
-use engine::model::{Admission, StepCompanion};
-use tasks::{Failure, Sampling, Transcribe, TranscribeOptions, TranscribeRequest};
+use engine::model::SessionCompanion;
+use tasks::{Failure, Transcribe, TranscribeOptions, TranscribeRequest};
 
+use super::attempt::Thresholds;
 use super::config::{Config, Generation};
 use super::model::Features;
-use super::rules::TranscriptRules;
+use super::session::{Hearing, Language, Manner};
 use super::vocabulary::Vocabulary;
-use super::writer::TranscriptWriter;
-use crate::audio::decode::decode;
-use crate::audio::mel::{CHUNK_SECONDS, LogMel};
-use crate::load::{Files, LoadError};
+use crate::audio::decode::Sound;
+use crate::audio::listen::Listener;
+use crate::audio::mel::LogMel;
 
-/// The most tokens of one transcript: half of the decoder's 448, as in the reference
-/// implementation.
-const TRANSCRIPT_MAX_TOKENS: usize = 224;
+/// The longest sound, in seconds: a file can unpack to far more than it weighs.
+const SOUND_MAX_SECONDS: u32 = 12 * 60 * 60;
+/// The language of a checkpoint that knows no other.
+const ENGLISH: &str = "en";
 
 /// Prepares audio for [`super::WhisperModel`].
 pub struct WhisperCompanion {
     vocabulary: Arc<Vocabulary>,
     generation: Arc<Generation>,
-    mel: LogMel,
-    window: usize,
+    mel: Arc<LogMel>,
 }
 
 impl WhisperCompanion {
-    pub(super) fn load(
-        files: &Files,
+    pub(super) fn new(
         config: &Config,
-        generation: &Generation,
-    ) -> Result<Self, LoadError> {
-        Ok(Self {
-            vocabulary: Arc::new(Vocabulary::load(files, config)?),
-            generation: Arc::new(generation.clone()),
-            mel: LogMel::new(config.num_mel_bins),
-            window: config.max_target_positions,
-        })
+        vocabulary: Arc<Vocabulary>,
+        generation: Arc<Generation>,
+    ) -> Self {
+        Self {
+            vocabulary,
+            generation,
+            mel: Arc::new(LogMel::new(config.num_mel_bins)),
+        }
     }
 
     /// Features of mono samples at 16 kHz, padded with silence to 30 s.
@@ -50,45 +49,94 @@ impl WhisperCompanion {
             .map(Features::new)
             .map_err(Failure::Internal)
     }
-}
 
-impl StepCompanion<Transcribe> for WhisperCompanion {
-    fn admit(&self, request: TranscribeRequest) -> Result<Admission<Transcribe>, Failure> {
-        serves(&request.options)?;
-        let audio = decode(request.audio, CHUNK_SECONDS)?;
-        let features = self.features(&audio.samples)?;
-        let tokens = vec![self.vocabulary.start];
-        let lead = TranscriptRules::lead(&self.generation);
-        Ok(Admission {
-            max_new_tokens: (lead + TRANSCRIPT_MAX_TOKENS).min(self.window - tokens.len()),
-            tokens,
-            sampling: Sampling::greedy(),
-            rules: Some(Box::new(TranscriptRules {
-                vocabulary: self.vocabulary.clone(),
-                generation: self.generation.clone(),
+    /// The language that is asked for; `None`: it is to be detected.
+    fn language(&self, asked: Option<&str>) -> Result<Option<Language>, Failure> {
+        let asked = asked.map(str::to_lowercase);
+        if !self.generation.multilingual {
+            return match asked.as_deref() {
+                None | Some(ENGLISH) => Ok(Some(Language {
+                    token: None,
+                    probability: 1.0,
+                })),
+                Some(other) => Err(Failure::Unsupported(format!(
+                    "language: these weights know English only, not {other}"
+                ))),
+            };
+        }
+        let Some(code) = asked else {
+            return Ok(None);
+        };
+        match self.vocabulary.language_token(&code) {
+            Some(token) => Ok(Some(Language {
+                token: Some(token),
+                probability: 1.0,
             })),
-            prelude: Some(Box::new(features)),
-            writer: Box::new(TranscriptWriter::new(
-                self.vocabulary.clone(),
-                audio.seconds,
-            )),
+            None => Err(Failure::BadInput(format!(
+                "language: {code} is no code of a language that these weights know"
+            ))),
+        }
+    }
+
+    fn manner(&self, options: &TranscribeOptions) -> Result<Manner, Failure> {
+        if let Some(beams) = options.beam_size.filter(|&beams| beams != 1) {
+            return Err(Failure::Unsupported(format!(
+                "beam_size: {beams} beams are not served; leave it out, or ask for 1"
+            )));
+        }
+        if options.translate && !self.generation.multilingual {
+            return Err(Failure::Unsupported(
+                "task: these weights know English only and do not translate".into(),
+            ));
+        }
+        let vocabulary = &self.vocabulary;
+        let task = if options.translate {
+            vocabulary.translate
+        } else {
+            vocabulary.transcribe
+        };
+        Ok(Manner {
+            task: self.generation.multilingual.then_some(task),
+            thresholds: Thresholds {
+                compression_ratio: options.compression_ratio_threshold,
+                log_prob: options.log_prob_threshold,
+                no_speech: options.no_speech_threshold,
+            },
+            condition_on_previous: options.condition_on_previous_text,
+            hallucination_silence: options.hallucination_silence_threshold.map(f64::from),
+            prefix: self.tokens(options.prefix.as_deref())?,
+            // Silence around words cannot be told without their times.
+            words: options.words || options.hallucination_silence_threshold.is_some(),
         })
     }
+
+    fn tokens(&self, text: Option<&str>) -> Result<Vec<u32>, Failure> {
+        let Some(text) = text.filter(|text| !text.trim().is_empty()) else {
+            return Ok(Vec::new());
+        };
+        self.vocabulary
+            .encode(text)
+            .map_err(|error| Failure::Internal(format!("a prompt that has no tokens: {error}")))
+    }
 }
 
-/// Refuses what this model cannot do yet, rather than leaving it out. Times of words are left out:
-/// an answer without them is in the contract.
-fn serves(options: &TranscribeOptions) -> Result<(), Failure> {
-    let plain = TranscribeOptions {
-        words: options.words,
-        ..TranscribeOptions::default()
-    };
-    if *options == plain {
-        return Ok(());
+impl SessionCompanion<Transcribe> for WhisperCompanion {
+    type Work = Hearing;
+
+    fn prepare(&self, request: TranscribeRequest) -> Result<Hearing, Failure> {
+        let options = &request.options;
+        let manner = self.manner(options)?;
+        let language = self.language(options.language.as_deref())?;
+        let prompt = self.tokens(options.initial_prompt.as_deref())?;
+        let sound = Sound::open(request.audio, SOUND_MAX_SECONDS)?;
+        let mut listener = Listener::new(sound, self.mel.clone(), options.vad_filter);
+        let first = listener.window(0)?;
+        Ok(Hearing {
+            listener,
+            manner,
+            language,
+            prompt,
+            first,
+        })
     }
-    Err(Failure::Unsupported(
-        "options of speech recognition (task, language, vad_filter, prompts, thresholds) are not \
-         served by this version of hearth"
-            .into(),
-    ))
 }

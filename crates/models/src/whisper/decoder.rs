@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use candle_core::{Device, Result, Tensor};
 
-use super::config::{Config, ENCODER_POSITIONS};
+use super::config::{Config, Head};
 use super::layers::{Attention, FeedForward, Norm, Weights, attend};
+use super::network::Part;
 use crate::load::LoadError;
 
 pub(super) struct Decoder {
@@ -50,12 +51,15 @@ struct LayerCache {
     heard_values: Tensor,
 }
 
-/// The rows of one transcript within a batch.
-pub(super) struct Part<'a> {
-    pub(super) rows: Range<usize>,
+/// The heads whose scores are wanted, and over how many positions of the sound.
+type Wanted<'a> = Option<(&'a [Head], usize)>;
+
+/// Rows and cache of one transcript within a pass.
+struct Span<'a> {
+    rows: Range<usize>,
     /// Position of the first row.
-    pub(super) start: usize,
-    pub(super) cache: &'a TranscriptCache,
+    start: usize,
+    cache: &'a TranscriptCache,
 }
 
 impl Decoder {
@@ -79,12 +83,6 @@ impl Decoder {
             },
             device: weights.device().clone(),
         })
-    }
-
-    /// Bytes of one transcript's cache.
-    pub(super) fn cache_bytes(config: &Config) -> usize {
-        let positions = config.max_target_positions + ENCODER_POSITIONS;
-        2 * config.decoder_layers * positions * config.d_model * size_of::<f32>()
     }
 
     /// A cache with the keys and values of encoder states `[ENCODER_POSITIONS, width]`.
@@ -111,32 +109,52 @@ impl Decoder {
         Ok(TranscriptCache { layers })
     }
 
-    /// One pass over all rows; `parts` cover them in order. Returns the logits `[wanted.len(),
-    /// vocabulary]`, row-major, of the rows `wanted`. Positions must lie within the window and
-    /// tokens within the vocabulary.
+    /// One pass over all rows of the parts, each with its cache. Positions must lie within the window and
+    /// tokens within the vocabulary. Gives the rows `[rows, width]` behind the last layer, and the scores of
+    /// wanted heads.
     pub(super) fn forward(
         &self,
-        tokens: &[u32],
-        parts: &[Part],
-        wanted: &[u32],
-    ) -> Result<Vec<f32>> {
-        let positions: Vec<u32> = parts
+        parts: &[Part<'_>],
+        caches: &[&TranscriptCache],
+        wanted: Wanted<'_>,
+    ) -> Result<(Tensor, Vec<f32>)> {
+        let mut first = 0;
+        let spans: Vec<_> = parts
             .iter()
-            .flat_map(|part| (part.start..part.start + part.rows.len()).map(|p| p as u32))
+            .zip(caches)
+            .map(|(part, cache)| {
+                let rows = first..first + part.tokens.len();
+                first = rows.end;
+                Span {
+                    rows,
+                    start: part.start,
+                    cache,
+                }
+            })
             .collect();
+        let positions: Vec<u32> = spans
+            .iter()
+            .flat_map(|span| (span.start..span.start + span.rows.len()).map(|p| p as u32))
+            .collect();
+        let tokens: Vec<u32> = parts.iter().flat_map(|part| part.tokens).copied().collect();
         let tokens = Tensor::new(tokens, &self.device)?;
         let positions = Tensor::new(positions, &self.device)?;
         let mut x = self
             .embed_tokens
             .index_select(&tokens, 0)?
             .add(&self.embed_positions.index_select(&positions, 0)?)?;
+        let mut scores: Vec<Option<Vec<f32>>> =
+            vec![None; wanted.map_or(0, |(heads, _)| heads.len())];
         for (index, layer) in self.layers.iter().enumerate() {
-            x = layer.forward(&x, index, parts, &self.device)?;
+            x = layer.forward(&x, index, &spans, (wanted, &mut scores), &self.device)?;
         }
-        if wanted.is_empty() {
-            return Ok(Vec::new());
-        }
-        let x = x.index_select(&Tensor::new(wanted, &self.device)?, 0)?;
+        Ok((x, scores.into_iter().flatten().flatten().collect()))
+    }
+
+    /// Logits `[wanted.len(), vocabulary]`, row-major, of some of [`Decoder::forward`]'s rows.
+    pub(super) fn logits(&self, rows: &Tensor, wanted: &[usize]) -> Result<Vec<f32>> {
+        let wanted: Vec<u32> = wanted.iter().map(|&row| row as u32).collect();
+        let x = rows.index_select(&Tensor::new(wanted, &self.device)?, 0)?;
         self.layer_norm
             .forward(&x)?
             .matmul(&self.embed_tokens.t()?)?
@@ -160,7 +178,14 @@ impl DecoderLayer {
     }
 
     /// `index` is the layer's own, to find its share of each cache.
-    fn forward(&self, x: &Tensor, index: usize, parts: &[Part], device: &Device) -> Result<Tensor> {
+    fn forward(
+        &self,
+        x: &Tensor,
+        index: usize,
+        parts: &[Span<'_>],
+        (wanted, scores): (Wanted<'_>, &mut [Option<Vec<f32>>]),
+        device: &Device,
+    ) -> Result<Tensor> {
         let normed = self.self_attn_layer_norm.forward(x)?;
         let q = self.self_attn.queries(&normed)?;
         let (k, v) = self.self_attn.keys_values(&normed)?;
@@ -184,6 +209,19 @@ impl DecoderLayer {
         let q = self
             .encoder_attn
             .queries(&self.encoder_attn_layer_norm.forward(&x)?)?;
+        if let (Some((heads, positions)), [part]) = (wanted, parts) {
+            let (q, keys) = (
+                self.encoder_attn.split(&q)?,
+                &part.cache.layers[index].heard_keys,
+            );
+            for (head, scores) in heads.iter().zip(scores) {
+                if head.layer == index {
+                    let keys = keys.get(head.head)?.narrow(0, 0, positions)?;
+                    let found = q.get(head.head)?.matmul(&keys.t()?)?;
+                    *scores = Some(found.flatten_all()?.to_vec1()?);
+                }
+            }
+        }
         let attended = each(parts, |part, rows| {
             let cache = &part.cache.layers[index];
             let q = self
@@ -199,8 +237,8 @@ impl DecoderLayer {
 
 /// Runs `attention` for each part and puts the rows back together.
 fn each(
-    parts: &[Part],
-    attention: impl Fn(&Part, Range<usize>) -> Result<Tensor>,
+    parts: &[Span<'_>],
+    attention: impl Fn(&Span<'_>, Range<usize>) -> Result<Tensor>,
 ) -> Result<Tensor> {
     let rows: Vec<_> = parts
         .iter()

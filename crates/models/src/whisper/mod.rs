@@ -5,16 +5,22 @@
 //! decoding of openai/whisper. Golden test: `tests/whisper.rs` with tiny-whisper (80 mel bins) and
 //! tiny-whisper-v3 (128).
 
+mod align;
+mod attempt;
 mod companion;
 mod config;
 mod decoder;
 mod encoder;
+mod flat;
 mod layers;
 mod memory;
 mod model;
+mod network;
 mod rules;
+mod seek;
+mod session;
 mod vocabulary;
-mod writer;
+mod words;
 
 use std::sync::Arc;
 
@@ -22,24 +28,74 @@ use candle_core::Device;
 
 use crate::checkpoint::Checkpoint;
 use crate::load::{Files, LoadError};
+use crate::quality::Quality;
 
 pub use companion::WhisperCompanion;
 pub(crate) use memory::need;
-pub use model::{Features, WhisperModel};
+pub use model::{Features, SlotRows, WhisperModel};
+pub use session::Hearing;
 
 /// Loads a checkpoint: `config.json`, `generation_config.json` (may be absent), `tokenizer.json`
-/// and safetensors of any float type. Arithmetic is in F32.
+/// and safetensors of any float type. The CPU computes on flat rows, with floats as they are or rounded to
+/// eight bits; other devices compute in F32.
 ///
 /// # Errors
 /// [`LoadError`] says which file is missing, damaged, or asks for what is not built here.
 pub fn load(
     files: &Files,
     device: &Device,
+    quality: Quality,
 ) -> Result<(Arc<WhisperCompanion>, WhisperModel), LoadError> {
-    let config = config::Config::load(files)?;
-    let generation = config::Generation::load(files, &config)?;
-    let companion = WhisperCompanion::load(files, &config, &generation)?;
-    let checkpoint = Checkpoint::open(files)?;
-    let model = WhisperModel::load(&config, &checkpoint, device)?;
-    Ok((Arc::new(companion), model))
+    let parts = Parts::load(files)?;
+    let model = WhisperModel::load(
+        &parts.config,
+        parts.words(),
+        &parts.checkpoint,
+        device,
+        quality,
+    )?;
+    Ok((parts.companion(), model))
+}
+
+/// Loads a checkpoint as tensors of F32 on any device: what devices other than the CPU do.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_tensors(
+    files: &Files,
+    device: &Device,
+) -> Result<(Arc<WhisperCompanion>, WhisperModel), LoadError> {
+    let parts = Parts::load(files)?;
+    let model =
+        WhisperModel::load_tensors(&parts.config, parts.words(), &parts.checkpoint, device)?;
+    Ok((parts.companion(), model))
+}
+
+/// The files of a checkpoint, read.
+struct Parts {
+    config: config::Config,
+    generation: Arc<config::Generation>,
+    vocabulary: Arc<vocabulary::Vocabulary>,
+    checkpoint: Checkpoint,
+}
+
+impl Parts {
+    fn load(files: &Files) -> Result<Self, LoadError> {
+        let config = config::Config::load(files)?;
+        Ok(Self {
+            generation: Arc::new(config::Generation::load(files, &config)?),
+            vocabulary: Arc::new(vocabulary::Vocabulary::load(files, &config)?),
+            checkpoint: Checkpoint::open(files)?,
+            config,
+        })
+    }
+
+    fn words(&self) -> (Arc<vocabulary::Vocabulary>, Arc<config::Generation>) {
+        (self.vocabulary.clone(), self.generation.clone())
+    }
+
+    fn companion(&self) -> Arc<WhisperCompanion> {
+        let (vocabulary, generation) = self.words();
+        Arc::new(WhisperCompanion::new(&self.config, vocabulary, generation))
+    }
 }

@@ -1,24 +1,30 @@
-//! The half that the device thread owns: encoder, decoder, and the caches of live transcripts.
+//! The half that the device thread owns: the network, and the sessions that listen and decode in it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
-use engine::model::{BLOCK_TOKENS, CacheShape, Prelude, Rows, SequenceId, Step, StepModel};
-use tasks::Failure;
+use candle_core::Device;
+use engine::model::{Said, SequenceId, SessionModel};
+use tasks::{Failure, Transcribe, TranscribeEvent};
 
-use super::config::Config;
-use super::decoder::{Decoder, Part, TranscriptCache};
-use super::encoder::Encoder;
-use super::layers::Weights;
-use crate::audio::mel::FRAMES;
+use super::align::begins;
+use super::config::{Config, Generation};
+use super::network::{Network, Part};
+use super::rules::{TranscriptRules, log_sum_exp};
+use super::session::{Hearing, Rows, Session, Shared, Timing, Wish};
+use super::vocabulary::{TIMESTAMPS_PER_SECOND, Vocabulary};
+use super::words::{TimedWord, split};
 use crate::checkpoint::Checkpoint;
 use crate::load::LoadError;
+use crate::quality::Quality;
 
 /// Memory that the caches of live transcripts may take, in bytes.
 const CACHE_MAX_BYTES: usize = 1 << 30;
 /// Transcripts that may be live at once, within [`CACHE_MAX_BYTES`] or alone.
-const SEQUENCES: RangeInclusive<usize> = 1..=16;
+const SESSIONS: RangeInclusive<usize> = 1..=16;
+/// Rows whose logits lie in memory at once while words are timed.
+pub(super) const LOGITS_TOGETHER: usize = 16;
 
 /// The log-mel features of up to 30 s: `[mel bins, 3000]`, row-major.
 #[derive(Debug, Clone)]
@@ -35,130 +41,336 @@ impl Features {
     }
 }
 
-/// Whisper on one device. Its prelude is [`Features`].
+/// Whisper on one device.
 pub struct WhisperModel {
-    encoder: Encoder,
-    decoder: Decoder,
+    network: Network,
     config: Config,
-    device: Device,
-    live: HashMap<SequenceId, TranscriptCache>,
+    shared: Shared,
+    rules: TranscriptRules,
+    live: BTreeMap<SequenceId, Session>,
+    /// Slots that no session has.
+    free: Vec<usize>,
+    /// The session that had a window last.
+    listened: Option<SequenceId>,
 }
+
+/// Rows of one slot, for a pass by hand: `(slot, position of the first, tokens)`.
+pub type SlotRows<'a> = (usize, usize, &'a [u32]);
 
 impl WhisperModel {
     pub(super) fn load(
         config: &Config,
+        (vocabulary, generation): (Arc<Vocabulary>, Arc<Generation>),
+        checkpoint: &Checkpoint,
+        device: &Device,
+        quality: Quality,
+    ) -> Result<Self, LoadError> {
+        let slots = sessions(config);
+        let heads = &generation.alignment;
+        let network = Network::load(checkpoint, config, heads, slots, (device, quality))?;
+        Ok(Self::of(network, config, vocabulary, generation))
+    }
+
+    /// The same in tensors of float32 on any device, as on those that have no flat rows.
+    pub(super) fn load_tensors(
+        config: &Config,
+        (vocabulary, generation): (Arc<Vocabulary>, Arc<Generation>),
         checkpoint: &Checkpoint,
         device: &Device,
     ) -> Result<Self, LoadError> {
-        let weights = Weights::new(checkpoint, device, "model");
-        Ok(Self {
-            encoder: Encoder::load(&weights.pp("encoder"), config)?,
-            decoder: Decoder::load(&weights.pp("decoder"), config)?,
-            config: config.clone(),
-            device: device.clone(),
-            live: HashMap::new(),
-        })
+        let slots = sessions(config);
+        let heads = &generation.alignment;
+        let network = Network::load_tensors(checkpoint, config, heads, slots, device)?;
+        Ok(Self::of(network, config, vocabulary, generation))
     }
 
-    /// Encoder states `[1500, d_model]` of features.
+    fn of(
+        network: Network,
+        config: &Config,
+        vocabulary: Arc<Vocabulary>,
+        generation: Arc<Generation>,
+    ) -> Self {
+        Self {
+            network,
+            config: config.clone(),
+            rules: TranscriptRules {
+                vocabulary: vocabulary.clone(),
+                generation,
+            },
+            shared: Shared {
+                vocabulary,
+                window: config.max_target_positions,
+            },
+            live: BTreeMap::new(),
+            free: (0..sessions(config)).rev().collect(),
+            listened: None,
+        }
+    }
+
+    /// Encoder states `[1500, d_model]`, row-major, of features.
     ///
     /// # Errors
-    /// [`Failure::Internal`] for features of another size, or a device that failed.
-    pub fn encode(&self, features: &Features) -> Result<Tensor, Failure> {
-        let shape = (self.config.num_mel_bins, FRAMES);
-        Tensor::from_slice(features.mel(), shape, &self.device)
-            .and_then(|mel| self.encoder.forward(&mel))
-            .map_err(|error| internal(&error))
+    /// [`Failure::Internal`] for a device that failed.
+    pub fn encode(&mut self, features: &Features) -> Result<Vec<f32>, Failure> {
+        self.network.encode(features.mel())
     }
 
-    fn parts<'a>(&'a self, step: &Step) -> Result<Vec<Part<'a>>, Failure> {
-        let window = self.config.max_target_positions;
-        if let Some(token) = step
-            .tokens
-            .iter()
-            .find(|&&token| token as usize >= self.config.vocab_size)
-        {
-            return Err(Failure::Internal(format!(
-                "token {token} is outside of the vocabulary"
-            )));
+    /// Has a slot listen to features, as a session does.
+    ///
+    /// # Errors
+    /// As [`WhisperModel::encode`].
+    pub fn listen(&mut self, slot: usize, features: &Features) -> Result<(), Failure> {
+        self.network.listen(slot, features.mel())
+    }
+
+    /// One pass over rows of slots that have listened; the logits after the last row of each.
+    ///
+    /// # Errors
+    /// [`Failure::Internal`] for tokens outside of the vocabulary, rows outside of the window, slots that
+    /// have heard nothing, and a device that failed.
+    pub fn logits(&mut self, slots: &[SlotRows<'_>]) -> Result<Vec<Vec<f32>>, Failure> {
+        let mut wanted = Vec::new();
+        let mut rows = 0;
+        let mut parts = Vec::new();
+        for &(slot, start, tokens) in slots {
+            rows += tokens.len();
+            wanted.push(rows.saturating_sub(1));
+            parts.push(Part {
+                slot,
+                start,
+                tokens,
+            });
         }
-        step.spans
-            .iter()
-            .map(|span| {
-                if span.start + span.rows.len() > window {
-                    return Err(Failure::Internal(format!(
-                        "a transcript of more than {window} tokens"
-                    )));
-                }
-                let cache = self.live.get(&span.sequence).ok_or_else(|| {
-                    Failure::Internal(format!("{:?} was not admitted", span.sequence))
-                })?;
-                Ok(Part {
-                    rows: span.rows.clone(),
-                    start: span.start,
-                    cache,
-                })
-            })
-            .collect()
+        let logits = self.pass(&parts, &wanted)?;
+        let width = self.config.vocab_size;
+        Ok(logits.chunks(width).map(<[f32]>::to_vec).collect())
+    }
+
+    /// A pass over checked rows.
+    fn pass(&mut self, parts: &[Part<'_>], wanted: &[usize]) -> Result<Vec<f32>, Failure> {
+        let window = self.config.max_target_positions;
+        for part in parts {
+            let mut tokens = part.tokens.iter();
+            if let Some(token) = tokens.find(|&&token| token as usize >= self.config.vocab_size) {
+                let text = format!("token {token} is outside of the vocabulary");
+                return Err(Failure::Internal(text));
+            }
+            if part.tokens.is_empty() || part.start + part.tokens.len() > window {
+                let text = format!("a transcript of no or more than {window} tokens");
+                return Err(Failure::Internal(text));
+            }
+        }
+        self.network.forward(parts, wanted)
+    }
+
+    /// The next session in turn that has to listen.
+    fn next_listener(&self) -> Option<SequenceId> {
+        let listening =
+            |(id, session): (&SequenceId, &Session)| session.is_listening().then_some(*id);
+        let mut waiting = self.live.iter().filter_map(listening);
+        let after = self
+            .listened
+            .and_then(|last| waiting.clone().find(|id| *id > last));
+        after.or_else(|| waiting.next())
+    }
+
+    /// One window of one session.
+    fn listen_on(&mut self, said: &mut Vec<(SequenceId, Said<TranscribeEvent>)>) {
+        let Some(id) = self.next_listener() else {
+            return;
+        };
+        self.listened = Some(id);
+        let Some(session) = self.live.get_mut(&id) else {
+            return;
+        };
+        let wish = session.listen(&self.shared);
+        let slot = session.slot;
+        said.extend(
+            session
+                .take_events()
+                .into_iter()
+                .map(|event| (id, Said::Event(event))),
+        );
+        let done = match wish {
+            Ok(Wish::Listen(features)) => self.network.listen(slot, &features),
+            Ok(Wish::Nothing) => Ok(()),
+            Ok(Wish::End) => {
+                said.push((id, Said::End));
+                Ok(())
+            }
+            Err(failure) => Err(failure),
+        };
+        if let Err(failure) = done {
+            said.push((id, Said::Failed(failure)));
+        }
+    }
+
+    /// One token of each session that decodes, in one pass.
+    fn step(&mut self, said: &mut Vec<(SequenceId, Said<TranscribeEvent>)>) {
+        let mut asked: Vec<(SequenceId, usize, Rows)> = Vec::new();
+        for (id, session) in &self.live {
+            if let Some(rows) = session.rows(&self.shared) {
+                asked.push((*id, session.slot, rows));
+            }
+        }
+        if asked.is_empty() {
+            return;
+        }
+        let (mut parts, mut wanted, mut first) = (Vec::new(), Vec::new(), 0);
+        for (_, slot, rows) in &asked {
+            parts.push(Part {
+                slot: *slot,
+                start: rows.start,
+                tokens: &rows.tokens,
+            });
+            wanted.extend(rows.wanted.iter().map(|row| first + row));
+            first += rows.tokens.len();
+        }
+        let mut logits = match self.pass(&parts, &wanted) {
+            Ok(logits) => logits,
+            Err(failure) => {
+                let failed = asked
+                    .iter()
+                    .map(|(id, ..)| (*id, Said::Failed(failure.clone())));
+                said.extend(failed);
+                return;
+            }
+        };
+        let mut left = logits.as_mut_slice();
+        for (id, _, rows) in &asked {
+            let (own, rest) = left.split_at_mut(rows.wanted.len() * self.config.vocab_size);
+            left = rest;
+            let Some(session) = self.live.get_mut(id) else {
+                continue;
+            };
+            if let Err(failure) = session.advance(&self.shared, &self.rules, rows, own) {
+                said.push((*id, Said::Failed(failure)));
+            }
+        }
+    }
+
+    /// The words of the windows that were decoded in this turn.
+    fn time(&mut self, said: &mut Vec<(SequenceId, Said<TranscribeEvent>)>) {
+        let ids: Vec<_> = self.live.keys().copied().collect();
+        for id in ids {
+            let Some(session) = self.live.get(&id) else {
+                continue;
+            };
+            let slot = session.slot;
+            let outcome = session
+                .timing(&self.shared)
+                .map(|timing| self.words(slot, timing))
+                .transpose();
+            let Some(session) = self.live.get_mut(&id) else {
+                continue;
+            };
+            let told = outcome.and_then(|words| match words {
+                Some(words) => session.timed(&self.shared, words),
+                None => Ok(()),
+            });
+            said.extend(
+                session
+                    .take_events()
+                    .into_iter()
+                    .map(|event| (id, Said::Event(event))),
+            );
+            if let Err(failure) = told {
+                said.push((id, Said::Failed(failure)));
+            }
+        }
+    }
+
+    /// The words of a text and when they were said, in seconds from the start of the window.
+    fn words(&mut self, slot: usize, timing: Timing) -> Result<Vec<TimedWord>, Failure> {
+        let Timing {
+            prompt,
+            text,
+            positions,
+            language,
+        } = timing;
+        let vocabulary = &self.shared.vocabulary;
+        let parts = split(vocabulary, &text, &language)
+            .map_err(|error| Failure::Internal(format!("tokens that are no text: {error}")))?;
+        if parts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let end = vocabulary.end;
+        let tokens: Vec<u32> = prompt.iter().chain(&text).copied().chain([end]).collect();
+        let whole = Part {
+            slot,
+            start: 0,
+            tokens: &tokens,
+        };
+        let scores = self.network.scores(whole, positions)?;
+        // The row before a token is the one that chose it.
+        let first = prompt.len() - 1;
+        let mut chances = Vec::with_capacity(text.len());
+        let rows: Vec<usize> = (first..first + text.len()).collect();
+        for (rows, tokens) in rows
+            .chunks(LOGITS_TOGETHER)
+            .zip(text.chunks(LOGITS_TOGETHER))
+        {
+            let logits = self.network.logits(rows)?;
+            for (row, &token) in logits.chunks_exact(self.config.vocab_size).zip(tokens) {
+                let of_text = &row[..end as usize];
+                chances.push(f64::from(
+                    (of_text[token as usize] - log_sum_exp(of_text)).exp(),
+                ));
+            }
+        }
+        let begins = begins(scores, first..first + text.len() + 1);
+        let seconds = |row: usize| begins[row] as f64 / TIMESTAMPS_PER_SECOND as f64;
+        let mut at = 0;
+        let words = parts.into_iter().map(|(text, count)| {
+            let word = TimedWord {
+                text,
+                tokens: count,
+                start: seconds(at),
+                end: seconds(at + count),
+                probability: chances[at..at + count].iter().sum::<f64>() / count as f64,
+            };
+            at += count;
+            word
+        });
+        Ok(words.collect())
     }
 }
 
 /// Transcripts that may be live at once.
-pub(super) fn sequences(config: &Config) -> usize {
-    let fit = CACHE_MAX_BYTES / Decoder::cache_bytes(config).max(1);
-    fit.clamp(*SEQUENCES.start(), *SEQUENCES.end())
+pub(super) fn sessions(config: &Config) -> usize {
+    let fit = CACHE_MAX_BYTES / super::memory::cache_bytes(config).max(1);
+    fit.clamp(*SESSIONS.start(), *SESSIONS.end())
 }
 
-impl StepModel for WhisperModel {
-    /// Each transcript has a window of its own, so block tables count but are not read.
-    fn cache(&self) -> CacheShape {
-        let sequences = sequences(&self.config);
-        CacheShape {
-            blocks: sequences * self.config.max_target_positions.div_ceil(BLOCK_TOKENS),
-            sequences,
-        }
+impl SessionModel<Transcribe> for WhisperModel {
+    type Work = Hearing;
+
+    fn sessions(&self) -> usize {
+        sessions(&self.config)
     }
 
-    fn admit(&mut self, sequence: SequenceId, prelude: Option<Prelude>) -> Result<(), Failure> {
-        let features = prelude
-            .and_then(|prelude| prelude.downcast::<Features>().ok())
-            .ok_or_else(|| Failure::Internal("a transcript without features".into()))?;
-        let states = self.encode(&features)?;
-        let cache = self
-            .decoder
-            .listen(&states)
-            .map_err(|error| internal(&error))?;
-        self.live.insert(sequence, cache);
+    fn begin(&mut self, id: SequenceId, hearing: Hearing) -> Result<(), Failure> {
+        let slot = self
+            .free
+            .pop()
+            .ok_or_else(|| Failure::Internal("more transcripts than there are slots".into()))?;
+        self.live.insert(id, Session::new(slot, hearing));
         Ok(())
     }
 
-    fn step(&mut self, step: &Step) -> Result<Rows, Failure> {
-        let parts = self.parts(step)?;
-        let wanted: Vec<u32> = step
-            .spans
-            .iter()
-            .filter(|span| span.wants_logits && !span.rows.is_empty())
-            .map(|span| span.rows.end as u32 - 1)
-            .collect();
-        let width = self.config.vocab_size;
-        if step.tokens.is_empty() {
-            return Ok(Rows {
-                width,
-                logits: Vec::new(),
-            });
+    /// One window of one session, and one token of each that decodes.
+    fn turn(&mut self) -> Vec<(SequenceId, Said<TranscribeEvent>)> {
+        let mut said = Vec::new();
+        self.listen_on(&mut said);
+        self.step(&mut said);
+        self.time(&mut said);
+        said
+    }
+
+    fn end(&mut self, id: SequenceId) {
+        if let Some(session) = self.live.remove(&id) {
+            self.network.release(session.slot);
+            self.free.push(session.slot);
         }
-        let logits = self
-            .decoder
-            .forward(&step.tokens, &parts, &wanted)
-            .map_err(|error| internal(&error))?;
-        Ok(Rows { width, logits })
     }
-
-    fn release(&mut self, sequence: SequenceId) {
-        self.live.remove(&sequence);
-    }
-}
-
-fn internal(error: &candle_core::Error) -> Failure {
-    Failure::Internal(format!("whisper: {error}"))
 }

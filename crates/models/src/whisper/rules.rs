@@ -1,18 +1,14 @@
 //! What Whisper may say next.
 //!
 //! The rules of openai/whisper's decoding.py (`SuppressBlank`, `SuppressTokens`,
-//! `ApplyTimestampRules`), and before them the start of a multilingual transcript: the first token
-//! must be a language, whose likeliest is what the reference calls detection, the second is forced
-//! to `<|transcribe|>`.
+//! `ApplyTimestampRules`).
 
 use std::sync::Arc;
-
-use engine::model::LogitRules;
 
 use super::config::Generation;
 use super::vocabulary::Vocabulary;
 
-const NEVER: f32 = f32::NEG_INFINITY;
+pub(super) const NEVER: f32 = f32::NEG_INFINITY;
 
 /// The rules of one transcript.
 pub(super) struct TranscriptRules {
@@ -21,27 +17,8 @@ pub(super) struct TranscriptRules {
 }
 
 impl TranscriptRules {
-    /// Tokens generated before the transcript itself: a language and `<|transcribe|>`.
-    pub(super) fn lead(generation: &Generation) -> usize {
-        if generation.multilingual { 2 } else { 0 }
-    }
-}
-
-impl LogitRules for TranscriptRules {
-    fn apply(&mut self, generated: &[u32], logits: &mut [f32]) {
-        match generated.split_at_checked(Self::lead(&self.generation)) {
-            Some((_, transcript)) => self.transcript(transcript, logits),
-            None if generated.is_empty() => {
-                keep_only(logits, self.vocabulary.languages.iter().map(|(id, _)| *id));
-            }
-            None => keep_only(logits, [self.vocabulary.transcribe]),
-        }
-    }
-}
-
-impl TranscriptRules {
-    /// Rules for text and timestamps; `transcript` is what came after the start.
-    fn transcript(&self, transcript: &[u32], logits: &mut [f32]) {
+    /// Forbids what may not follow `transcript`, which is what came after the prompt.
+    pub(super) fn apply(&self, transcript: &[u32], logits: &mut [f32]) {
         let first = self.vocabulary.first_timestamp as usize;
         let end = self.vocabulary.end as usize;
         if transcript.is_empty() {
@@ -107,18 +84,7 @@ fn forbid(logits: &mut [f32], tokens: &[u32]) {
     }
 }
 
-fn keep_only(logits: &mut [f32], tokens: impl IntoIterator<Item = u32>) {
-    let kept: Vec<_> = tokens
-        .into_iter()
-        .filter_map(|token| Some((token as usize, *logits.get(token as usize)?)))
-        .collect();
-    logits.fill(NEVER);
-    for (token, logit) in kept {
-        logits[token] = logit;
-    }
-}
-
-fn log_sum_exp(logits: &[f32]) -> f32 {
+pub(super) fn log_sum_exp(logits: &[f32]) -> f32 {
     let best = logits.iter().copied().fold(NEVER, f32::max);
     if best == NEVER {
         return NEVER;
@@ -138,21 +104,17 @@ mod tests {
 
     const WIDTH: usize = 1_918;
     const END: u32 = 400;
-    const ENGLISH: u32 = 402;
     const TRANSCRIBE: u32 = 412;
     const FIRST: u32 = 417;
 
-    fn rules(multilingual: bool) -> TranscriptRules {
+    fn rules() -> TranscriptRules {
         let folder = concat!(
             env!("CARGO_MANIFEST_DIR"),
             "/../../tests/golden/tiny-whisper"
         );
         let files = Files::new(folder.into());
         let config = Config::load(&files).unwrap();
-        let generation = Generation {
-            multilingual,
-            ..Generation::load(&files, &config).unwrap()
-        };
+        let generation = Generation::load(&files, &config).unwrap();
         let vocabulary = Vocabulary::load(&files, &config).unwrap();
         assert_eq!(
             (
@@ -169,7 +131,7 @@ mod tests {
     }
 
     /// The tokens that may follow `generated` where `likely` have a logit of 9 and the rest of 0.
-    fn allowed(rules: &mut TranscriptRules, generated: &[u32], likely: &[u32]) -> Vec<u32> {
+    fn allowed(rules: &TranscriptRules, generated: &[u32], likely: &[u32]) -> Vec<u32> {
         let mut logits = vec![0.0; WIDTH];
         for &token in likely {
             logits[token as usize] = 9.0;
@@ -181,40 +143,26 @@ mod tests {
     }
 
     #[test]
-    fn a_multilingual_transcript_starts_with_a_language_and_its_task() {
-        let mut rules = rules(true);
-        assert_eq!(
-            allowed(&mut rules, &[], &[7]),
-            (ENGLISH..ENGLISH + 9).collect::<Vec<_>>()
-        );
-        assert_eq!(allowed(&mut rules, &[ENGLISH], &[7]), [TRANSCRIBE]);
-    }
-
-    #[test]
     fn the_first_token_is_a_timestamp_of_at_most_a_second() {
         let start = (FIRST..=FIRST + 50).collect::<Vec<_>>();
-        assert_eq!(
-            allowed(&mut rules(true), &[ENGLISH, TRANSCRIBE], &[7, END]),
-            start
-        );
-        assert_eq!(allowed(&mut rules(false), &[], &[7, END]), start);
+        assert_eq!(allowed(&rules(), &[], &[7, END]), start);
     }
 
     #[test]
     fn text_follows_the_first_timestamp_and_suppressed_tokens_never_come() {
-        let seen = allowed(&mut rules(false), &[FIRST], &[7]);
+        let seen = allowed(&rules(), &[FIRST], &[7]);
         let text: Vec<u32> = (0..=END).filter(|token| ![1, 2].contains(token)).collect();
         assert_eq!(seen, text);
     }
 
     #[test]
     fn a_timestamp_after_text_is_followed_by_its_pair_or_the_end() {
-        let seen = allowed(&mut rules(false), &[FIRST, 7, FIRST + 10], &[7, END]);
+        let seen = allowed(&rules(), &[FIRST, 7, FIRST + 10], &[7, END]);
         let wanted: Vec<u32> = std::iter::once(END)
             .chain(FIRST + 10..WIDTH as u32)
             .collect();
         assert_eq!(seen, wanted);
-        let seen = allowed(&mut rules(false), &[FIRST, 7, FIRST + 10, FIRST + 10], &[7]);
+        let seen = allowed(&rules(), &[FIRST, 7, FIRST + 10, FIRST + 10], &[7]);
         assert!(
             seen.contains(&7) && seen.contains(&END) && !seen.iter().any(|&token| token >= FIRST)
         );
@@ -222,7 +170,7 @@ mod tests {
 
     #[test]
     fn timestamps_do_not_go_back_nor_stand_still() {
-        let seen = allowed(&mut rules(false), &[FIRST + 5, 7], &[7]);
+        let seen = allowed(&rules(), &[FIRST + 5, 7], &[7]);
         assert!(seen.contains(&7) && seen.contains(&(FIRST + 6)) && !seen.contains(&(FIRST + 5)));
     }
 
@@ -231,14 +179,14 @@ mod tests {
         // All timestamps together weigh 1500 e^0, the likeliest text e^7 = 1097 or e^8 = 2981.
         let mut logits = vec![0.0; WIDTH];
         logits[7] = 7.0;
-        rules(false).apply(&[FIRST, 8], &mut logits);
+        rules().apply(&[FIRST, 8], &mut logits);
         assert!(
             logits[..FIRST as usize].iter().all(|&logit| logit == NEVER)
                 && logits[FIRST as usize + 1] == 0.0
         );
         let mut logits = vec![0.0; WIDTH];
         logits[7] = 8.0;
-        rules(false).apply(&[FIRST, 8], &mut logits);
+        rules().apply(&[FIRST, 8], &mut logits);
         assert_eq!((logits[7], logits[FIRST as usize + 1]), (8.0, 0.0));
     }
 }

@@ -14,8 +14,8 @@ const TOKENIZER: &str = "tokenizer.json";
 const TOKENIZER_MAX_BYTES: u64 = 64 << 20;
 /// 0.00 s to 30.00 s.
 const TIMESTAMPS: u32 = 1_501;
-/// Seconds from one timestamp to the next.
-const TIMESTAMP_SECONDS: f32 = 0.02;
+/// Timestamps a second.
+pub(super) const TIMESTAMPS_PER_SECOND: usize = 50;
 
 /// Text and special tokens.
 #[derive(Debug)]
@@ -27,6 +27,14 @@ pub(super) struct Vocabulary {
     pub(super) start: u32,
     /// Asks for a transcript in the language spoken.
     pub(super) transcribe: u32,
+    /// Asks for a transcript in English.
+    pub(super) translate: u32,
+    /// Comes before the text that a window follows.
+    pub(super) previous: u32,
+    /// Stands for silence: its probability after [`Vocabulary::start`] is that nobody speaks.
+    pub(super) no_speech: u32,
+    /// Asks for a transcript without timestamps.
+    pub(super) no_timestamps: u32,
     /// The first timestamp; it and all above are timestamps.
     pub(super) first_timestamp: u32,
     /// Language tokens and their codes, by id.
@@ -49,10 +57,16 @@ impl Vocabulary {
         let translate = id("<|translate|>")?;
         let transcribe = id("<|transcribe|>")?;
         let no_timestamps = id("<|notimestamps|>")?;
+        let previous = id("<|startofprev|>")?;
+        // Older tokenizers call it by the name of subtitles.
+        let no_speech = id("<|nospeech|>").or_else(|_| id("<|nocaptions|>"))?;
         if !(end < start
             && start < translate
             && translate < transcribe
-            && transcribe < no_timestamps)
+            && transcribe < previous
+            && previous < no_timestamps
+            && transcribe < no_speech
+            && no_speech < no_timestamps)
         {
             return Err(corrupt(
                 "its special tokens are not in Whisper's order".into(),
@@ -81,14 +95,29 @@ impl Vocabulary {
             end,
             start,
             transcribe,
+            translate,
+            previous,
+            no_speech,
+            no_timestamps,
             first_timestamp,
             languages,
         })
     }
 
-    /// The seconds that a timestamp stands for; none for other tokens.
-    pub(super) fn seconds(&self, token: u32) -> Option<f32> {
-        Some(token.checked_sub(self.first_timestamp)? as f32 * TIMESTAMP_SECONDS)
+    /// Text tokens of a text, with the space before it that Whisper's words have.
+    pub(super) fn encode(&self, text: &str) -> Result<Vec<u32>, tokenizers::Error> {
+        let text = format!(" {}", text.trim());
+        let mut tokens = self.tokenizer.encode(text, false)?.get_ids().to_vec();
+        tokens.retain(|&token| token < self.end); // a special token's name in a text is no order
+        Ok(tokens)
+    }
+
+    /// The token of a language's code.
+    pub(super) fn language_token(&self, code: &str) -> Option<u32> {
+        let mut languages = self.languages.iter();
+        languages
+            .find(|(_, known)| known == code)
+            .map(|(id, _)| *id)
     }
 
     /// The code of a language token.

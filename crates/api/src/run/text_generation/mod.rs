@@ -11,7 +11,7 @@ mod write;
 
 use futures_util::future::try_join_all;
 use serde_json::Value;
-use tasks::{Chat, ChatRequest, Failure, Format};
+use tasks::{Chat, ChatRequest, Failure, Finish, Format};
 
 use super::answer::{Answer, Content};
 use super::classes::{self, Class};
@@ -48,8 +48,14 @@ struct Asked {
     includes_usage: bool,
 }
 
-/// Answers a validated input of the run routes.
-pub(super) async fn answer(call: Call<'_>, input: &Value) -> Result<Answer, Refusal> {
+/// What an answer comes to.
+type Answered = Result<Answer, Refusal>;
+
+/// Reads a validated input of the run routes; what comes back answers it.
+pub(super) fn answer<'a>(
+    call: Call<'a>,
+    input: &Value,
+) -> Result<impl Future<Output = Answered> + use<'a>, Refusal> {
     refuse(input, "requests")?;
     let card = call.card;
     let (asked, form) = match card.schema_class.as_str() {
@@ -68,10 +74,14 @@ pub(super) async fn answer(call: Call<'_>, input: &Value) -> Result<Answer, Refu
             return Err(Failure::Unsupported(text).into());
         }
     };
-    if asked.streams && card.schema_class == GPT_OSS {
-        return nothing(call);
-    }
-    generate(call, asked, form).await
+    let is_answered = !(asked.streams && card.schema_class == GPT_OSS);
+    Ok(async move {
+        if is_answered {
+            generate(call, asked, form).await
+        } else {
+            nothing(call)
+        }
+    })
 }
 
 /// The class whose schema judges the inputs of OpenAI's chat route: a model's own where it speaks
@@ -95,8 +105,11 @@ pub(crate) fn chat_class(call: Call<'_>) -> Result<&'static Class, Failure> {
     )))
 }
 
-/// Answers a validated input of OpenAI's chat route.
-pub(crate) async fn complete(call: Call<'_>, input: &Value) -> Result<Answer, Refusal> {
+/// Reads a validated input of OpenAI's chat route; what comes back answers it.
+pub(crate) fn complete<'a>(
+    call: Call<'a>,
+    input: &Value,
+) -> Result<impl Future<Output = Answered> + use<'a>, Refusal> {
     let asked = read::chat(input, call.card)?;
     let class = call.card.schema_class.as_str();
     let form = if CHAT_CLASSES.contains(&class) || class == GPT_OSS {
@@ -104,7 +117,7 @@ pub(crate) async fn complete(call: Call<'_>, input: &Value) -> Result<Answer, Re
     } else {
         Form::Plain { is_native: false }
     };
-    generate(call, asked, form).await
+    Ok(generate(call, asked, form))
 }
 
 /// Whether a model answers on OpenAI's responses route.
@@ -121,18 +134,21 @@ pub(crate) fn check_responds(call: Call<'_>) -> Result<(), Failure> {
     )))
 }
 
-/// Answers a validated input of OpenAI's responses route.
-pub(crate) async fn respond(call: Call<'_>, input: &Value) -> Result<Answer, Refusal> {
+/// Reads a validated input of OpenAI's responses route; what comes back answers it.
+pub(crate) fn respond<'a>(
+    call: Call<'a>,
+    input: &Value,
+) -> Result<impl Future<Output = Answered> + use<'a>, Refusal> {
     let (asked, words) = read::responses(input, call.card)?;
     if asked.streams {
         let text = "Streaming is not supported on this route";
         return Err(Failure::Unsupported(text.into()).into());
     }
-    generate(call, asked, Form::Response(Box::new(words))).await
+    Ok(generate(call, asked, Form::Response(Box::new(words))))
 }
 
 /// What the service answers where gpt-oss is asked to stream on a run route.
-fn nothing(call: Call<'_>) -> Result<Answer, Refusal> {
+fn nothing(call: Call<'_>) -> Answered {
     Ok(Answer {
         content: Content::Json(b"{}".to_vec()),
         served: call.app.engine.served(&call.card.name)?,
@@ -141,9 +157,8 @@ fn nothing(call: Call<'_>) -> Result<Answer, Refusal> {
     })
 }
 
-async fn generate(call: Call<'_>, asked: Asked, form: Form) -> Result<Answer, Refusal> {
+async fn generate(call: Call<'_>, asked: Asked, form: Form) -> Answered {
     let Call { app, card, .. } = call;
-    app.account.begin(card)?;
     let Asked {
         request,
         streams,
@@ -159,14 +174,22 @@ async fn generate(call: Call<'_>, asked: Asked, form: Form) -> Result<Answer, Re
     };
     let has_tools = !request.options.tools.is_empty();
     let mut jobs = Vec::new();
+    let mut request = Some(request);
     for choice in 0..choices {
-        let mut request = request.clone();
+        // The last one needs no copy: a request can hold pictures.
+        let is_last = choice + 1 == choices;
+        let of_choice = if is_last {
+            request.take()
+        } else {
+            request.clone()
+        };
+        let Some(mut of_choice) = of_choice else {
+            break;
+        };
         // Choices of one seed must differ, and the same seed must give the same choices.
-        request.sampling.seed = request
-            .sampling
-            .seed
-            .map(|seed| seed.wrapping_add(choice.into()));
-        jobs.push(Job::submit::<Chat>(app, card, request).await?);
+        let seed = &mut of_choice.sampling.seed;
+        *seed = seed.map(|seed| seed.wrapping_add(choice.into()));
+        jobs.push(Job::submit::<Chat>(app, card, of_choice).await?);
     }
     let served = match jobs.first() {
         Some(job) => job.served().clone(),
@@ -196,13 +219,21 @@ async fn generate(call: Call<'_>, asked: Asked, form: Form) -> Result<Answer, Re
     let outcomes = try_join_all(outcomes).await?;
     if wants_json && must_be_json {
         for outcome in &outcomes {
-            if outcome.calls.is_empty() && !json_mode::is_met(&outcome.text, schema.as_ref()) {
-                let text = "the model's answer is something else";
+            let is_cut = outcome.finish == Finish::Length;
+            if outcome.calls.is_empty()
+                && !(is_cut && form.tells_length())
+                && !json_mode::is_met(&outcome.text, schema.as_ref())
+            {
+                let text = if is_cut {
+                    "the answer ended at its last token (max_tokens) before the JSON did"
+                } else {
+                    "the model's answer is something else"
+                };
                 return Err(Failure::JsonModeUnmet(text.into()).into());
             }
         }
     }
-    let usage = usage::sum(outcomes.iter().map(|outcome| outcome.usage));
+    let usage = events::sum(outcomes.iter().map(|outcome| outcome.usage));
     let (read, written) = (usage.prompt_tokens.into(), usage.completion_tokens.into());
     Ok(Answer {
         content: Content::json(&form.write(&dress, outcomes, usage))?,

@@ -81,14 +81,3 @@ fn number(value: f64, digits: i32) -> Option<Number> {
     }
     Number::from_f64(value)
 }
-
-/// The usage of some answers to one prompt, which counts once.
-pub(super) fn sum(usages: impl Iterator<Item = Usage>) -> Usage {
-    usages.fold(Usage::default(), |sum, usage| Usage {
-        prompt_tokens: sum.prompt_tokens.max(usage.prompt_tokens),
-        completion_tokens: sum
-            .completion_tokens
-            .saturating_add(usage.completion_tokens),
-        cached_tokens: sum.cached_tokens.max(usage.cached_tokens),
-    })
-}

@@ -7,7 +7,7 @@ const PICTURE = "@cf/stabilityai/stable-diffusion-xl-base-1.0";
 const PROMPT = { prompt: "Say hello.", max_tokens: 8 };
 
 /** A second of silence: 16 kHz, 16 bits, one channel. */
-function silence() {
+export function silence() {
   const samples = 16000;
   const bytes = new Uint8Array(44 + samples * 2);
   const view = new DataView(bytes.buffer);

@@ -12,6 +12,11 @@ export default {
         return Response.json({ name: error.name, message: error.message }, { status: 502 });
       }
     }
+    if (pathname === "/long") {
+      const prompt = "Write down all numbers from one to one thousand.";
+      const options = { prompt, max_tokens: 1500, temperature: 0, stream: true };
+      return new Response(await env.AI.run("@cf/meta/llama-3.2-1b-instruct", options));
+    }
     return new Response("ready");
   },
 };

@@ -159,7 +159,7 @@ impl<T: Load256> Arithmetic<T> for Avx2 {
         assert_bounds(tiles, rows, R, P);
         let mut out = [[[0.0; TILE_OUTPUTS]; P]; R];
         for panel in 0..P {
-            let tiles = &tiles[panel * rows.blocks..][..rows.blocks];
+            let tiles = &tiles[panel * rows.stride..][..rows.blocks];
             for half in 0..2 {
                 // SAFETY: the bounds were asserted; Backend chose this because the processor has it.
                 let sums = unsafe { half_sums::<T, R>(tiles, rows, half) };

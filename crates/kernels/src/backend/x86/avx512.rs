@@ -176,7 +176,7 @@ unsafe fn sums<T: Load512, const R: usize, const P: usize>(
             for pair in 0..GROUPS / 2 {
                 let mut codes = [[_mm512_setzero_si512(); 2]; P];
                 for (panel, codes) in codes.iter_mut().enumerate() {
-                    let tile = tiles.get_unchecked(panel * rows.blocks + block);
+                    let tile = tiles.get_unchecked(panel * rows.stride + block);
                     if R <= 2 {
                         let at = (&raw const *tile).cast::<i8>();
                         let ahead = PREFETCH_AHEAD_BYTES + pair * GROUP_BYTES;
@@ -202,7 +202,7 @@ unsafe fn sums<T: Load512, const R: usize, const P: usize>(
                 }
             }
             for panel in 0..P {
-                let tile = tiles.get_unchecked(panel * rows.blocks + block);
+                let tile = tiles.get_unchecked(panel * rows.stride + block);
                 let scales = tile.scales();
                 let mins = tile.mins();
                 for row in 0..R {

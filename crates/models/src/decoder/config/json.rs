@@ -65,7 +65,7 @@ impl Reader {
                 "its weights are quantised in a way that is not read here; take the original, or a GGUF file",
             ),
             (
-                raw.use_bidirectional_attention == Some(true),
+                raw.use_bidirectional_attention == Some(true) && raw.model_type != "gemma3_text",
                 "its tokens see later ones",
             ),
             (raw.alibi == Some(true), "it has ALiBi positions"),
@@ -121,6 +121,7 @@ impl Reader {
             },
             block: Block::Sequential,
             attention: Attention {
+                causal: true,
                 scale: (head_size as f64).powf(-0.5),
                 input_bias: false,
                 output_bias: false,
@@ -377,7 +378,12 @@ impl Reader {
         if let Some(local) = &mut config.local {
             local.rope.theta = raw.rope_local_base_freq.or(told).unwrap_or(10_000.0);
             local.rope.scaling = Scaling::None;
+            if raw.use_bidirectional_attention == Some(true) {
+                // The file counts both sides; transformers' configuration halves it as it is read.
+                local.window = local.window / 2 + 1;
+            }
         }
+        config.attention.causal = raw.use_bidirectional_attention != Some(true);
         Ok(config)
     }
 

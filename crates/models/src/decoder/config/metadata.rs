@@ -129,6 +129,7 @@ impl Reader<'_> {
             },
             block: Block::Sequential,
             attention: Attention {
+                causal: true,
                 scale: (head_size as f64).powf(-0.5),
                 input_bias: self.has("attn_q.bias") || self.has("attn_qkv.bias"),
                 output_bias: self.has("attn_output.bias"),

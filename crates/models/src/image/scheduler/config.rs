@@ -65,12 +65,20 @@ pub struct SchedulerConfig {
     /// Whether pictures are clipped to -1 to 1 at each step of DDIM.
     pub clips: bool,
     pub(super) trained: usize,
-    pub(super) betas: (f64, f64),
-    pub(super) is_scaled_linear: bool,
+    pub(super) betas: Betas,
     pub(super) offset: usize,
     pub(super) ends_at_one: bool,
     pub(super) lcm: LcmConfig,
     pub(super) flow: FlowConfig,
+}
+
+/// How much noise the first and the last step of the training added.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Betas {
+    pub(super) first: f64,
+    pub(super) last: f64,
+    /// Whether their square roots are even, not the numbers themselves.
+    pub(super) is_scaled_linear: bool,
 }
 
 /// Numbers of LCM.
@@ -146,8 +154,11 @@ impl SchedulerConfig {
             karras: false,
             clips: false,
             trained: 1000,
-            betas: (0.0001, 0.02),
-            is_scaled_linear: false,
+            betas: Betas {
+                first: 0.0001,
+                last: 0.02,
+                is_scaled_linear: false,
+            },
             offset: 0,
             ends_at_one: true,
             lcm: LcmConfig {
@@ -165,18 +176,8 @@ impl SchedulerConfig {
 }
 
 impl Written {
-    fn judge(self, files: &Files) -> Result<SchedulerConfig, LoadError> {
-        let unsupported = |detail: String| Err(LoadError::unsupported(&files.path(FILE), detail));
-        let (method, spacing) = match self.class.as_str() {
-            "DDIMScheduler" => (Method::Ddim, Spacing::Leading),
-            "PNDMScheduler" => (Method::Pndm, Spacing::Leading),
-            "EulerDiscreteScheduler" => (Method::Euler, Spacing::Linspace),
-            "EulerAncestralDiscreteScheduler" => (Method::EulerAncestral, Spacing::Linspace),
-            "DPMSolverMultistepScheduler" => (Method::DpmPlusPlus2M, Spacing::Linspace),
-            "LCMScheduler" => (Method::Lcm, Spacing::Leading),
-            "FlowMatchEulerDiscreteScheduler" => (Method::FlowMatch, Spacing::Linspace),
-            class => return unsupported(format!("the scheduler {class:?}")),
-        };
+    /// The name of what is asked for and not built here.
+    fn odd(&self, method: Method) -> Option<&'static str> {
         let said =
             |word: &Option<String>, known: &str| word.as_ref().is_some_and(|word| word != known);
         let set = |flag: Option<bool>| flag == Some(true);
@@ -211,7 +212,24 @@ impl Written {
                 "time_shift_type",
             ),
         ];
-        if let Some((_, name)) = odd.iter().find(|(is_odd, _)| *is_odd) {
+        let odd = odd.iter().find(|(is_odd, _)| *is_odd);
+        odd.map(|(_, name)| *name)
+    }
+
+    fn judge(self, files: &Files) -> Result<SchedulerConfig, LoadError> {
+        let unsupported = |detail: String| Err(LoadError::unsupported(&files.path(FILE), detail));
+        let (method, spacing) = match self.class.as_str() {
+            "DDIMScheduler" => (Method::Ddim, Spacing::Leading),
+            "PNDMScheduler" => (Method::Pndm, Spacing::Leading),
+            "EulerDiscreteScheduler" => (Method::Euler, Spacing::Linspace),
+            "EulerAncestralDiscreteScheduler" => (Method::EulerAncestral, Spacing::Linspace),
+            "DPMSolverMultistepScheduler" => (Method::DpmPlusPlus2M, Spacing::Linspace),
+            "LCMScheduler" => (Method::Lcm, Spacing::Leading),
+            "FlowMatchEulerDiscreteScheduler" => (Method::FlowMatch, Spacing::Linspace),
+            class => return unsupported(format!("the scheduler {class:?}")),
+        };
+        let set = |flag: Option<bool>| flag == Some(true);
+        if let Some(name) = self.odd(method) {
             return unsupported(format!("the scheduler's {name}"));
         }
         let is_scaled_linear = match self.beta_schedule.as_deref().unwrap_or("linear") {
@@ -238,12 +256,13 @@ impl Written {
         let is_lcm = method == Method::Lcm;
         let beta =
             |number: Option<f64>, lcm, other| number.unwrap_or(if is_lcm { lcm } else { other });
-        let betas = (
-            beta(self.beta_start, 0.00085, 0.0001),
-            beta(self.beta_end, 0.012, 0.02),
-        );
-        if !(betas.0 > 0.0 && betas.0 <= betas.1 && betas.1 < 1.0) {
-            let detail = format!("beta_start {} and beta_end {}", betas.0, betas.1);
+        let betas = Betas {
+            first: beta(self.beta_start, 0.00085, 0.0001),
+            last: beta(self.beta_end, 0.012, 0.02),
+            is_scaled_linear: is_scaled_linear || (is_lcm && self.beta_schedule.is_none()),
+        };
+        if !(betas.first > 0.0 && betas.first <= betas.last && betas.last < 1.0) {
+            let detail = format!("beta_start {} and beta_end {}", betas.first, betas.last);
             return Err(LoadError::corrupt(&files.path(FILE), detail));
         }
         let base = SchedulerConfig::of_flux();
@@ -255,7 +274,6 @@ impl Written {
             clips: self.clip_sample.unwrap_or(method == Method::Ddim),
             trained,
             betas,
-            is_scaled_linear: is_scaled_linear || (is_lcm && self.beta_schedule.is_none()),
             offset: self.steps_offset.unwrap_or(0),
             ends_at_one: self.set_alpha_to_one.unwrap_or(method != Method::Pndm),
             lcm: LcmConfig {

@@ -49,9 +49,9 @@ impl DpmPlusPlus2M {
                 })
                 .collect();
             (sigmas, moments) = training.karras(&outer);
-            moments
-                .iter_mut()
-                .for_each(|moment| *moment = moment.round_ties_even());
+            for moment in &mut moments {
+                *moment = moment.round_ties_even();
+            }
         }
         sigmas.push(0.0);
         Self {

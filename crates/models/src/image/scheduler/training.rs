@@ -12,7 +12,7 @@ pub(super) struct Training {
 
 impl Training {
     pub(super) fn new(config: &SchedulerConfig) -> Self {
-        let (start, end) = config.betas;
+        let (start, end) = (config.betas.first, config.betas.last);
         let count = config.trained;
         let line = |from: f64, to: f64, index: usize| {
             if count == 1 {
@@ -24,7 +24,7 @@ impl Training {
         let mut product = 1.0_f32;
         let left = (0..count)
             .map(|index| {
-                let beta = if config.is_scaled_linear {
+                let beta = if config.betas.is_scaled_linear {
                     line(start.sqrt(), end.sqrt(), index).powi(2)
                 } else {
                     line(start, end, index)

@@ -28,8 +28,6 @@ struct Written {
     norm_num_groups: usize,
     norm_eps: f64,
     #[serde(default)]
-    use_linear_projection: bool,
-    #[serde(default)]
     addition_embed_type: Option<String>,
     #[serde(default)]
     addition_time_embed_dim: Option<usize>,
@@ -125,11 +123,8 @@ impl UnetConfig {
 }
 
 impl Written {
-    fn judge(self, files: &Files) -> Result<UnetConfig, LoadError> {
-        let path = files.path(FILE);
-        let corrupt = |detail: &str| LoadError::corrupt(&path, detail);
-        let unsupported = |detail: String| Err(LoadError::unsupported(&path, detail));
-        let count = self.block_out_channels.len();
+    /// What is asked for and not built here.
+    fn odd(&self) -> Option<String> {
         let odd = [
             (self.act_fn != "silu", format!("act_fn {:?}", self.act_fn)),
             (!self.flip_sin_to_cos, "flip_sin_to_cos false".into()),
@@ -159,7 +154,83 @@ impl Written {
                 format!("time_embedding_type {:?}", self.time_embedding_type),
             ),
         ];
-        if let Some((_, detail)) = odd.into_iter().find(|(is_odd, _)| *is_odd) {
+        let odd = odd.into_iter().find(|(is_odd, _)| *is_odd);
+        odd.map(|(_, detail)| detail)
+    }
+
+    /// What is read beside the prompt.
+    fn addition(&self, files: &Files) -> Result<Option<Addition>, LoadError> {
+        match self.addition_embed_type.as_deref() {
+            None => Ok(None),
+            Some("text_time") => {
+                let (number_width, width) = (
+                    self.addition_time_embed_dim.unwrap_or(0),
+                    self.projection_class_embeddings_input_dim.unwrap_or(0),
+                );
+                bounded(
+                    files,
+                    FILE,
+                    &[
+                        ("addition_time_embed_dim", number_width, SIZE_MAX),
+                        ("projection_class_embeddings_input_dim", width, SIZE_MAX),
+                    ],
+                )?;
+                Ok(Some(Addition {
+                    number_width,
+                    width,
+                }))
+            }
+            Some(word) => {
+                let detail = format!("addition_embed_type {word:?}");
+                Err(LoadError::unsupported(&files.path(FILE), detail))
+            }
+        }
+    }
+
+    /// The levels, from blocks, heads and transformer layers of each.
+    fn levels(
+        &self,
+        files: &Files,
+        blocks: &[usize],
+        heads: &[usize],
+        layers: &[usize],
+    ) -> Result<Vec<Level>, LoadError> {
+        let path = files.path(FILE);
+        let corrupt = |detail: &str| LoadError::corrupt(&path, detail);
+        let count = self.block_out_channels.len();
+        let attends = |word: &str| match word {
+            "CrossAttnDownBlock2D" | "CrossAttnUpBlock2D" => Ok(true),
+            "DownBlock2D" | "UpBlock2D" => Ok(false),
+            word => Err(LoadError::unsupported(&path, format!("the block {word:?}"))),
+        };
+        let mut levels = Vec::with_capacity(count);
+        for level in 0..count {
+            let channels = self.block_out_channels[level];
+            if !channels.is_multiple_of(heads[level]) {
+                return Err(corrupt(&format!(
+                    "{} heads cannot share {channels}",
+                    heads[level]
+                )));
+            }
+            let counted = |attends| if attends { layers[level] } else { 0 };
+            levels.push(Level {
+                channels,
+                blocks: blocks[level],
+                heads: heads[level],
+                down_layers: counted(attends(&self.down_block_types[level])?),
+                up_layers: counted(attends(&self.up_block_types[count - 1 - level])?),
+                middle_layers: layers[level],
+            });
+        }
+        Ok(levels)
+    }
+
+    fn judge(self, files: &Files) -> Result<UnetConfig, LoadError> {
+        let path = files.path(FILE);
+        let corrupt = |detail: &str| LoadError::corrupt(&path, detail);
+        let unsupported = |detail: String| Err(LoadError::unsupported(&path, detail));
+        let count = self.block_out_channels.len();
+        if let Some(detail) = self.odd() {
             return unsupported(detail);
         }
         if !(1..=LEVELS_MAX).contains(&count)
@@ -209,53 +280,7 @@ impl Written {
                 .map(|&n| ("transformer_layers_per_block", n, COUNT_MAX)),
         );
         bounded(files, FILE, &numbers)?;
-        let attends = |word: &str| match word {
-            "CrossAttnDownBlock2D" | "CrossAttnUpBlock2D" => Ok(true),
-            "DownBlock2D" | "UpBlock2D" => Ok(false),
-            word => Err(LoadError::unsupported(&path, format!("the block {word:?}"))),
-        };
-        let mut levels = Vec::with_capacity(count);
-        for level in 0..count {
-            let channels = self.block_out_channels[level];
-            if !channels.is_multiple_of(heads[level]) {
-                return Err(corrupt(&format!(
-                    "{} heads cannot share {channels}",
-                    heads[level]
-                )));
-            }
-            let counted = |attends| if attends { layers[level] } else { 0 };
-            levels.push(Level {
-                channels,
-                blocks: blocks[level],
-                heads: heads[level],
-                down_layers: counted(attends(&self.down_block_types[level])?),
-                up_layers: counted(attends(&self.up_block_types[count - 1 - level])?),
-                middle_layers: layers[level],
-            });
-        }
-        let addition = match self.addition_embed_type.as_deref() {
-            None => None,
-            Some("text_time") => {
-                let (number_width, width) = (
-                    self.addition_time_embed_dim.unwrap_or(0),
-                    self.projection_class_embeddings_input_dim.unwrap_or(0),
-                );
-                bounded(
-                    files,
-                    FILE,
-                    &[
-                        ("addition_time_embed_dim", number_width, SIZE_MAX),
-                        ("projection_class_embeddings_input_dim", width, SIZE_MAX),
-                    ],
-                )?;
-                Some(Addition {
-                    number_width,
-                    width,
-                })
-            }
-            Some(word) => return unsupported(format!("addition_embed_type {word:?}")),
-        };
-        let _ = self.use_linear_projection; // both spellings of the projection are the same numbers
+        let levels = self.levels(files, &blocks, &heads, &layers)?;
         Ok(UnetConfig {
             inputs: self.in_channels,
             outputs: self.out_channels,
@@ -264,7 +289,7 @@ impl Written {
             context,
             groups: self.norm_num_groups,
             epsilon: self.norm_eps,
-            addition,
+            addition: self.addition(files)?,
         })
     }
 }

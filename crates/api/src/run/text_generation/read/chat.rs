@@ -8,7 +8,7 @@ use super::legacy::default_temperature;
 use super::numbers::{max_tokens, seed, within};
 use super::{effort, format, legacy, messages, tools, unserved};
 use crate::errors::Refusal;
-use crate::run::fields::{flag, given, list, text};
+use crate::run::fields::{flag, given, list, text, window};
 use crate::run::text_generation::{Asked, CHAT_CLASSES, GPT_OSS, GUARD, LEGACY_PREFIX};
 
 /// Texts to stop at, as the service's schema has it (`maxItems`).
@@ -44,6 +44,7 @@ pub(in crate::run::text_generation) fn chat(
         format,
         tools,
         tool_choice,
+        one_call: input["parallel_tool_calls"] == false,
         stop: stop(input)?,
         logit_bias: logit_bias(input)?,
         thinking: thinking.is_on,
@@ -57,7 +58,7 @@ pub(in crate::run::text_generation) fn chat(
             prompt,
             max_tokens: asked_tokens.or(card.default_max_tokens),
             sampling: sampling(input, card)?,
-            window: card.context_window.unwrap_or(u32::MAX),
+            window: window(card),
             options,
         },
         streams,

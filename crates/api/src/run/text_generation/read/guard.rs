@@ -8,7 +8,7 @@ use super::legacy::{default_temperature, lora};
 use super::messages;
 use super::numbers::max_tokens;
 use crate::errors::Refusal;
-use crate::run::fields::number;
+use crate::run::fields::{number, window};
 use crate::run::text_generation::Asked;
 use crate::run::text_generation::write::Form;
 
@@ -26,7 +26,7 @@ pub(in crate::run::text_generation) fn guard(
             temperature: temperature.unwrap_or_else(|| default_temperature(card)) as f32,
             ..Sampling::greedy()
         },
-        window: card.context_window.unwrap_or(u32::MAX),
+        window: window(card),
         options: ChatOptions {
             lora: lora(input, card)?,
             judges: true,

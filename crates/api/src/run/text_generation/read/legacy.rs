@@ -7,7 +7,7 @@ use tasks::{ChatOptions, ChatRequest, Failure, Message, Prompt, Sampling};
 use super::numbers::max_tokens;
 use super::{effort, format, images, messages, tools};
 use crate::errors::Refusal;
-use crate::run::fields::{flag, given, number, text};
+use crate::run::fields::{flag, given, number, seed, text, window};
 use crate::run::text_generation::write::{Calls, Form};
 use crate::run::text_generation::{Asked, GPT_OSS, LEGACY_PREFIX};
 
@@ -52,12 +52,12 @@ pub(in crate::run::text_generation) fn legacy(
                 as f32,
             top_p: single("top_p"),
             top_k: number(input, "top_k").map(|number| number as u32),
-            seed: number(input, "seed").map(|number| number as u64),
+            seed: seed(input),
             repetition_penalty: single("repetition_penalty"),
             frequency_penalty: single("frequency_penalty"),
             presence_penalty: single("presence_penalty"),
         },
-        window: card.context_window.unwrap_or(u32::MAX),
+        window: window(card),
         options: ChatOptions {
             format,
             tools: tools::tools(input)?,

@@ -5,6 +5,8 @@ use std::ops::RangeInclusive;
 use serde_json::Value;
 use tasks::Failure;
 
+use crate::run::fields;
+
 /// A number within bounds; `None` where there is none, or `null`.
 ///
 /// # Errors
@@ -47,13 +49,10 @@ pub(super) fn max_tokens(input: &Value, names: &[&str]) -> Result<Option<u32>, F
 pub(super) fn seed(input: &Value) -> Result<Option<u64>, Failure> {
     match input.get("seed") {
         None | Some(Value::Null) => Ok(None),
-        Some(value) => {
-            let whole = value
-                .as_u64()
-                .or_else(|| value.as_i64().map(i64::cast_unsigned));
-            let whole = whole.or_else(|| value.as_f64().map(|seed| seed as u64)); // 1.0 is whole
-            let whole = whole.ok_or_else(|| Failure::BadInput("seed is no number".into()))?;
-            Ok(Some(whole))
+        Some(_) => {
+            let seed = fields::seed(input);
+            let no_number = || Failure::BadInput("seed is no number".into());
+            Ok(Some(seed.ok_or_else(no_number)?))
         }
     }
 }

@@ -7,7 +7,7 @@ use tasks::{ChatOptions, ChatRequest, Failure, Format, Message, Prompt, Sampling
 use super::numbers::{max_tokens, within};
 use super::{effort, format, messages, tools};
 use crate::errors::Refusal;
-use crate::run::fields::{flag, list, text, unserved};
+use crate::run::fields::{flag, list, text, unserved, window};
 use crate::run::text_generation::Asked;
 
 /// What the answer repeats of the request.
@@ -57,11 +57,12 @@ pub(in crate::run::text_generation) fn responses(
             top_p: top_p.map(|number| number as f32),
             ..Sampling::greedy()
         },
-        window: card.context_window.unwrap_or(u32::MAX),
+        window: window(card),
         options: ChatOptions {
             format: text_format(&input["text"]["format"])?,
             tools,
             tool_choice,
+            one_call: !parallel_tool_calls,
             thinking: thinking.is_on,
             effort: thinking.effort,
             ..ChatOptions::default()

@@ -44,3 +44,18 @@ pub(super) fn refuse(input: &Value) -> Result<(), Failure> {
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_readme_names_every_row() {
+        let readme = include_str!("../../../../../../README.md").replace('`', "");
+        let words: Vec<_> = readme.split_whitespace().collect();
+        let readme = words.join(" ");
+        for (name, _) in ROWS {
+            assert!(readme.contains(name), "{name}");
+        }
+    }
+}

@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 use tasks::{ChatEvent, Failure, Usage};
 
 use super::{Dress, call_words, finish_word, hex, since_1970};
-use crate::run::events::{Lines, Scribe, padding};
+use crate::run::events::{Lines, Scribe, padding, sum};
 use crate::run::text_generation::outcome::Outcome;
-use crate::run::text_generation::usage::{FullUsage, sum};
+use crate::run::text_generation::usage::FullUsage;
 
 pub(super) fn write(dress: &Dress, outcomes: Vec<Outcome>, usage: Usage) -> Value {
     let choice = |(index, outcome): (usize, Outcome)| {
@@ -190,7 +190,7 @@ impl Scribe for Stream {
         Ok(false)
     }
 
-    fn close(&mut self, out: &mut Lines) -> Result<Usage, Failure> {
+    fn close(&mut self, out: &mut Lines) -> Result<(), Failure> {
         let usage = sum(self.usages.iter().copied());
         let rate = self.dress.rate;
         if self.is_native {
@@ -200,7 +200,7 @@ impl Scribe for Stream {
         } else if self.dress.includes_usage {
             out.push(&self.chunk(&[], &FullUsage::of(usage, rate)))?;
         }
-        Ok(usage)
+        Ok(())
     }
 }
 

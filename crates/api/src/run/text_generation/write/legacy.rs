@@ -136,8 +136,7 @@ impl Scribe for Stream {
         Ok(false)
     }
 
-    fn close(&mut self, out: &mut Lines) -> Result<Usage, Failure> {
-        out.push(&json!({"response": "", "usage": UsageWords::from(self.usage)}))?;
-        Ok(self.usage)
+    fn close(&mut self, out: &mut Lines) -> Result<(), Failure> {
+        out.push(&json!({"response": "", "usage": UsageWords::from(self.usage)}))
     }
 }

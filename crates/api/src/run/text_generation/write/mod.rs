@@ -73,6 +73,11 @@ impl Form {
         }
     }
 
+    /// Whether an answer says that it was cut: then JSON that is not whole is no error.
+    pub(super) fn tells_length(&self) -> bool {
+        !matches!(self, Self::Legacy(_) | Self::Verdict { .. })
+    }
+
     /// Who writes the stream of so many choices. Forms that do not stream never ask.
     pub(super) fn scribe(
         &self,
@@ -105,7 +110,7 @@ impl Scribe for Box<dyn Scribe<Event = ChatEvent>> {
         (**self).tell(choice, event, out)
     }
 
-    fn close(&mut self, out: &mut Lines) -> Result<Usage, Failure> {
+    fn close(&mut self, out: &mut Lines) -> Result<(), Failure> {
         (**self).close(out)
     }
 }

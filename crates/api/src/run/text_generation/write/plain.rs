@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use tasks::{ChatEvent, Failure, Usage};
 
 use super::{Dress, call_words, finish_word, since_1970};
-use crate::run::events::{Lines, Scribe};
+use crate::run::events::{Lines, Scribe, sum};
 use crate::run::text_generation::outcome::Outcome;
-use crate::run::text_generation::usage::{UsageWords, sum};
+use crate::run::text_generation::usage::UsageWords;
 
 pub(super) fn write(is_native: bool, dress: &Dress, outcomes: Vec<Outcome>, usage: Usage) -> Value {
     let choice = |(index, outcome): (usize, Outcome)| {
@@ -191,7 +191,7 @@ impl Scribe for Stream {
         Ok(false)
     }
 
-    fn close(&mut self, out: &mut Lines) -> Result<Usage, Failure> {
+    fn close(&mut self, out: &mut Lines) -> Result<(), Failure> {
         let usage = sum(self.usages.iter().copied());
         let words = json!(UsageWords::from(usage));
         if self.is_native {
@@ -201,6 +201,6 @@ impl Scribe for Stream {
             chunk["usage"] = words;
             out.push(&chunk)?;
         }
-        Ok(usage)
+        Ok(())
     }
 }

@@ -1,0 +1,643 @@
+//! Tells thinking, answer and calls of tools apart while the text comes.
+//!
+//! Letter by letter, so that it does not matter how the text was cut. Text is held back only while it may be the
+//! beginning of a mark or is part of a call; a call that turns out to be none is text.
+
+use tasks::{ChatEvent, ToolCall};
+
+use super::json_end::JsonEnd;
+use super::{Dialect, THOUGHT_BEGINS, THOUGHT_ENDS, call, python};
+
+/// White space that is held back, in bytes; more is told as it comes.
+const SPACE_MAX_BYTES: usize = 256;
+
+/// What the text at hand belongs to.
+#[derive(Debug)]
+enum State {
+    /// Nothing but white space came yet.
+    Start,
+    Thought,
+    Answer,
+    Call(Box<Call>),
+    /// Behind a call: white space, what closes it, and signs between calls mean nothing.
+    After {
+        closing: &'static str,
+    },
+}
+
+/// A call that is not whole.
+#[derive(Debug, Default)]
+struct Call {
+    /// Its text, with what it began with.
+    raw: String,
+    /// Where its JSON begins within.
+    json: Option<usize>,
+    end: JsonEnd,
+    /// Where the mark that it began with ends.
+    mark: usize,
+}
+
+/// The parts of one answer.
+pub(in crate::text) struct Splitter {
+    /// The family and the names of the tools, where tools are offered.
+    calls: Option<(Dialect, Vec<String>)>,
+    thinks: bool,
+    state: State,
+    held: String,
+    /// Thinking or calls came before: white space in front of the answer means nothing.
+    follows: bool,
+    told_calls: usize,
+    has_reasoned: bool,
+    out: Out,
+}
+
+/// Events, with neighbouring text joined.
+#[derive(Default)]
+struct Out {
+    text: String,
+    reasoning: String,
+    events: Vec<ChatEvent>,
+}
+
+impl Out {
+    fn say(&mut self, text: &str) {
+        if !text.is_empty() {
+            self.end_reasoning();
+            self.text.push_str(text);
+        }
+    }
+
+    fn reason(&mut self, text: &str) {
+        if !text.is_empty() {
+            self.end_text();
+            self.reasoning.push_str(text);
+        }
+    }
+
+    fn call(&mut self, call: ToolCall) {
+        self.end_text();
+        self.end_reasoning();
+        self.events.push(ChatEvent::ToolCall(call));
+    }
+
+    fn end_text(&mut self) {
+        if !self.text.is_empty() {
+            let text = std::mem::take(&mut self.text);
+            self.events.push(ChatEvent::Text(text));
+        }
+    }
+
+    fn end_reasoning(&mut self) {
+        if !self.reasoning.is_empty() {
+            let text = std::mem::take(&mut self.reasoning);
+            self.events.push(ChatEvent::Reasoning(text));
+        }
+    }
+
+    fn hand_over(&mut self, out: &mut Vec<ChatEvent>) {
+        self.end_text();
+        self.end_reasoning();
+        out.append(&mut self.events);
+    }
+}
+
+impl Splitter {
+    /// `calls`: where tools are offered, their names. `thinks`: thinking may come first; `in_thought`: the prompt has
+    /// begun it.
+    pub(in crate::text) fn new(
+        calls: Option<(Dialect, Vec<String>)>,
+        thinks: bool,
+        in_thought: bool,
+    ) -> Self {
+        Self {
+            calls,
+            thinks,
+            state: if in_thought {
+                State::Thought
+            } else {
+                State::Start
+            },
+            held: String::new(),
+            follows: in_thought,
+            told_calls: 0,
+            has_reasoned: false,
+            out: Out::default(),
+        }
+    }
+
+    /// Calls that were told.
+    pub(in crate::text) fn told_calls(&self) -> usize {
+        self.told_calls
+    }
+
+    /// Takes more text.
+    pub(in crate::text) fn push(&mut self, text: &str, out: &mut Vec<ChatEvent>) {
+        for letter in text.chars() {
+            self.letter(letter);
+        }
+        self.out.hand_over(out);
+    }
+
+    /// Tells what was held back, at the end of the answer.
+    pub(in crate::text) fn finish(&mut self, out: &mut Vec<ChatEvent>) {
+        let held = std::mem::take(&mut self.held);
+        match std::mem::replace(&mut self.state, State::Answer) {
+            State::Start => {
+                if !(self.follows && held.trim_start().is_empty()) {
+                    self.out.say(&held);
+                }
+            }
+            State::Thought => self.out.reason(held.trim_end()),
+            State::Answer => self.out.say(&held),
+            State::Call(call) => {
+                // What has no closing mark may be whole.
+                let body = &call.raw[call.mark..];
+                match self.read(body, call.json.is_none()) {
+                    Some(calls) => self.tell(calls),
+                    None => self.out.say(&call.raw),
+                }
+            }
+            State::After { closing } => {
+                let rest = held.trim_start();
+                if !closing.starts_with(rest) {
+                    self.out.say(&held);
+                }
+            }
+        }
+        self.out.hand_over(out);
+    }
+
+    fn letter(&mut self, letter: char) {
+        if let State::Call(_) = self.state {
+            self.in_call(letter);
+            return;
+        }
+        self.held.push(letter);
+        match self.state {
+            State::Start => self.at_start(),
+            State::Thought => self.in_thought(),
+            State::Answer => self.in_answer(),
+            State::After { closing } => self.after_call(closing),
+            State::Call(_) => {}
+        }
+    }
+
+    fn at_start(&mut self) {
+        let begun = self.held.trim_start();
+        if begun.is_empty() {
+            if self.held.len() > SPACE_MAX_BYTES {
+                self.begin_answer();
+            }
+            return;
+        }
+        let thought = self.thinks.then_some(THOUGHT_BEGINS);
+        if thought == Some(begun) {
+            self.held.clear();
+            self.follows = true;
+            self.thinks = false;
+            self.state = State::Thought;
+            return;
+        }
+        if self.opens(begun, true) {
+            self.begin_call();
+            return;
+        }
+        let may_open =
+            |openings: &[&str]| openings.iter().any(|opening| opening.starts_with(begun));
+        let openings = self.calls.as_ref().map(|(dialect, _)| dialect.openings());
+        let may = thought.is_some_and(|thought| thought.starts_with(begun))
+            || openings.is_some_and(may_open);
+        if !may {
+            self.begin_answer();
+        }
+    }
+
+    /// What was held is the answer's.
+    fn begin_answer(&mut self) {
+        if self.follows {
+            self.held = self.held.trim_start().to_owned();
+        }
+        self.state = State::Answer;
+        self.in_answer();
+    }
+
+    fn in_thought(&mut self) {
+        if let Some(thought) = self.held.strip_suffix(THOUGHT_ENDS) {
+            self.out.reason(thought.trim_end());
+            self.held.clear();
+            self.thinks = false;
+            self.state = State::Start;
+            return;
+        }
+        if !self.has_reasoned && self.held.trim_start().is_empty() {
+            self.held.clear();
+            return;
+        }
+        // White space before the end of thinking, and what may be the mark of it, wait.
+        let mark = longest_begun(&self.held, THOUGHT_ENDS);
+        let text = self.held[..self.held.len() - mark].trim_end();
+        let told = text.len();
+        if self.held.len() - told > SPACE_MAX_BYTES {
+            let text = std::mem::take(&mut self.held);
+            self.reason(&text);
+        } else if told > 0 {
+            let rest = self.held.split_off(told);
+            let text = std::mem::replace(&mut self.held, rest);
+            self.reason(&text);
+        }
+    }
+
+    fn in_answer(&mut self) {
+        loop {
+            if self.held.is_empty() {
+                return;
+            }
+            let Some((dialect, _)) = &self.calls else {
+                break;
+            };
+            if dialect.openings().contains(&self.held.as_str()) {
+                self.begin_call();
+                return;
+            }
+            let held = self.held.as_str();
+            if dialect
+                .openings()
+                .iter()
+                .any(|opening| opening.starts_with(held))
+            {
+                return;
+            }
+            let first = self.held.remove(0);
+            self.out.say(first.encode_utf8(&mut [0; 4]));
+        }
+        let held = std::mem::take(&mut self.held);
+        self.out.say(&held);
+    }
+
+    fn after_call(&mut self, closing: &'static str) {
+        let begun = self.held.trim_start();
+        if begun.is_empty() {
+            if self.held.len() > SPACE_MAX_BYTES {
+                self.held.clear();
+            }
+            return;
+        }
+        if !closing.is_empty() && closing.starts_with(begun) {
+            if closing == begun {
+                self.held.clear();
+                self.state = State::After { closing: "" };
+            }
+            return;
+        }
+        if matches!(begun, ";" | ",") && self.calls.as_ref().is_some_and(|(d, _)| d.calls_bare()) {
+            self.held.clear();
+            return;
+        }
+        if self.opens(begun, true) {
+            self.begin_call();
+            return;
+        }
+        self.follows = true;
+        self.state = State::Start;
+        self.at_start();
+    }
+
+    /// Whether a call begins so; objects alone are calls `at_start` only.
+    fn opens(&self, begun: &str, at_start: bool) -> bool {
+        self.calls.as_ref().is_some_and(|(dialect, _)| {
+            dialect.openings().contains(&begun) || at_start && dialect.calls_bare() && begun == "{"
+        })
+    }
+
+    fn begin_call(&mut self) {
+        let mut call = Call {
+            raw: std::mem::take(&mut self.held),
+            ..Call::default()
+        };
+        if call.raw.trim_start() == "{" {
+            call.mark = call.raw.len() - 1;
+            call.json = Some(call.mark);
+            call.end.push('{');
+        } else {
+            call.mark = call.raw.len();
+        }
+        self.state = State::Call(Box::new(call));
+    }
+
+    fn in_call(&mut self, letter: char) {
+        let State::Call(call) = &mut self.state else {
+            return;
+        };
+        let Some((dialect, _)) = &self.calls else {
+            return;
+        };
+        let dialect = *dialect;
+        call.raw.push(letter);
+        if let Some(begin) = call.json {
+            if call.end.push(letter) {
+                let body = call.raw[call.mark..].to_owned();
+                self.end_call(&body, dialect.closing(), false);
+            } else if matches!(letter, '"' | ':')
+                && call.raw[call.mark..begin].trim().is_empty()
+                && !call::may_be_call(&call.raw[begin..])
+            {
+                self.give_up();
+            }
+            return;
+        }
+        let begun = &call.raw[call.mark..];
+        // Mistral's newer models write the name before the arguments.
+        let may_be_named = matches!(dialect, Dialect::Mistral | Dialect::MistralNamed);
+        let begins = match letter {
+            '{' => may_be_named || begun.trim() == "{",
+            '[' => begun.trim() == "[",
+            _ => false,
+        };
+        if begins {
+            call.json = Some(call.raw.len() - 1);
+            call.end.push(letter);
+            return;
+        }
+        // No JSON: what closes the call ends it.
+        let closing = dialect.closing();
+        if !closing.is_empty()
+            && let Some(body) = begun.strip_suffix(closing)
+        {
+            let body = body.to_owned();
+            self.end_call(&body, "", true);
+        }
+    }
+
+    /// The text of a call came to its end.
+    fn end_call(&mut self, body: &str, closing: &'static str, is_code: bool) {
+        match self.read(body, is_code) {
+            Some(calls) => {
+                self.tell(calls);
+                self.state = State::After { closing };
+            }
+            // A list of Python's begins as one of JSON does, and ends where the call does.
+            None => self.give_up(),
+        }
+    }
+
+    /// What was taken for a call is text.
+    fn give_up(&mut self) {
+        if let State::Call(call) = std::mem::replace(&mut self.state, State::Answer) {
+            let text = if self.follows {
+                call.raw.trim_start()
+            } else {
+                &call.raw
+            };
+            self.out.say(text);
+        }
+    }
+
+    fn read(&self, body: &str, is_code: bool) -> Option<Vec<ToolCall>> {
+        let (dialect, names) = self.calls.as_ref()?;
+        let body = body.trim();
+        if matches!(dialect, Dialect::Mistral | Dialect::MistralNamed)
+            && let Some(begin) = body.find('{').filter(|_| !body.starts_with(['[', '{']))
+        {
+            let (name, arguments) = body.split_at(begin);
+            let name = name.split('[').next()?.trim();
+            let arguments = serde_json::from_str(arguments).ok()?;
+            return call::named(name, Some(arguments), names).map(|call| vec![call]);
+        }
+        let calls = call::calls(body, names);
+        calls.or_else(|| python::calls(body, names).filter(|_| is_code || dialect.calls_bare()))
+    }
+
+    fn tell(&mut self, calls: Vec<ToolCall>) {
+        self.told_calls += calls.len();
+        self.follows = true;
+        for call in calls {
+            self.out.call(call);
+        }
+    }
+
+    fn reason(&mut self, text: &str) {
+        self.has_reasoned = true;
+        self.out.reason(text);
+    }
+}
+
+/// Bytes at the end of a text that a mark may begin with.
+fn longest_begun(text: &str, mark: &str) -> usize {
+    let lengths = (1..mark.len()).rev();
+    let mut begun = lengths.filter(|length| text.ends_with(&mark[..*length]));
+    begun.next().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What the pieces come to: text and thoughts joined, calls as `name(arguments)`.
+    fn told(dialect: Option<Dialect>, thinks: bool, pieces: &[&str]) -> Vec<String> {
+        let names = vec!["f".to_owned(), "g".to_owned()];
+        let calls = dialect.map(|dialect| (dialect, names));
+        let mut splitter = Splitter::new(calls, thinks, false);
+        let mut events = Vec::new();
+        for piece in pieces {
+            splitter.push(piece, &mut events);
+        }
+        splitter.finish(&mut events);
+        let mut told: Vec<String> = Vec::new();
+        for event in events {
+            let (kind, text) = match event {
+                ChatEvent::Text(text) => ("text ", text),
+                ChatEvent::Reasoning(text) => ("thought ", text),
+                ChatEvent::ToolCall(call) => ("call ", call.name + &call.arguments.0),
+                _ => continue,
+            };
+            match told
+                .last_mut()
+                .filter(|last| last.starts_with(kind) && kind != "call ")
+            {
+                Some(last) => last.push_str(&text),
+                None => told.push(format!("{kind}{text}")),
+            }
+        }
+        told
+    }
+
+    /// Texts of every family, and what they come to.
+    const CASES: &[(Dialect, &str, &[&str])] = &[
+        (
+            Dialect::Hermes,
+            "plain <b>text</b>",
+            &["text plain <b>text</b>"],
+        ),
+        (
+            Dialect::Hermes,
+            "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": \"</tool_call>}\"}}\n</tool_call>",
+            &["call f{\"a\":\"</tool_call>}\"}"],
+        ),
+        (
+            Dialect::Hermes,
+            "Let me see.<tool_call>{\"name\":\"f\",\"arguments\":{}}</tool_call>\n<tool_call>\n{\"name\":\"g\"}\n</tool_call> ",
+            &["text Let me see.", "call f{}", "call g{}"],
+        ),
+        (
+            Dialect::Hermes,
+            "<think>\nf or g?\n\n</think>\n\n<tool_call>{\"name\":\"f\"}</tool_call>",
+            &["thought f or g?", "call f{}"],
+        ),
+        (
+            Dialect::Hermes,
+            "<think>a <tool_call> é</think>b",
+            &["thought a <tool_call> é", "text b"],
+        ),
+        // Calls of nobody's tools, broken and unfinished ones are text.
+        (
+            Dialect::Hermes,
+            "<tool_call>{\"name\":\"h\"}</tool_call>x",
+            &["text <tool_call>{\"name\":\"h\"}</tool_call>x"],
+        ),
+        (
+            Dialect::Hermes,
+            "<tool_call>{\"name\": \"f\", ",
+            &["text <tool_call>{\"name\": \"f\", "],
+        ),
+        (
+            Dialect::Hermes,
+            "<tool_call>f</tool_call>",
+            &["text <tool_call>f</tool_call>"],
+        ),
+        (Dialect::Hermes, "  a <tool_", &["text   a <tool_"]),
+        (
+            Dialect::Llama,
+            "{\"name\": \"f\", \"parameters\": {\"a\": 1}}; {\"name\": \"g\", \"parameters\": {}}",
+            &["call f{\"a\":1}", "call g{}"],
+        ),
+        (
+            Dialect::Llama,
+            "<|python_tag|>{\"type\": \"function\", \"name\": \"f\", \"parameters\": {}}",
+            &["call f{}"],
+        ),
+        (
+            Dialect::Llama,
+            "<|python_tag|>f(a=[1], b='x')",
+            &["call f{\"a\":[1],\"b\":\"x\"}"],
+        ),
+        (
+            Dialect::Llama,
+            "{\"city\": \"Paris\"}",
+            &["text {\"city\": \"Paris\"}"],
+        ),
+        (
+            Dialect::Llama,
+            "so {\"name\": \"f\"}",
+            &["text so {\"name\": \"f\"}"],
+        ),
+        (
+            Dialect::Mistral,
+            "[TOOL_CALLS] [{\"name\": \"f\", \"arguments\": {\"a\": [1]}}, {\"name\": \"g\", \"arguments\": {}}]",
+            &["call f{\"a\":[1]}", "call g{}"],
+        ),
+        (
+            Dialect::MistralNamed,
+            "Well.[TOOL_CALLS]f[CALL_ID]a1[ARGS]{\"name\": 2}[TOOL_CALLS]g[ARGS]{}",
+            &["text Well.", "call f{\"name\":2}", "call g{}"],
+        ),
+        (
+            Dialect::Gemma,
+            "```tool_code\nprint(f(a=1))\n```",
+            &["call f{\"a\":1}"],
+        ),
+        (
+            Dialect::Gemma,
+            "```json\n{\"name\": \"f\", \"arguments\": {}}\n```",
+            &["call f{}"],
+        ),
+        (
+            Dialect::Gemma,
+            "See:\n```json\n{\"a\": 1}\n```\nDone.",
+            &["text See:\n```json\n{\"a\": 1}\n```\nDone."],
+        ),
+        (
+            Dialect::Gemma,
+            "[f(a=True), g()]",
+            &["text [f(a=True), g()]"],
+        ),
+    ];
+
+    #[test]
+    fn it_does_not_matter_where_a_text_is_cut() {
+        for (dialect, text, wanted) in CASES {
+            let whole = told(Some(*dialect), true, &[text]);
+            assert_eq!(&whole, wanted, "{text}");
+            let cuts: Vec<_> = text.char_indices().map(|(place, _)| place).collect();
+            for &cut in &cuts {
+                let (before, after) = text.split_at(cut);
+                assert_eq!(
+                    told(Some(*dialect), true, &[before, after]),
+                    whole,
+                    "{before}|{after}"
+                );
+            }
+            let letters: Vec<_> = text.split("").collect();
+            assert_eq!(told(Some(*dialect), true, &letters), whole, "{text}");
+        }
+    }
+
+    #[test]
+    fn text_is_held_back_only_while_it_may_be_a_mark() {
+        let names = vec!["f".to_owned()];
+        let mut splitter = Splitter::new(Some((Dialect::Hermes, names)), true, false);
+        let mut said = |piece: &str| {
+            let mut events = Vec::new();
+            splitter.push(piece, &mut events);
+            let texts = events.into_iter().map(|event| match event {
+                ChatEvent::Text(text) => text,
+                other => format!("{other:?}"),
+            });
+            texts.collect::<String>()
+        };
+        let pieces = ["Hi", " <to", "ol ", "<b", "> <", "tool_call", "s>"];
+        let told = pieces.map(&mut said);
+        assert_eq!(told, ["Hi", " ", "<tool ", "<b", "> ", "", "<tool_calls>"]);
+    }
+
+    #[test]
+    fn without_tools_and_thoughts_text_is_left_alone() {
+        let text = "\n <think>a</think>\n<tool_call>{}";
+        assert_eq!(told(None, false, &[text]), [format!("text {text}")]);
+        assert_eq!(
+            told(None, true, &["<think>a</think>\n\n  b"]),
+            ["thought a", "text b"]
+        );
+        let mut splitter = Splitter::new(None, true, true);
+        let mut events = Vec::new();
+        splitter.push("hm </th", &mut events);
+        splitter.finish(&mut events);
+        assert_eq!(events.last(), Some(&ChatEvent::Reasoning(" </th".into())));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_nothing_is_lost_or_told_twice(
+            parts in prop::collection::vec(
+                prop::sample::select(vec![
+                    "<tool_call>", "</tool_call>", "{", "}", "\"name\"", ":", "\"f\"", ",", "[", "]", "\\", "\"",
+                    "<think>", "</think>", "```json", "```", "[TOOL_CALLS]", "[ARGS]", "<|python_tag|>", "f(", ")",
+                    " ", "\n", "é", "arguments", "{\"name\":\"f\",\"arguments\":{}}",
+                ]),
+                0..24,
+            ),
+            kind in 0_usize..5,
+        ) {
+            let dialect = [Dialect::Hermes, Dialect::Llama, Dialect::Mistral, Dialect::MistralNamed, Dialect::Gemma][kind];
+            let text = parts.concat();
+            let whole = told(Some(dialect), true, &[&text]);
+            prop_assert_eq!(&told(Some(dialect), true, &parts), &whole);
+            let letters: Vec<_> = text.split("").collect();
+            prop_assert_eq!(&told(Some(dialect), true, &letters), &whole);
+            if whole.iter().all(|told| told.starts_with("text ")) && !text.starts_with(char::is_whitespace) && whole.len() == 1 {
+                prop_assert_eq!(&whole[0][5..], text.as_str());
+            }
+        }
+    }
+}
