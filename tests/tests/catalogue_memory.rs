@@ -34,7 +34,7 @@ fn memory_bytes_are_what_the_loaded_weights_need() {
 }
 
 /// Architectures that keep the floats of their files.
-const AS_THEY_ARE: [&str; 3] = ["bert", "-embedding", "whisper"];
+const AS_THEY_ARE: [&str; 5] = ["bert", "-embedding", "whisper", "stable-diffusion", "flux"];
 
 /// The hub's decoders are stored in 16 bits and computed in 32 on the CPU; an entry that leaves `memory_bytes` out
 /// would be chosen for machines with half of what it takes.

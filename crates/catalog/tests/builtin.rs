@@ -47,10 +47,10 @@ fn as_many_names_as_counted_have_weights_of_each_grade() {
     assert_eq!(
         counted,
         [
-            (Grade::Exact, 55),
+            (Grade::Exact, 60),
             (Grade::Quantised, 5),
             (Grade::Twin, 15),
-            (Grade::Stub, 39)
+            (Grade::Stub, 34)
         ]
     );
 }
@@ -93,6 +93,7 @@ fn weights_that_run_for_a_task_are_of_its_kind() {
                 _ => &["distilbert-classifier"],
             },
             TaskKind::SpeechRecognition => &["whisper"],
+            TaskKind::TextToImage => &["stable-diffusion", "flux"],
             _ => &[],
         };
         for variant in &card.variants {

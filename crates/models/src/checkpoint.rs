@@ -62,8 +62,28 @@ impl Checkpoint {
         if files.has(SINGLE) || !files.has(INDEX) {
             return Self::open_files(files, &[SINGLE.to_owned()]);
         }
-        let index: Index = files.json(INDEX)?;
-        let names: Vec<String> = index
+        Self::open_shards(files, INDEX)
+    }
+
+    /// Opens `<stem>.safetensors`, the same in half precision, or the shards of
+    /// `<stem>.safetensors.index.json`.
+    pub(crate) fn open_stem(files: &Files, stem: &str) -> Result<Self, LoadError> {
+        let [whole, half, index] = ["", ".fp16", ".index"].map(|word| match word {
+            ".index" => format!("{stem}.safetensors.index.json"),
+            word => format!("{stem}{word}.safetensors"),
+        });
+        if !files.has(&whole) && files.has(&half) {
+            return Self::open_files(files, &[half]);
+        }
+        if files.has(&whole) || !files.has(&index) {
+            return Self::open_files(files, &[whole]);
+        }
+        Self::open_shards(files, &index)
+    }
+
+    fn open_shards(files: &Files, index: &str) -> Result<Self, LoadError> {
+        let listed: Index = files.json(index)?;
+        let names: Vec<String> = listed
             .weight_map
             .into_values()
             .collect::<BTreeSet<_>>()
@@ -71,7 +91,7 @@ impl Checkpoint {
             .collect();
         if names.is_empty() || names.len() > SHARDS_MAX {
             return Err(LoadError::corrupt(
-                &files.path(INDEX),
+                &files.path(index),
                 format!(
                     "it names {} files; 1 to {SHARDS_MAX} are possible",
                     names.len()
@@ -80,7 +100,7 @@ impl Checkpoint {
         }
         if let Some(name) = names.iter().find(|name| !plain_name(name)) {
             return Err(LoadError::corrupt(
-                &files.path(INDEX),
+                &files.path(index),
                 format!("{name:?} is not the name of a file beside it"),
             ));
         }

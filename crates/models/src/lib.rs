@@ -15,6 +15,7 @@ mod encoder;
 mod fit;
 mod floats;
 mod gguf;
+pub mod image;
 mod linear;
 mod load;
 mod pytorch;

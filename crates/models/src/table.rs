@@ -6,7 +6,7 @@ use tasks::{Classify, Embed, Rerank};
 use crate::device::Device;
 use crate::fit::Fit;
 use crate::load::{Files, LoadError};
-use crate::{bert, decoder, sentence, whisper};
+use crate::{bert, decoder, image, sentence, whisper};
 
 /// A row of the table.
 pub struct Architecture {
@@ -49,6 +49,24 @@ pub const ARCHITECTURES: &[Architecture] = &[
     decoder("phi", "tiny-phi"),
     decoder("falcon", "tiny-falcon"),
     decoder("gpt-oss", "tiny-gpt-oss"),
+    Architecture {
+        name: "stable-diffusion",
+        golden: "tiny-sd15",
+        load: |files, device, fit| Ok(Lane::solo(image::load_stable(files, device, fit)?)),
+        need: image::need_stable,
+    },
+    Architecture {
+        name: "stable-diffusion-lightning",
+        golden: "tiny-sdxl",
+        load: |files, device, fit| Ok(Lane::solo(image::load_lightning(files, device, fit)?)),
+        need: image::need_stable,
+    },
+    Architecture {
+        name: "flux",
+        golden: "tiny-flux-schnell",
+        load: |files, device, fit| Ok(Lane::solo(image::load_flux(files, device, fit)?)),
+        need: image::need_flux,
+    },
     Architecture {
         name: "whisper",
         golden: "tiny-whisper",

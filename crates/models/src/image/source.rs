@@ -1,0 +1,151 @@
+//! A place within a checkpoint, from which layers read their tensors by the checkpoint's own names.
+
+use std::fmt::Display;
+
+use candle_core::{DType, Device, Tensor};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::checkpoint::Checkpoint;
+use crate::load::{Files, LoadError};
+use crate::quality::Quality;
+
+/// The largest size that a configuration may name: channels, positions, words.
+pub(super) const SIZE_MAX: usize = 1 << 20;
+/// The most layers, heads, groups or blocks that a configuration may name.
+pub(super) const COUNT_MAX: usize = 1 << 10;
+
+/// Where and how weights are kept.
+#[derive(Debug, Clone)]
+pub(super) struct Home {
+    pub(super) device: Device,
+    /// The type that is computed in.
+    pub(super) dtype: DType,
+    /// How exactly the floats of linear layers are kept.
+    pub(super) quality: Quality,
+}
+
+/// A prefix of tensor names.
+#[derive(Clone)]
+pub(super) struct Source<'a> {
+    pub(super) checkpoint: &'a Checkpoint,
+    pub(super) home: &'a Home,
+    prefix: String,
+    /// What a file calls the tensors that diffusers calls so.
+    rename: fn(&str) -> String,
+}
+
+impl<'a> Source<'a> {
+    pub(super) fn new(checkpoint: &'a Checkpoint, home: &'a Home) -> Self {
+        Self {
+            checkpoint,
+            home,
+            prefix: String::new(),
+            rename: str::to_owned,
+        }
+    }
+
+    /// The same under other names.
+    pub(super) fn renamed(mut self, rename: fn(&str) -> String) -> Self {
+        self.rename = rename;
+        self
+    }
+
+    /// The place below this one.
+    pub(super) fn at(&self, name: impl Display) -> Self {
+        let mut below = self.clone();
+        below.prefix = self.full(name);
+        below
+    }
+
+    fn full(&self, name: impl Display) -> String {
+        if self.prefix.is_empty() {
+            name.to_string()
+        } else {
+            format!("{}.{name}", self.prefix)
+        }
+    }
+
+    /// The name of a tensor in the file.
+    pub(super) fn name(&self, leaf: impl Display) -> String {
+        (self.rename)(&self.full(leaf))
+    }
+
+    pub(super) fn has(&self, leaf: &str) -> bool {
+        self.checkpoint.has(&self.name(leaf))
+    }
+
+    /// A tensor of an exact shape, in the type that is computed in.
+    pub(super) fn tensor(&self, leaf: &str, shape: &[usize]) -> Result<Tensor, LoadError> {
+        let Home { device, dtype, .. } = self.home;
+        let name = self.name(leaf);
+        self.checkpoint.tensor(&name, shape, *dtype, device)
+    }
+
+    /// The shape of a tensor, if it is there.
+    pub(super) fn shape(&self, leaf: &str) -> Option<&'a [usize]> {
+        self.checkpoint.shape(&self.name(leaf))
+    }
+}
+
+/// The part of a pipeline that has a folder of its own.
+pub(super) fn part(files: &Files, folder: &str) -> Files {
+    Files::new(files.path(folder))
+}
+
+/// Opens `<folder>/<stem>.safetensors`, or its variants.
+pub(super) fn open(files: &Files, folder: &str, stem: &str) -> Result<Checkpoint, LoadError> {
+    Checkpoint::open_stem(&part(files, folder), stem)
+}
+
+/// Reads `<folder>/<name>`.
+pub(super) fn json<T: DeserializeOwned>(
+    files: &Files,
+    folder: &str,
+    name: &str,
+) -> Result<T, LoadError> {
+    part(files, folder).json(name)
+}
+
+/// Refuses a configuration whose numbers are zero, or beyond what any model has.
+pub(super) fn bounded(
+    files: &Files,
+    file: &str,
+    numbers: &[(&str, usize, usize)],
+) -> Result<(), LoadError> {
+    for &(name, number, most) in numbers {
+        if number == 0 || number > most {
+            let detail = format!("{name} is {number}; 1 to {most} is possible");
+            return Err(LoadError::corrupt(&files.path(file), detail));
+        }
+    }
+    Ok(())
+}
+
+/// A number for all blocks, or one for each.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Each {
+    All(usize),
+    Listed(Vec<usize>),
+}
+
+impl Each {
+    /// The numbers of so many blocks; `None` when a list has another length.
+    pub(super) fn of(&self, blocks: usize) -> Option<Vec<usize>> {
+        match self {
+            Self::All(number) => Some(vec![*number; blocks]),
+            Self::Listed(numbers) => (numbers.len() == blocks).then(|| numbers.clone()),
+        }
+    }
+}
+
+/// A tensor operation that failed at a step of painting.
+pub(super) fn broken(error: impl Display) -> tasks::Failure {
+    tasks::Failure::Internal(format!("painting: {error}"))
+}
+
+/// As [`broken`], at a load.
+pub(super) fn unloaded(error: &candle_core::Error) -> LoadError {
+    LoadError::device(error)
+}
