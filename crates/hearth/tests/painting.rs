@@ -1,6 +1,7 @@
 //! Painting with real weights: a user's own tiny checkpoint, named in hearth.toml, answers over HTTP.
 #![allow(clippy::unwrap_used)] // helpers of tests panic as tests do
 
+use std::fmt::Write as _;
 use std::io::Cursor;
 use std::path::Path;
 
@@ -33,9 +34,11 @@ fn serve(home: &Path, arguments: &[&str]) -> Server {
         ("my-flux", FLUX, "flux", golden("tiny-flux-schnell")),
     ] {
         let path = json!(path.canonicalize().unwrap());
-        config += &format!(
-            "[weights.{name}]\narchitecture = \"{architecture}\"\npath = {path}\n[model.\"{model}\"]\nvariants = [{{ weights = \"{name}\", grade = \"twin\" }}]\n"
-        );
+        writeln!(
+            config,
+            "[weights.{name}]\narchitecture = \"{architecture}\"\npath = {path}\n[model.\"{model}\"]\nvariants = [{{ weights = \"{name}\", grade = \"twin\" }}]"
+        )
+        .unwrap();
     }
     let file = home.join("hearth.toml");
     std::fs::write(&file, config).unwrap();

@@ -198,8 +198,18 @@ fn over_rows<T: Tile, A: Arithmetic<T>, const P: usize>(
             out.set((row + index, first), panels.as_flattened());
         }
     });
-    // Block by block, so that a row's sums are added in the same order in any company.
     let seconds = &activations.seconds;
+    if seconds.everywhere {
+        in_groups!(activations.rows, |row, COUNT| {
+            let rows = some_seconds(activations, row * activations.blocks, COUNT);
+            let sums = A::sums::<COUNT, P>(tiles, &rows);
+            for (index, panels) in sums.iter().enumerate() {
+                out.add((row + index, first), panels.as_flattened());
+            }
+        });
+        return;
+    }
+    // Block by block, so that a row's sums are added in the same order in any company.
     for (block, bounds) in seconds.starts.windows(2).enumerate() {
         let (start, count) = (bounds[0], bounds[1] - bounds[0]);
         in_groups!(count, |at, COUNT| {
@@ -227,14 +237,20 @@ fn some_rows(activations: &Activations, row: usize, count: usize) -> Rows<'_> {
     }
 }
 
-/// Second bytes of one block.
+/// Second bytes of one block, or of all blocks of some rows.
 fn some_seconds(activations: &Activations, first: usize, count: usize) -> Rows<'_> {
-    let (seconds, range) = (&activations.seconds, first..first + count);
+    let seconds = &activations.seconds;
+    let blocks = if seconds.everywhere {
+        activations.blocks
+    } else {
+        1
+    };
+    let range = first..first + count * blocks;
     Rows {
         codes: &seconds.codes[range.start * BLOCK_INPUTS..range.end * BLOCK_INPUTS],
         scales: &seconds.scales[range.clone()],
         sums: &seconds.sums[range],
-        blocks: 1,
+        blocks,
         stride: activations.blocks,
     }
 }

@@ -241,8 +241,13 @@ fn golden_floats_of_four_bits_are_the_same_model() {
             continue;
         }
         for (row, expected) in rows.iter().zip(&expected) {
-            assert!(cosine(row, expected) >= 0.9999, "{}", cosine(row, expected));
-            assert_eq!(argmax(row), argmax(expected));
+            // Packed weights take inputs of 8 bits.
+            assert!(cosine(row, expected) >= 0.9995, "{}", cosine(row, expected));
+            let [best, ours] = [argmax(expected), argmax(row)].map(|at| expected[at as usize]);
+            assert!(
+                best - ours <= 0.02 * best.abs(),
+                "{ours} was chosen for {best}"
+            );
         }
     }
     let weights = |folder: &Path| {
