@@ -64,9 +64,9 @@ impl<T: Task, M: SessionModel<T>> SessionLane<T, M> {
             }
             stays
         });
+        self.waiting.retain(|job| !job.reader.has_left());
         let room = QUEUE_MAX_JOBS.saturating_sub(self.waiting.len());
         self.waiting.extend(self.incoming.try_iter().take(room));
-        self.waiting.retain(|job| !job.reader.has_left());
         while self.live.len() < self.model.sessions().max(1) {
             let Some(Job { work, reader }) = self.waiting.pop_front() else {
                 break;

@@ -43,8 +43,10 @@ pub(crate) fn serve(server: Server, place: &Place, catalog: Arc<Catalog>) -> Res
 
 async fn listen(server: Server, place: &Place, catalog: Arc<Catalog>) -> Result<(), Stop> {
     let bound = bind(server, place, catalog).await?;
+    // Who reads the announcement may ask for the end at once.
+    let end = shutdown_signal();
     announce(bound.address, &bound.loader.summary());
-    bound.run(shutdown_signal()).await;
+    bound.run(end).await;
     Ok(())
 }
 
@@ -205,22 +207,30 @@ async fn accept(listener: TcpListener, app: axum::Router, end: impl Future<Outpu
     }
 }
 
-/// Comes when the program is asked to end.
-async fn shutdown_signal() {
-    let interrupt = tokio::signal::ctrl_c();
+/// Comes when the program is asked to end; listens from this call on, not only from when it is waited for.
+fn shutdown_signal() -> impl Future<Output = ()> {
     #[cfg(unix)]
     {
-        use tokio::signal::unix::{SignalKind, signal};
-        match signal(SignalKind::terminate()) {
-            Ok(mut terminate) => tokio::select! {
-                _ = interrupt => {}
-                _ = terminate.recv() => {}
-            },
-            Err(_) => {
-                let _ = interrupt.await;
+        use tokio::signal::unix::{Signal, SignalKind, signal};
+        async fn come(signal: Option<Signal>) {
+            match signal {
+                Some(mut signal) => {
+                    signal.recv().await;
+                }
+                None => std::future::pending().await,
+            }
+        }
+        let [interrupt, terminate] =
+            [SignalKind::interrupt(), SignalKind::terminate()].map(|kind| signal(kind).ok());
+        async move {
+            tokio::select! {
+                () = come(interrupt) => {}
+                () = come(terminate) => {}
             }
         }
     }
     #[cfg(not(unix))]
-    let _ = interrupt.await;
+    async {
+        let _ = tokio::signal::ctrl_c().await;
+    }
 }

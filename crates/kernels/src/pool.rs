@@ -7,7 +7,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 /// How long a helper looks for the next piece of work before it sleeps: about the time between two
@@ -124,7 +124,12 @@ impl Pool {
             panicked: AtomicBool::new(false),
         };
         let turn = (self.threads > 1 && chunks > 1)
-            .then(|| self.busy.try_lock().ok())
+            .then(|| match self.busy.try_lock() {
+                Ok(turn) => Some(turn),
+                // A chunk panicked; what the lock guards is in order all the same.
+                Err(TryLockError::Poisoned(turn)) => Some(turn.into_inner()),
+                Err(TryLockError::WouldBlock) => None,
+            })
             .flatten();
         let Some(_turn) = turn else {
             return work.take();

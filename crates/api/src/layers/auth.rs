@@ -61,6 +61,15 @@ fn admit(headers: &HeaderMap, settings: &Settings) -> Result<(), Denial> {
     if settings.no_auth {
         return Ok(());
     }
+    let given = given(headers)?;
+    match &settings.token {
+        Some(token) if !is_same(token.as_bytes(), given) => Err(Denial::BadAuth),
+        _ => Ok(()),
+    }
+}
+
+/// The token or key that a request brings.
+pub(crate) fn given(headers: &HeaderMap) -> Result<&[u8], Denial> {
     let token = headers.get(header::AUTHORIZATION);
     let given = if let Some(value) = token.or_else(|| headers.get(GATEWAY_TOKEN)) {
         bearer(value.as_bytes())
@@ -69,13 +78,9 @@ fn admit(headers: &HeaderMap, settings: &Settings) -> Result<(), Denial> {
     } else {
         return Err(Denial::NoAuth);
     };
-    let given = given
+    given
         .filter(|given| !given.is_empty())
-        .ok_or(Denial::BadAuth)?;
-    match &settings.token {
-        Some(token) if !is_same(token.as_bytes(), given) => Err(Denial::BadAuth),
-        _ => Ok(()),
-    }
+        .ok_or(Denial::BadAuth)
 }
 
 /// The token of `Bearer <token>`.

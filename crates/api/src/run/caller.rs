@@ -1,13 +1,14 @@
 //! What the engine's scheduler is told of who asks: tenants share it evenly and never find each other's prompts.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::OnceLock;
 
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, header};
 use engine::{Caller, Class};
 
 use super::{Call, Options};
+use crate::gateway;
+use crate::layers::auth;
 
 /// The segment of a path before the account.
 const ACCOUNTS: &str = "accounts";
@@ -23,6 +24,15 @@ impl Call<'_> {
         Self { caller, ..self }
     }
 
+    /// The same call, by a tenant of this name.
+    pub(crate) fn of_tenant(self, name: impl Hash) -> Self {
+        let caller = Caller {
+            tenant: number_of(name),
+            ..self.caller
+        };
+        Self { caller, ..self }
+    }
+
     /// The same call, as urgent as this.
     pub(crate) fn of_class(self, class: Class) -> Self {
         let caller = Caller {
@@ -33,14 +43,22 @@ impl Call<'_> {
     }
 }
 
+/// Numbers that nobody outside can foresee.
+fn number_of(tenant: impl Hash) -> u64 {
+    static KEYS: OnceLock<RandomState> = OnceLock::new();
+    KEYS.get_or_init(RandomState::new).hash_one(tenant)
+}
+
 /// Stands for the account and the token, where the request names them.
 fn tenant(parts: &Parts) -> u64 {
-    static KEYS: OnceLock<RandomState> = OnceLock::new();
-    let mut segments = parts.uri.path().split('/');
-    let account = segments
-        .find(|segment| *segment == ACCOUNTS)
-        .and_then(|_| segments.next());
-    let token = parts.headers.get(header::AUTHORIZATION);
-    let keys = KEYS.get_or_init(RandomState::new);
-    keys.hash_one((account, token.map(HeaderValue::as_bytes)))
+    let path = parts.uri.path();
+    let mut segments = path.split('/');
+    let account = if gateway::is_path(path) {
+        segments.nth(2) // of /v1/{account}
+    } else {
+        segments
+            .find(|segment| *segment == ACCOUNTS)
+            .and_then(|_| segments.next())
+    };
+    number_of((account, auth::given(&parts.headers).ok()))
 }

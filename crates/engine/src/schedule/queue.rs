@@ -9,6 +9,10 @@ use crate::caller::CLASSES;
 /// Starts of others that a class lets pass while it waits; then one of its own is next.
 pub(super) const PASSED_MAX_STARTS: u32 = 16;
 
+/// In each class, one start of so many goes to the oldest of all tenants: newcomers, who begin at the lowest
+/// counter, may not pass somebody for ever.
+const OLDEST_EVERY_STARTS: u32 = 8;
+
 /// Where a sequence waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {
@@ -25,6 +29,8 @@ pub(super) struct Queue {
     lines: [Lines; CLASSES],
     /// Starts that each class has let pass.
     passed: [u32; CLASSES],
+    /// Starts in each class.
+    starts: [u32; CLASSES],
     len: usize,
 }
 
@@ -45,8 +51,8 @@ impl Queue {
         place
     }
 
-    /// The most urgent class, or one that has let too many pass; in it the tenant that had least; of its sequences
-    /// the oldest.
+    /// The most urgent class, or one that has let too many pass; in it the tenant that had least, or whoever has
+    /// waited longest; of its sequences the oldest.
     pub(super) fn next(&self, tenants: &Tenants) -> Option<Place> {
         let waiting = |class: &usize| !self.lines[*class].is_empty();
         let overdue = |class: &usize| self.passed[*class] >= PASSED_MAX_STARTS;
@@ -56,9 +62,18 @@ impl Queue {
             .filter(waiting)
             .find(overdue)
             .or_else(|| classes.next())?;
-        let (&tenant, line) = self.lines[class]
-            .iter()
-            .min_by_key(|&(&tenant, _)| (tenants.counted(tenant), tenant))?;
+        let turn_of_oldest = self.starts[class] % OLDEST_EVERY_STARTS == OLDEST_EVERY_STARTS - 1;
+        let rank = |tenant| {
+            if turn_of_oldest {
+                0
+            } else {
+                tenants.counted(tenant)
+            }
+        };
+        let (&tenant, line) = self.lines[class].iter().min_by_key(|&(&tenant, line)| {
+            let oldest = line.first_key_value().map(|(&arrival, _)| arrival);
+            (rank(tenant), oldest)
+        })?;
         let (&arrival, _) = line.first_key_value()?;
         Some(Place {
             class,
@@ -97,6 +112,7 @@ impl Queue {
         let is_overdue = self.passed[place.class] >= PASSED_MAX_STARTS;
         let mut sequence = self.remove(place)?;
         sequence.is_settled |= is_overdue;
+        self.starts[place.class] = self.starts[place.class].wrapping_add(1);
         self.passed[place.class] = 0;
         for class in 0..CLASSES {
             if class != place.class && !self.lines[class].is_empty() {

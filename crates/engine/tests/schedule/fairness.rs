@@ -81,3 +81,21 @@ fn urgent_classes_start_first_and_none_is_starved() {
     }
     assert!((8..=12).contains(&begun), "{begun} of 200 starts");
 }
+
+#[test]
+fn newcomers_without_end_do_not_keep_out_who_had_much() {
+    let mut stage = Stage::new(limits(256, 2, 256));
+    let old = 1_000_000;
+    stage.add(old, of(old, Class::Default, 2000)).unwrap();
+    for id in 0..3 {
+        stage.add(id, of(id, Class::Default, 1)).unwrap();
+    }
+    stage.step();
+    stage.add(old + 1, of(old, Class::Default, 1)).unwrap();
+    // Each step a tenant comes that had nothing yet, and one place is free.
+    for id in 3..100 {
+        stage.add(id, of(id, Class::Default, 1)).unwrap();
+        stage.step();
+    }
+    assert!(stage.done.contains_key(&(old + 1)));
+}
