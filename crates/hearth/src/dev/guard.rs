@@ -25,7 +25,7 @@ const AT_HOME: [&str; 9] = [
 /// Commands of `wrangler pages` that stay on this machine.
 const PAGES_AT_HOME: [&str; 2] = ["dev", "functions"];
 /// Flags of `wrangler dev` that run the Worker at Cloudflare, where no hearth is.
-const REMOTE: [&str; 2] = ["--remote", "-r"];
+const REMOTE: [&str; 3] = ["--remote", "--remote=true", "-r"];
 /// Flags of package managers that are followed by a value.
 const WITH_VALUE: [&str; 7] = [
     "--prefix",
@@ -100,7 +100,7 @@ fn is_at_home(call: &Wrangler<'_>) -> bool {
             .is_none_or(|word| PAGES_AT_HOME.contains(&word)),
         Some(word) => AT_HOME.contains(&word),
     };
-    is_listed || (call.has(&HARMLESS) && !call.has(&["--remote"]))
+    is_listed || (call.has(&HARMLESS) && !call.has(&REMOTE))
 }
 
 /// The words of a part of a shell's line, as far as that can be told without a shell.
@@ -118,7 +118,9 @@ fn script(words: &[String]) -> Option<&str> {
     let mut words = words.filter(|word| {
         let is_flag = word.starts_with('-');
         let is_skipped = is_flag || is_value;
-        is_value = is_flag && WITH_VALUE.contains(word);
+        // pnpm's -w stands alone: the workspace's root.
+        let is_alone = manager == "pnpm" && *word == "-w";
+        is_value = is_flag && !is_alone && WITH_VALUE.contains(word);
         !is_skipped
     });
     match words.next()? {
@@ -175,7 +177,10 @@ mod tests {
             "pnpm --filter app ship",
             "npm run remote",
             "wrangler dev --remote",
+            "wrangler dev --remote=true",
+            "wrangler dev -r --local",
             "pnpm ship",
+            "pnpm -w ship",
             "yarn run release",
         ] {
             assert!(refused_part(line).is_some(), "{line}");
