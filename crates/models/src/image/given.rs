@@ -9,6 +9,8 @@ use tasks::Failure;
 
 /// The most pixels of a picture: 8192 by 8192.
 const PIXELS_MAX: u64 = 8192 * 8192;
+/// Pixels a side: resizing holds the width that is given times the height that is asked for.
+const SIDE_MAX: u32 = 8192;
 /// Bytes that decoding one may take: the largest in three channels of a byte, and a third as much again.
 const DECODE_MAX_BYTES: u64 = PIXELS_MAX * 4;
 /// From here on a mask is white.
@@ -63,9 +65,9 @@ fn decoded(file: &[u8], name: &str) -> Result<DynamicImage, Failure> {
         .into_dimensions()
         .map_err(|error| undecodable(name, error))?;
     let pixels = u64::from(width) * u64::from(height);
-    if pixels == 0 || pixels > PIXELS_MAX {
+    if pixels == 0 || pixels > PIXELS_MAX || width.max(height) > SIDE_MAX {
         return Err(Failure::BadInput(format!(
-            "{name}: {width} x {height} pixels; 1 to {PIXELS_MAX} are understood"
+            "{name}: {width} x {height} pixels; 1 to {PIXELS_MAX} are understood, {SIDE_MAX} a side"
         )));
     }
     let decoded = reader(file, name)?.decode();
