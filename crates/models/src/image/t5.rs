@@ -80,8 +80,10 @@ impl T5 {
                 ("num_layers", config.num_layers, COUNT_MAX),
                 ("num_heads", config.num_heads, COUNT_MAX),
                 (
-                    "relative_attention_max_distance",
-                    config.relative_attention_max_distance,
+                    "relative_attention_max_distance beyond a quarter of the buckets",
+                    config
+                        .relative_attention_max_distance
+                        .saturating_sub(config.relative_attention_num_buckets / 4),
                     SIZE_MAX,
                 ),
                 (

@@ -72,7 +72,7 @@ pub(crate) fn tensors(path: &Path, bytes: &[u8]) -> Result<Vec<Found>, LoadError
             .and_then(|numbers| within(tensor.offset, numbers))
             .ok_or_else(|| wrong("it reaches beyond its record"))?;
         found.push(Found {
-            name: tensor.name,
+            name: tensor.name.to_string(),
             dtype,
             shape: tensor.shape,
             begin,

@@ -4,14 +4,16 @@
 //! however often it repeats itself. What is called in Python is looked at here: two calls and the storages
 //! make tensors, all others make nothing.
 
+use std::rc::Rc;
+
 /// A tensor as it is described.
 #[derive(Debug, Clone)]
 pub(super) struct Described {
-    pub(super) name: String,
+    pub(super) name: Rc<str>,
     /// The name of its storage's class.
-    pub(super) storage: String,
+    pub(super) storage: Rc<str>,
     /// The record of its storage.
-    pub(super) key: String,
+    pub(super) key: Rc<str>,
     /// Numbers of the storage before its first.
     pub(super) offset: usize,
     pub(super) shape: Vec<usize>,
@@ -39,6 +41,9 @@ impl Described {
 /// The most dimensions of a tensor.
 const RANK_MAX: usize = 8;
 
+/// The most values of a file; a tensor takes about fifteen.
+const VALUES_MAX: usize = 1 << 20;
+
 /// A value, by its place.
 type Place = usize;
 
@@ -47,14 +52,14 @@ enum Value {
     /// What describes no tensor.
     Nothing,
     Number(i64),
-    Text(String),
+    Text(Rc<str>),
     /// A class or function, by its last word.
-    Global(String),
+    Global(Rc<str>),
     Tuple(Vec<Place>),
     Dictionary(Vec<(Place, Place)>),
     Storage {
-        class: String,
-        key: String,
+        class: Rc<str>,
+        key: Rc<str>,
     },
     Tensor {
         storage: Place,
@@ -78,7 +83,12 @@ pub(super) fn tensors(pickle: &[u8]) -> Result<Vec<Described>, String> {
         let at = length - reader.rest.len();
         format!("its pickle at byte {at}: {what}")
     })?;
-    Ok(reader.described(top))
+    let described = reader.described(top);
+    let mut names = std::collections::HashSet::new();
+    match described.iter().find(|tensor| !names.insert(&tensor.name)) {
+        Some(twice) => Err(format!("its pickle names {:?} twice", twice.name)),
+        None => Ok(described),
+    }
 }
 
 struct Reader<'a> {
@@ -97,6 +107,9 @@ impl Reader<'_> {
     /// Reads to the end; the place of the value that it stands for.
     fn read(&mut self) -> Result<Place, String> {
         loop {
+            if self.values.len().max(self.stack.len()) > VALUES_MAX {
+                return Err(format!("more than {VALUES_MAX} values"));
+            }
             let word = self.take::<1>()?[0];
             match word {
                 0x80 => drop(self.take::<1>()?), // the protocol
@@ -135,7 +148,7 @@ impl Reader<'_> {
                 b'c' => {
                     self.line()?;
                     let word = self.line()?;
-                    self.push(Value::Global(word));
+                    self.push(Value::Global(word.into()));
                 }
                 b'q' => {
                     let [number] = self.take::<1>()?;
@@ -194,7 +207,7 @@ impl Reader<'_> {
     fn text(&mut self, length: usize) -> Result<(), String> {
         let (text, rest) = self.rest.split_at_checked(length).ok_or(SHORT)?;
         self.rest = rest;
-        self.push(Value::Text(String::from_utf8_lossy(text).into_owned()));
+        self.push(Value::Text(String::from_utf8_lossy(text).into()));
         Ok(())
     }
 
@@ -300,7 +313,7 @@ impl Reader<'_> {
         else {
             return Value::Nothing;
         };
-        match (word.as_str(), parts[..].first_chunk::<4>()) {
+        match (&**word, parts[..].first_chunk::<4>()) {
             ("_rebuild_tensor_v2", Some(&[storage, offset, shape, strides])) => Value::Tensor {
                 storage,
                 offset,

@@ -93,11 +93,12 @@ impl Modules {
         let mut layers: Vec<Layer> = Vec::new();
         for RawModule { path, kind } in listed {
             let word = kind.rsplit('.').next().unwrap_or_default();
-            if !path.is_empty() && !is_plain(&path) {
+            let is_root = word == "Transformer" && path.is_empty();
+            if !is_root && (path.is_empty() || !is_plain(&path)) {
                 return Err(corrupt(format!("{path:?} is no folder beside it")));
             }
             match (word, pool) {
-                ("Transformer", _) if path.is_empty() => {}
+                ("Transformer", _) if is_root => {}
                 ("Pooling", None) => pool = Some(pooling(files, &path)?),
                 ("Dense", Some(_)) => {
                     let inputs = layers.last().map_or(hidden, |layer| layer.outputs);

@@ -49,7 +49,7 @@ fn end_line(indent: Option<usize>, depth: usize, text: &mut String) {
         text.push('\n');
         text.extend(std::iter::repeat_n(
             ' ',
-            (indent * depth).min(INDENT_MAX_SPACES),
+            indent.saturating_mul(depth).min(INDENT_MAX_SPACES),
         ));
     }
 }

@@ -17,7 +17,8 @@ const ENGLISH_VOCABULARY: usize = 51_864;
 const WIDTH: RangeInclusive<usize> = 1..=16_384;
 const INNER_WIDTH: RangeInclusive<usize> = 1..=65_536;
 const LAYERS: RangeInclusive<usize> = 1..=256;
-const WINDOW: RangeInclusive<usize> = 8..=4_096;
+/// A prompt's marks and a forced beginning take up to ten places.
+const WINDOW: RangeInclusive<usize> = 16..=4_096;
 const VOCABULARY: RangeInclusive<usize> = 1..=1_000_000;
 
 /// The sizes of a checkpoint.
@@ -130,6 +131,8 @@ pub(super) struct Generation {
 
 /// 1 s in steps of 20 ms: `max_initial_timestamp` of the reference implementation.
 const FIRST_TIMESTAMP_MAX: usize = 50;
+/// The end of a window of 30 s, in the same steps.
+const TIMESTAMP_MAX: usize = 1500;
 
 /// The most heads that are aligned by; published checkpoints name 6 to 23, large-v2 all of its 320 upper
 /// ones where nothing is named.
@@ -185,7 +188,8 @@ impl Generation {
             suppress_first: or_config(file.begin_suppress_tokens, &config.begin_suppress_tokens),
             first_timestamp_max: file
                 .max_initial_timestamp_index
-                .unwrap_or(FIRST_TIMESTAMP_MAX),
+                .unwrap_or(FIRST_TIMESTAMP_MAX)
+                .min(TIMESTAMP_MAX),
         })
     }
 }

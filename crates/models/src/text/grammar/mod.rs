@@ -30,8 +30,9 @@ const MASK_MAX_ITEMS: usize = 30_000;
 const LEXER_MAX_STATES: usize = 20_000;
 /// Symbols in the rules of one grammar.
 const GRAMMAR_MAX_SYMBOLS: usize = 100_000;
-/// Stack of the thread that reads a grammar, in bytes: the reader goes as deep as the schema does.
-const READING_STACK_BYTES: usize = 32 << 20;
+/// Stack of the thread that reads a grammar, in bytes: the reader goes as deep as the schema and what it refers to.
+/// Only pages that are touched take memory.
+const READING_STACK_BYTES: usize = 256 << 20;
 
 /// White space between the parts of a JSON text: none, a space, or a line break with an indent. Without a bound a
 /// small model may write nothing else.

@@ -1,5 +1,7 @@
 //! JSON Schemas of strangers: bounded, and without what means nothing, before a grammar is made of them.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 use tasks::Json;
 
@@ -7,6 +9,8 @@ use tasks::Json;
 const SCHEMA_MAX_BYTES: usize = 256 << 10;
 /// How deep a schema may go.
 const SCHEMA_MAX_DEPTH: usize = 64;
+/// Schemas that are referred to. The library follows references one within another, each as deep as a schema may go.
+const REFERENCES_MAX: usize = 64;
 /// The longest pattern, in bytes.
 const PATTERN_MAX_BYTES: usize = 2048;
 /// The most of anything that is counted: letters, items, properties. A grammar has a rule for each.
@@ -100,8 +104,16 @@ pub(in crate::text) fn checked(schema: &Json) -> Result<Value, Refused> {
         Value::Bool(true) => json!({}),
         _ => return Err(Refused::NoSchema),
     };
-    let mut walk = Walk { joins: false };
+    let mut walk = Walk::default();
     walk.check(&mut schema, 0)?;
+    if walk.references.len() > REFERENCES_MAX {
+        let text = format!("refers to more than {REFERENCES_MAX} schemas");
+        return Err(Refused::TooMuch(text));
+    }
+    let astray = |reference: &&String| referred(&schema, reference).is_none();
+    if let Some(reference) = walk.references.iter().find(astray) {
+        return Err(Refused::TooMuch(format!("has no schema at {reference:?}")));
+    }
     if !walk.joins {
         close(&mut schema);
     }
@@ -126,10 +138,36 @@ pub(in crate::text) fn object(schema: Option<&Json>) -> Result<Value, Refused> {
     Ok(schema)
 }
 
+/// The schema within `root` that a reference leads to by keywords that [`Walk`] follows: what is reached by others
+/// was not looked at.
+fn referred<'a>(root: &'a Value, reference: &str) -> Option<&'a Value> {
+    let pointer = reference.strip_prefix('#')?;
+    if pointer.contains('%') || !(pointer.is_empty() || pointer.starts_with('/')) {
+        return None;
+    }
+    let mut at = root;
+    let mut parts = pointer.split('/').skip(1);
+    while let Some(keyword) = parts.next() {
+        at = match at.get(keyword)? {
+            Value::Object(members) if NAMED.contains(&keyword) => {
+                members.get(&parts.next()?.replace("~1", "/").replace("~0", "~"))?
+            }
+            Value::Array(list) if LISTED.contains(&keyword) => {
+                list.get(parts.next()?.parse::<usize>().ok()?)?
+            }
+            value @ Value::Object(_) if ONE.contains(&keyword) => value,
+            _ => return None,
+        };
+    }
+    Some(at)
+}
+
 /// What was found on the way.
+#[derive(Default)]
 struct Walk {
     /// Some schema is met together with another: closing it would say something of both.
     joins: bool,
+    references: BTreeSet<String>,
 }
 
 impl Walk {
@@ -148,6 +186,9 @@ impl Walk {
             keywords.remove("format");
         }
         self.bounds(keywords)?;
+        if let Some(reference) = keywords.get("$ref").and_then(Value::as_str) {
+            self.references.insert(reference.to_owned());
+        }
         for (keyword, value) in keywords.iter_mut() {
             let keyword = keyword.as_str();
             match value {
@@ -256,6 +297,18 @@ mod tests {
     }
 
     #[test]
+    fn references_to_schemas_within_are_taken() {
+        for reference in ["#", "#/$defs/a~1b", "#/properties/p/items", "#/anyOf/0"] {
+            let schema = json!({
+                "properties": {"p": {"items": {"type": "string"}}, "q": {"$ref": reference}},
+                "anyOf": [{"type": "object"}],
+                "$defs": {"a/b": {"type": "integer"}},
+            });
+            assert_eq!(checked(&schema), Ok(schema));
+        }
+    }
+
+    #[test]
     fn formats_of_others_are_annotations() {
         let schema = json!({"properties": {"n": {"type": "integer", "format": "int32"},
             "d": {"format": "date"}}, "additionalProperties": true, "x-guidance": {"lenient": true}});
@@ -270,10 +323,23 @@ mod tests {
         for _ in 0..SCHEMA_MAX_DEPTH + 2 {
             deep = json!({ "items": deep });
         }
+        let mut chain = Map::new();
+        for at in 0..=REFERENCES_MAX {
+            let next = json!({ "$ref": format!("#/$defs/{at}") });
+            chain.insert(format!("{}", at + 1), next);
+        }
+        let chain = json!({"$ref": "#/$defs/65", "$defs": chain});
+        let aside = json!({"$ref": "#/zz", "zz": {"minLength": 1e15}});
+        let list = json!({"$ref": "#/properties/0", "properties": [{"minLength": 1e15}]});
+        let coded = json!({"$ref": "#/$defs/a%2Fzz", "$defs": {"a%2Fzz": {}, "a": {"zz": {}}}});
         let long = json!({"pattern": "a".repeat(PATTERN_MAX_BYTES + 1)});
         let large = json!({"enum": vec!["x".repeat(1000); 1000]});
         for schema in [
             deep,
+            chain,
+            aside,
+            list,
+            coded,
             long,
             large,
             json!({"maxLength": 1e15}),
