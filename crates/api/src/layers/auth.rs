@@ -31,7 +31,7 @@ pub(crate) async fn check(State(app): State<Arc<App>>, request: Request, next: N
     } else {
         app.settings.token.is_some() || path.starts_with("/client/") || gateway::is_path(path)
     };
-    if is_guarded && let Err(denial) = admit(request.headers(), &app.settings) {
+    if is_guarded && let Err(denial) = admit(path, request.headers(), &app.settings) {
         if gateway::is_path(path) {
             return GatewayRefusal::Unauthorized.into_response();
         }
@@ -57,21 +57,25 @@ fn is_of_this_machine(request: &Request) -> bool {
         && !PROXY_MARKS.iter().any(|mark| headers.contains_key(*mark))
 }
 
-fn admit(headers: &HeaderMap, settings: &Settings) -> Result<(), Denial> {
+fn admit(path: &str, headers: &HeaderMap, settings: &Settings) -> Result<(), Denial> {
     if settings.no_auth {
         return Ok(());
     }
-    let given = given(headers)?;
+    let given = given(path, headers)?;
     match &settings.token {
         Some(token) if !is_same(token.as_bytes(), given) => Err(Denial::BadAuth),
         _ => Ok(()),
     }
 }
 
-/// The token or key that a request brings.
-pub(crate) fn given(headers: &HeaderMap) -> Result<&[u8], Denial> {
+/// The token or key that a request brings. A gateway has its own header for its token, beside which the other is
+/// for whoever is behind it.
+pub(crate) fn given<'a>(path: &str, headers: &'a HeaderMap) -> Result<&'a [u8], Denial> {
     let token = headers.get(header::AUTHORIZATION);
-    let given = if let Some(value) = token.or_else(|| headers.get(GATEWAY_TOKEN)) {
+    let of_gateway = headers
+        .get(GATEWAY_TOKEN)
+        .filter(|_| gateway::is_path(path));
+    let given = if let Some(value) = of_gateway.or(token) {
         bearer(value.as_bytes())
     } else if let (Some(email), Some(key)) = (headers.get(EMAIL), headers.get(KEY)) {
         Some(key.as_bytes()).filter(|_| !email.is_empty())

@@ -60,5 +60,5 @@ fn tenant(parts: &Parts) -> u64 {
             .find(|segment| *segment == ACCOUNTS)
             .and_then(|_| segments.next())
     };
-    number_of((account, auth::given(&parts.headers).ok()))
+    number_of((account, auth::given(path, &parts.headers).ok()))
 }

@@ -191,6 +191,26 @@ async fn a_gateway_wants_a_token_as_the_service_does() {
         let right = with(right, &[(name, "Bearer right")]);
         assert_eq!(send(&guarded, right).await.status, 200, "{name}");
     }
+    let beside_a_provider_s = with(
+        request("POST", PATH, PROMPT),
+        &[
+            ("authorization", "Bearer of-a-provider"),
+            ("cf-aig-authorization", "Bearer right"),
+        ],
+    );
+    let answer = send(&guarded, beside_a_provider_s).await;
+    assert_eq!(answer.status, 200);
+}
+
+#[tokio::test]
+async fn the_header_of_a_gateway_s_token_counts_nowhere_else() {
+    let path = "/client/v4/accounts/any/ai/run/@cf/test/chat";
+    let mut asked = request("POST", path, PROMPT);
+    asked.headers_mut().remove("authorization");
+    let asked = with(asked, &[("cf-aig-authorization", "Bearer any")]);
+    let answer = send(&app(settings()), asked).await;
+    assert_eq!(answer.status, 400);
+    assert!(answer.body.contains("9106"), "{}", answer.body);
 }
 
 #[tokio::test]
