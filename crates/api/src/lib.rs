@@ -22,9 +22,10 @@ mod settings;
 mod surface;
 mod validate;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::middleware::{from_fn, from_fn_with_state};
 use catalog::Catalog;
 use engine::Engine;
@@ -57,6 +58,8 @@ struct App {
     interactive: manage::Interactive,
     /// Told when a batch was accepted.
     batches: Notify,
+    /// Written when it is first asked for.
+    openapi: OnceLock<Bytes>,
 }
 
 /// The whole HTTP surface. Batches are accepted, and wait: [`app_and_batches`] gives who answers them.
@@ -78,6 +81,7 @@ pub fn app_and_batches(
         list_places: Semaphore::new(LISTS_MAX_JOBS),
         interactive: manage::Interactive::default(),
         batches: Notify::new(),
+        openapi: OnceLock::new(),
     });
     let batches = BatchRunner::new(app.clone());
     let routes = routes::all().into_iter();

@@ -19,6 +19,9 @@ use crate::solo::SoloLane;
 use crate::steps::StepLane;
 use crate::thread::{Bell, DeviceHalf};
 
+/// The answers of a job that the device thread sends.
+type Replies<T> = tokio::sync::mpsc::Receiver<Reply<<T as Task>::Event>>;
+
 /// Where the answers of a job come from.
 pub(crate) enum Source<E> {
     /// The device thread.
@@ -136,24 +139,38 @@ fn enqueue<J>(queue: &mpsc::SyncSender<J>, bell: &Bell, job: J) -> Result<(), Fa
 }
 
 impl Lane {
-    /// A model that generates token by token, many sequences at once.
-    pub fn steps<T: Task>(
-        companion: Arc<dyn StepCompanion<T>>,
-        model: impl StepModel + 'static,
+    /// A lane whose door queues what `prepare` makes of a request for the device half.
+    fn queued<T: Task, J: Send + 'static, H: DeviceHalf + 'static>(
+        prepare: impl Fn(T::Request, Caller, Lease) -> Result<(J, Replies<T>), Failure>
+        + Send
+        + Sync
+        + 'static,
+        half: impl FnOnce(mpsc::Receiver<J>) -> H,
     ) -> Self {
         let (queue, jobs) = mpsc::sync_channel(QUEUE_MAX_JOBS);
         let bell = Bell::new();
         let ring = bell.clone();
         let door: Arc<Door<T>> = Arc::new(move |request, caller, lease| {
-            let admission = companion.admit(request)?;
-            let (job, receiver) = crate::steps::Job::new(admission, caller, lease);
+            let (job, replies) = prepare(request, caller, lease)?;
             enqueue(&queue, &ring, job)?;
-            Ok(Source::Queue(receiver))
+            Ok(Source::Queue(replies))
         });
         Self {
             front: Front::new(bell, Doors::one::<T>(door)),
-            half: Some(Box::new(StepLane::new(model, jobs))),
+            half: Some(Box::new(half(jobs))),
         }
+    }
+
+    /// A model that generates token by token, many sequences at once.
+    pub fn steps<T: Task>(
+        companion: Arc<dyn StepCompanion<T>>,
+        model: impl StepModel + 'static,
+    ) -> Self {
+        let prepare = move |request, caller, lease| {
+            let admission = companion.admit(request)?;
+            Ok(crate::steps::Job::new(admission, caller, lease))
+        };
+        Self::queued::<T, _, _>(prepare, |jobs| StepLane::new(model, jobs))
     }
 
     /// A model that answers many jobs with one forward pass.
@@ -165,34 +182,15 @@ impl Lane {
         T: Task,
         W: Send + 'static,
     {
-        let (queue, jobs) = mpsc::sync_channel(QUEUE_MAX_JOBS);
-        let bell = Bell::new();
-        let ring = bell.clone();
-        let door: Arc<Door<T>> = Arc::new(move |request, _, lease| {
-            let (job, receiver) = crate::batch::Job::new(companion.prepare(request)?, lease);
-            enqueue(&queue, &ring, job)?;
-            Ok(Source::Queue(receiver))
-        });
-        Self {
-            front: Front::new(bell, Doors::one::<T>(door)),
-            half: Some(Box::new(BatchLane::new(model, jobs))),
-        }
+        let prepare =
+            move |request, _, lease| Ok(crate::batch::Job::new(companion.prepare(request)?, lease));
+        Self::queued::<T, _, _>(prepare, |jobs| BatchLane::new(model, jobs))
     }
 
     /// A model that works on one long job at a time.
     pub fn solo<T: Task>(model: impl SoloModel<T> + 'static) -> Self {
-        let (queue, jobs) = mpsc::sync_channel(QUEUE_MAX_JOBS);
-        let bell = Bell::new();
-        let ring = bell.clone();
-        let door: Arc<Door<T>> = Arc::new(move |request, _, lease| {
-            let (job, receiver) = crate::solo::Job::new(request, lease);
-            enqueue(&queue, &ring, job)?;
-            Ok(Source::Queue(receiver))
-        });
-        Self {
-            front: Front::new(bell, Doors::one::<T>(door)),
-            half: Some(Box::new(SoloLane::new(model, jobs))),
-        }
+        let prepare = |request, _, lease| Ok(crate::solo::Job::new(request, lease));
+        Self::queued::<T, _, _>(prepare, |jobs| SoloLane::new(model, jobs))
     }
 
     /// A model that works on long jobs side by side.
@@ -204,17 +202,12 @@ impl Lane {
         T: Task,
         W: Send + 'static,
     {
-        let (queue, jobs) = mpsc::sync_channel(QUEUE_MAX_JOBS);
-        let bell = Bell::new();
-        let ring = bell.clone();
-        let door: Arc<Door<T>> = Arc::new(move |request, _, lease| {
-            let (job, receiver) = crate::sessions::Job::new(companion.prepare(request)?, lease);
-            enqueue(&queue, &ring, job)?;
-            Ok(Source::Queue(receiver))
-        });
-        Self {
-            front: Front::new(bell, Doors::one::<T>(door)),
-            half: Some(Box::new(SessionLane::new(model, jobs))),
-        }
+        let prepare = move |request, _, lease| {
+            Ok(crate::sessions::Job::new(
+                companion.prepare(request)?,
+                lease,
+            ))
+        };
+        Self::queued::<T, _, _>(prepare, |jobs| SessionLane::new(model, jobs))
     }
 }

@@ -12,7 +12,7 @@ use catalog::Catalog;
 use serde_json::{Map, Value, json};
 
 use crate::App;
-use crate::errors::json;
+use crate::errors::json_body;
 use crate::openai::embeddings;
 use crate::routes::{self, Gives, Page, Route, Tag, Takes};
 use crate::run::classes::{self, Class};
@@ -22,7 +22,10 @@ const COMPONENTS: &str = include_str!("components.json");
 
 /// `GET /hearth/openapi.json`.
 pub(crate) async fn page(State(app): State<Arc<App>>) -> Response {
-    json(StatusCode::OK, &openapi(&app.catalog))
+    let page = app
+        .openapi
+        .get_or_init(|| openapi(&app.catalog).to_string().into());
+    json_body(StatusCode::OK, page.clone().into())
 }
 
 /// The description of the surface over a catalogue: an OpenAPI document.
