@@ -56,6 +56,7 @@ struct App {
     account: Arc<Account>,
     /// Requests that somebody waits for.
     interactive: manage::Interactive,
+    gateway_cache: gateway::Cache,
     /// Told when a batch was accepted.
     batches: Notify,
     /// Written when it is first asked for.
@@ -80,6 +81,7 @@ pub fn app_and_batches(
         settings,
         list_places: Semaphore::new(LISTS_MAX_JOBS),
         interactive: manage::Interactive::default(),
+        gateway_cache: gateway::Cache::default(),
         batches: Notify::new(),
         openapi: OnceLock::new(),
     });
@@ -96,7 +98,7 @@ pub fn app_and_batches(
     let router = Router::new()
         .fallback_service(routes)
         .layer(from_fn_with_state(app.clone(), manage::count))
-        .layer(from_fn(gateway::pass))
+        .layer(from_fn_with_state(app.clone(), gateway::pass))
         .layer(from_fn(binding::wire::unpack))
         .layer(from_fn_with_state(app.clone(), layers::auth::check))
         .layer(from_fn_with_state(app, layers::host::check))

@@ -1,6 +1,7 @@
 //! AI Gateway's paths, which pass requests on to the models here, and what a Worker asks of `env.AI.gateway(id)`. Any
 //! account and any name of a gateway will do.
 
+mod cache;
 mod pass;
 mod refusal;
 pub(crate) mod service;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
+pub(crate) use cache::Cache;
 pub(crate) use pass::pass;
 pub(crate) use refusal::GatewayRefusal;
 use serde_json::Value;
@@ -59,22 +61,18 @@ pub(crate) async fn provider(
 }
 
 /// What a Worker asks of the gateway that it sends a request through (`options.gateway`) and none here does.
-const UNSERVED_OPTIONS: [&str; 4] = ["cacheKey", "cacheTtl", "requestTimeoutMs", "retries"];
+const UNSERVED_OPTION: &str = "retries";
 
 /// # Errors
-/// [`Failure::Unsupported`], with the name of the first option that no gateway here serves.
+/// [`Failure::Unsupported`], with the name of the option that no gateway here serves.
 pub(crate) fn check_options(gateway: &Value) -> Result<(), Failure> {
     // The binding's client, too, takes what JavaScript takes for false as not given.
-    let is_asked = |name: &&'static str| match &gateway[*name] {
-        Value::Null | Value::Bool(false) => false,
-        Value::Number(number) => number.as_f64() != Some(0.0),
-        Value::String(text) => !text.is_empty(),
-        _ => true,
-    };
-    match UNSERVED_OPTIONS.into_iter().find(is_asked) {
-        Some(name) => Err(Failure::Unsupported(format!(
-            "gateway.{name} is not served by this version of hearth"
+    match &gateway[UNSERVED_OPTION] {
+        Value::Null | Value::Bool(false) => Ok(()),
+        Value::Number(number) if number.as_f64() == Some(0.0) => Ok(()),
+        Value::String(text) if text.is_empty() => Ok(()),
+        _ => Err(Failure::Unsupported(format!(
+            "gateway.{UNSERVED_OPTION} is not served by this version of hearth"
         ))),
-        None => Ok(()),
     }
 }

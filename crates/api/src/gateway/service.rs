@@ -1,5 +1,6 @@
 //! What `env.AI.gateway(id)` asks: a gateway has an address, and no logs.
 
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::rejection::PathRejection;
@@ -35,7 +36,14 @@ pub(crate) async fn url(
     let Ok(Path((gateway, provider))) = path else {
         return not_found();
     };
-    let listen = app.settings.listen;
+    // One that listens everywhere is reached on its own machine.
+    let mut listen = app.settings.listen;
+    if listen.ip().is_unspecified() {
+        listen.set_ip(match listen {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
     let provider = if provider == UNIVERSAL {
         ""
     } else {
