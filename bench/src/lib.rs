@@ -1,3 +1,4 @@
 //! Benchmarks, and a simulator of the scheduler on devices that are not here.
 
+pub mod load;
 pub mod sim;
