@@ -192,6 +192,7 @@ impl<S: Stored, R: Rows, K: Sink> Computation for Of<'_, S, R, K> {
                     let mut row = 0;
                     macro_rules! together {
                         ($count:expr) => {
+                            #[allow(clippy::int_plus_one)] // reads the same for every count
                             while row + $count <= count {
                                 let mut lines = [&values[..0]; $count];
                                 for (index, line) in lines.iter_mut().enumerate() {

@@ -655,7 +655,11 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ),
     ("tiny-sd15/unet/config.json", "conv_in_kernel", "1"),
     ("tiny-sd15/unet/config.json", "conv_out_kernel", "5"),
-    ("tiny-sd15/unet/config.json", "cross_attention_dim/attn2", "33"),
+    (
+        "tiny-sd15/unet/config.json",
+        "cross_attention_dim/attn2",
+        "33",
+    ),
     (
         "tiny-sd15/unet/config.json",
         "cross_attention_dim",
@@ -740,7 +744,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ),
     (
         "tiny-sd15/unet/config.json",
-        "time_embedding_dim/time_embedding",
+        "time_embedding_dim/time_emb_proj",
         "48",
     ),
     (
@@ -764,11 +768,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
         r#""AutoencoderTiny""#,
     ),
     ("tiny-sd15/vae/config.json", "act_fn", r#""mish""#),
-    (
-        "tiny-sd15/vae/config.json",
-        "block_out_channels/lists",
-        "[]",
-    ),
+    ("tiny-sd15/vae/config.json", "block_out_channels", "[]"),
     (
         "tiny-sd15/vae/config.json",
         "down_block_types",

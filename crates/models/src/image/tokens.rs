@@ -56,7 +56,7 @@ impl Config {
             "truncation_side other than right".to_owned()
         } else {
             match (self.model_max_length, length) {
-                (Some(most), Some(length)) if most != length as f64 => {
+                (Some(most), Some(length)) if (most - length as f64).abs() > 0.5 => {
                     format!("model_max_length {most} where the text encoder has {length} positions")
                 }
                 _ => return Ok(()),
