@@ -221,6 +221,7 @@ impl<S: Stored, R: Rows, K: Sink> Computation for Of<'_, S, R, K> {
 
 /// Adds the products of `R` rows with some inputs' weights to their sums.
 #[allow(clippy::inline_always)] // as `Computation` asks
+#[allow(clippy::needless_range_loop)] // see within
 #[inline(always)]
 fn add<L: Lanes, const R: usize>(
     lines: &[&[f32]; R],
@@ -228,29 +229,30 @@ fn add<L: Lanes, const R: usize>(
     is_first: bool,
     sums: &mut [[f32; LANES]],
 ) {
+    // Indices, not iterators over arrays: the sums have to stay in registers.
     let mut held = [[L::splat(0.0); PANELS]; R];
     if !is_first {
-        for (held, sums) in held.iter_mut().zip(sums.chunks_exact(PANELS)) {
-            for (held, sum) in held.iter_mut().zip(sums) {
-                *held = L::load(sum);
+        for row in 0..R {
+            for panel in 0..PANELS {
+                held[row][panel] = L::load(&sums[row * PANELS + panel]);
             }
         }
     }
-    for (index, weights) in weights.chunks_exact(PANELS).enumerate() {
+    for (index, weights) in weights.as_chunks::<PANELS>().0.iter().enumerate() {
         let mut loaded = [L::splat(0.0); PANELS];
-        for (place, weights) in loaded.iter_mut().zip(weights) {
-            *place = L::load(weights);
+        for panel in 0..PANELS {
+            loaded[panel] = L::load(&weights[panel]);
         }
-        for (held, line) in held.iter_mut().zip(lines) {
-            let factor = L::splat(line[index]);
-            for (sum, weights) in held.iter_mut().zip(loaded) {
-                *sum = weights.multiply_add(factor, *sum);
+        for row in 0..R {
+            let factor = L::splat(lines[row][index]);
+            for panel in 0..PANELS {
+                held[row][panel] = loaded[panel].multiply_add(factor, held[row][panel]);
             }
         }
     }
-    for (held, sums) in held.into_iter().zip(sums.chunks_exact_mut(PANELS)) {
-        for (held, sum) in held.into_iter().zip(sums) {
-            held.store(sum);
+    for row in 0..R {
+        for panel in 0..PANELS {
+            held[row][panel].store(&mut sums[row * PANELS + panel]);
         }
     }
 }

@@ -208,6 +208,7 @@ impl Scratch {
 
 /// `scores[r][k] = queries[r] . keys[k]` of a tile's rows.
 #[allow(clippy::inline_always)] // as `Computation` asks
+#[allow(clippy::needless_range_loop)] // see within
 #[inline(always)]
 fn score<L: Lanes>(keys: &[f32], queries: &[f32], scores: &mut [f32], size: usize) {
     let mut each = [&queries[..size]; TILE_ROWS];
@@ -216,24 +217,25 @@ fn score<L: Lanes>(keys: &[f32], queries: &[f32], scores: &mut [f32], size: usiz
     }
     let (vectors, _) = keys.as_chunks::<LANES>();
     let (scores, _) = scores.as_chunks_mut::<LANES>();
+    // Indices, not iterators over arrays: the sums have to stay in registers.
     for (tile, keys) in vectors.chunks_exact(TILE_VECTORS * size).enumerate() {
         let mut sums = [[L::splat(0.0); TILE_VECTORS]; TILE_ROWS];
-        for (index, keys) in keys.chunks_exact(TILE_VECTORS).enumerate() {
+        for (index, keys) in keys.as_chunks::<TILE_VECTORS>().0.iter().enumerate() {
             let mut loaded = [L::splat(0.0); TILE_VECTORS];
-            for (place, keys) in loaded.iter_mut().zip(keys) {
-                *place = L::load(keys);
+            for v in 0..TILE_VECTORS {
+                loaded[v] = L::load(&keys[v]);
             }
-            for (sums, query) in sums.iter_mut().zip(&each) {
-                let factor = L::splat(query[index]);
-                for (sum, keys) in sums.iter_mut().zip(loaded) {
-                    *sum = keys.multiply_add(factor, *sum);
+            for row in 0..TILE_ROWS {
+                let factor = L::splat(each[row][index]);
+                for v in 0..TILE_VECTORS {
+                    sums[row][v] = loaded[v].multiply_add(factor, sums[row][v]);
                 }
             }
         }
-        for (row, sums) in sums.into_iter().enumerate() {
-            let places = &mut scores[row * (BLOCK_KEYS / LANES) + tile * TILE_VECTORS..];
-            for (place, sum) in places.iter_mut().zip(sums) {
-                sum.store(place);
+        for row in 0..TILE_ROWS {
+            let at = row * (BLOCK_KEYS / LANES) + tile * TILE_VECTORS;
+            for v in 0..TILE_VECTORS {
+                sums[row][v].store(&mut scores[at + v]);
             }
         }
     }
@@ -277,6 +279,7 @@ fn soften<L: Lanes>(scores: &mut [f32], seen: usize, softmax: &mut Softmax) {
 
 /// `sums[r] = sums[r] * factors[r] + weights[r] x values` of a tile's rows.
 #[allow(clippy::inline_always)] // as `Computation` asks
+#[allow(clippy::needless_range_loop)] // as in `score`
 #[inline(always)]
 fn gather<L: Lanes>(weights: &[f32], values: &[f32], softmaxes: &[Softmax], sums: &mut [f32]) {
     let across = sums.len() / TILE_ROWS / LANES;
@@ -292,27 +295,29 @@ fn gather<L: Lanes>(weights: &[f32], values: &[f32], softmaxes: &[Softmax], sums
             #[allow(clippy::int_plus_one)] // reads the same for every count
             while column + $count <= across {
                 let mut held = [[L::splat(0.0); $count]; TILE_ROWS];
-                for (row, held) in held.iter_mut().enumerate() {
+                for row in 0..TILE_ROWS {
                     let factor = L::splat(softmaxes[row].factor);
-                    for (v, sum) in held.iter_mut().enumerate() {
-                        *sum = L::load(&sums[row * across + column + v]).multiply(factor);
+                    for v in 0..$count {
+                        let so_far = L::load(&sums[row * across + column + v]);
+                        held[row][v] = so_far.multiply(factor);
                     }
                 }
                 for (key, line) in values.chunks_exact(across).enumerate().take(BLOCK_KEYS) {
+                    let line = &line[column..column + $count];
                     let mut loaded = [L::splat(0.0); $count];
-                    for (place, values) in loaded.iter_mut().zip(&line[column..]) {
-                        *place = L::load(values);
+                    for v in 0..$count {
+                        loaded[v] = L::load(&line[v]);
                     }
-                    for (held, weights) in held.iter_mut().zip(&each) {
-                        let weight = L::splat(weights[key]);
-                        for (sum, values) in held.iter_mut().zip(loaded) {
-                            *sum = values.multiply_add(weight, *sum);
+                    for row in 0..TILE_ROWS {
+                        let weight = L::splat(each[row][key]);
+                        for v in 0..$count {
+                            held[row][v] = loaded[v].multiply_add(weight, held[row][v]);
                         }
                     }
                 }
-                for (row, held) in held.into_iter().enumerate() {
-                    for (v, sum) in held.into_iter().enumerate() {
-                        sum.store(&mut sums[row * across + column + v]);
+                for row in 0..TILE_ROWS {
+                    for v in 0..$count {
+                        held[row][v].store(&mut sums[row * across + column + v]);
                     }
                 }
                 column += $count;
