@@ -106,7 +106,7 @@ fn convolutions_are_those_of_their_definition() {
         let bias = wave(batch * outputs, 0.2);
         let count = batch * outputs * tall * wide;
         let found = everywhere(count, |out, backend| {
-            packed.run(picture, &bias, out, backend)
+            packed.run(picture, &bias, out, backend);
         });
         let wanted = (0..count).map(|at| {
             let (rest, x) = (at / wide, at % wide);
@@ -168,7 +168,7 @@ fn group_norms_are_those_of_their_definition() {
             silu,
         };
         let found = everywhere(values.len(), |out, backend| {
-            norm.run(&values, pixels, out, backend)
+            norm.run(&values, pixels, out, backend);
         });
         let each = channels / groups * pixels;
         let wanted = (0..values.len()).map(|at| {
