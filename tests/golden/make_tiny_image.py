@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """make_tiny_image.py OUT [name...] - the golden folders of the painters: tiny-sd15, tiny-sd15-inpainting
-(its UNet alone), tiny-sdxl, tiny-flux-schnell.
+and tiny-sd15-lcm (UNets for it, the latter reads the guidance and has a scheduler), tiny-sdxl, tiny-flux-schnell.
 
 Pipelines with random weights in the layout of diffusers, and what diffusers and transformers compute with
 them in float32 on the CPU. Needs torch, transformers, diffusers, safetensors and tokenizers; the versions
@@ -97,10 +97,11 @@ def autoencoder(latents=4, **more):
                                   down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4, sample_size=64, **more))
 
 
-def unet15(channels):
-    return reinit(D.UNet2DConditionModel(sample_size=8, in_channels=channels, out_channels=4, layers_per_block=1, block_out_channels=(8, 16, 16, 16), norm_num_groups=4,
-                                         cross_attention_dim=32, attention_head_dim=2, down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
-                                         up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3))
+def unet15(channels, **more):
+    sizes = dict(sample_size=8, in_channels=channels, out_channels=4, layers_per_block=1, block_out_channels=(8, 16, 16, 16), norm_num_groups=4,
+                 cross_attention_dim=32, attention_head_dim=2, down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
+                 up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3)
+    return reinit(D.UNet2DConditionModel(**{**sizes, **more}))
 
 
 def paint(pipe, out, name, latents, **more):
@@ -177,6 +178,30 @@ def sd15_inpainting(folder):
     unet15(9).save_pretrained(os.path.join(folder, "unet"))
 
 
+def sd15_lcm(folder):
+    """Beside tiny-sd15, which has to be made before. Its scheduler has fields of others that it was before."""
+    unet = unet15(4, time_cond_proj_dim=10, time_embedding_dim=24, upcast_attention=True, block_out_channels=(8, 16),
+                  down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"))
+    unet.save_pretrained(os.path.join(folder, "unet"))
+    other = D.DPMSolverMultistepScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", num_train_timesteps=1000, steps_offset=1, timestep_spacing="trailing")
+    scheduler = D.LCMScheduler.from_config(other.config, original_inference_steps=40, timestep_scaling=8.0, clip_sample=True, clip_sample_range=1.5)
+    scheduler.save_pretrained(os.path.join(folder, "scheduler"))
+    # The pipeline's constructor takes the clipping away.
+    pipe = D.StableDiffusionPipeline.from_pretrained(os.path.join(folder, "..", "tiny-sd15"), unet=unet, scheduler=scheduler, safety_checker=None)
+    pipe.set_progress_bar_config(disable=True)
+    pipe.save_config(folder)
+    latents, noises = torch.randn(1, 4, 8, 8), [torch.randn(1, 4, 8, 8) for _ in range(6)]
+    out = {"in_latents": latents, "in_noises": torch.cat(noises)}
+    moments, feed = {}, []
+    scheduling_lcm.randn_tensor = lambda *_, **__: feed.pop(0)
+    for name, clips in (("lcm", False), ("clipped", True)):
+        if clips:
+            pipe.scheduler = D.LCMScheduler.from_config(scheduler.config, clip_sample=True)
+        feed[:] = noises
+        moments[name] = paint(pipe, out, name, latents, num_inference_steps=6, guidance_scale=8.0)
+    references(folder, out, {"guidance_scale": 8.0, "timesteps": moments})
+
+
 def sdxl(folder):
     tokenizer, words = clip_tokenizer(os.path.join(folder, "tokenizer"))
     tokenizer_2, _ = clip_tokenizer(os.path.join(folder, "tokenizer_2"))
@@ -238,7 +263,7 @@ def flux(folder):
     references(folder, out, {"t5_max_length": 48, "timesteps": moments})
 
 
-MODELS = {"tiny-sd15": sd15, "tiny-sd15-inpainting": sd15_inpainting, "tiny-sdxl": sdxl, "tiny-flux-schnell": flux}
+MODELS = {"tiny-sd15": sd15, "tiny-sd15-inpainting": sd15_inpainting, "tiny-sd15-lcm": sd15_lcm, "tiny-sdxl": sdxl, "tiny-flux-schnell": flux}
 
 if __name__ == "__main__":
     for name in sys.argv[2:] or MODELS:

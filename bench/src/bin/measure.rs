@@ -4,6 +4,8 @@
 //! `measure bert FOLDER LENGTH BATCH exact|fast`: texts a second.
 //! `measure prefill FOLDER LENGTH`, `measure decode FOLDER STREAMS`: tokens a second.
 //! `measure whisper FOLDER SOUND exact|fast`: seconds of sound a second.
+//! `measure unet FOLDER exact|fast`: passes a second over two latents, of a folder of `shape_sd15.py`.
+//! `measure peak`: floating-point operations a second of one large product.
 //! `measure perplexity FOLDER TOKENS`: printed once. Of a line of token numbers, in windows of
 //! [`WINDOW`] whose last [`SCORED`] tokens are scored, each with all of its window before it.
 #![allow(clippy::print_stdout)]
@@ -12,13 +14,16 @@ use std::io::BufRead;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use candle_core::Tensor;
 use engine::model::{
     BLOCK_TOKENS, BatchModel, Said, SequenceId, SessionCompanion, SessionModel, Span, Step,
     StepModel,
 };
+use kernels::{Backend, FloatLinear};
 use models::decoder::Decoder;
 use models::device::Device;
-use models::{Files, Quality, bert, whisper};
+use models::image::StableDiffusion;
+use models::{Files, Fit, Quality, bert, whisper};
 use tasks::{
     EmbedRequest, Overlong, Pooling, TranscribeEvent, TranscribeOptions, TranscribeRequest,
 };
@@ -26,6 +31,8 @@ use tasks::{
 /// Tokens that each stream has read before a decode round, and that it writes in one.
 const DECODE_PROMPT: usize = 16;
 const DECODE_TOKENS: usize = 64;
+/// Rows and columns of the matrices whose product measures the peak.
+const PEAK_SIDE: usize = 2048;
 /// A BERT round lasts at least this long.
 const ROUND_SECONDS: f64 = 1.0;
 
@@ -58,6 +65,8 @@ fn run() -> Result<()> {
         ["bert", folder, length, batch, quality] => {
             bert_round(folder, length.parse()?, batch.parse()?, named(quality)?)?
         }
+        ["unet", folder, quality] => unet_round(folder, named(quality)?)?,
+        ["peak"] => peak_round()?,
         ["whisper", folder, sound, quality] => whisper_round(folder, sound, named(quality)?)?,
         ["prefill", folder, length] => {
             let (mut decoder, length) = (decoder(folder)?, length.parse()?);
@@ -161,6 +170,54 @@ fn bert_round(
             }
         }
         Ok(f64::from(texts) / start.elapsed().as_secs_f64())
+    }))
+}
+
+/// The same numbers as the peer's.
+fn wave(shape: &[usize], step: f32) -> Result<Tensor> {
+    let count: usize = shape.iter().product();
+    let numbers: Vec<f32> = (0..count).map(|at| (at as f32 * step).sin()).collect();
+    Ok(Tensor::from_vec(numbers, shape, &Device::Cpu)?)
+}
+
+fn unet_round(folder: &str, quality: Quality) -> Result<Box<dyn FnMut() -> Result<f64>>> {
+    let fit = Fit {
+        quality,
+        ..Fit::default()
+    };
+    let model = StableDiffusion::load(&Files::new(folder.into()), &Device::Cpu, fit)?;
+    let latents = wave(&[2, 4, 64, 64], 0.7)?;
+    let prompt = wave(&[2, 77, 768], 0.3)?;
+    let mut is_first = true;
+    Ok(Box::new(move || {
+        let start = Instant::now();
+        let said = model.predict(&latents, 500.0, (prompt.clone(), None), [0.0; 6])?;
+        let rate = 1.0 / start.elapsed().as_secs_f64();
+        if std::mem::take(&mut is_first) {
+            eprintln!(
+                "{:?}",
+                said.flatten_all()?.narrow(0, 0, 4)?.to_vec1::<f32>()?
+            );
+        }
+        Ok(rate)
+    }))
+}
+
+/// The larger rate of candle's product and of ours.
+fn peak_round() -> Result<Box<dyn FnMut() -> Result<f64>>> {
+    let (a, b) = (wave(&[PEAK_SIDE; 2], 0.7)?, wave(&[PEAK_SIDE; 2], 0.3)?);
+    let rows = a.flatten_all()?.to_vec1::<f32>()?;
+    let matrix = FloatLinear::from_floats(&rows, PEAK_SIDE, PEAK_SIDE);
+    let mut out = vec![0.0; rows.len()];
+    let operations = 2.0 * (PEAK_SIDE as f64).powi(3);
+    Ok(Box::new(move || {
+        let start = Instant::now();
+        a.matmul(&b)?;
+        let theirs = start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        matrix.multiply(&rows, &mut out, Backend::best());
+        let ours = start.elapsed().as_secs_f64();
+        Ok(operations / ours.min(theirs))
     }))
 }
 

@@ -4,6 +4,7 @@
 //! on the rows beside it nor on the instructions.
 
 use crate::backend::{Backend, Columns};
+use crate::blocks::{Ordered, Plain, product};
 use crate::ggml::{Format, FormatError};
 use crate::lanes::{self, Computation, LANES, Lanes};
 use crate::pool::Pool;
@@ -12,6 +13,8 @@ use crate::pool::Pool;
 const ROWS_TOGETHER: usize = 6;
 /// Panels of 16 outputs that are computed together when there are as many; then 1.
 const PANELS_TOGETHER: usize = 2;
+/// From so many rows on they are multiplied block by block.
+const BLOCKED_ROWS: usize = 24;
 /// Operations that are worth waking a helper for: about 20 microseconds of one core.
 const CHUNK_MIN_OPERATIONS: usize = 1 << 20;
 
@@ -20,11 +23,11 @@ const CHUNK_MIN_OPERATIONS: usize = 1 << 20;
 pub struct FloatLinear {
     outputs: usize,
     inputs: usize,
-    panels: Panels,
+    pub(crate) panels: Panels,
 }
 
 #[derive(Debug)]
-enum Panels {
+pub(crate) enum Panels {
     Single(Vec<[f32; LANES]>),
     Half(Vec<[u16; LANES]>),
     Bfloat(Vec<[u16; LANES]>),
@@ -135,11 +138,41 @@ impl FloatLinear {
     pub fn multiply(&self, rows: &[f32], out: &mut [f32], backend: Backend) {
         let count = rows.len() / self.inputs;
         assert!(rows.len() == count * self.inputs && out.len() == count * self.outputs);
+        if count >= BLOCKED_ROWS {
+            return self.multiply_blocks(rows, &[], out, backend);
+        }
         match &self.panels {
             Panels::Single(panels) => self.product::<Single>(panels, rows, out, backend),
             Panels::Half(panels) => self.product::<Half>(panels, rows, out, backend),
             Panels::Bfloat(panels) => self.product::<Bfloat>(panels, rows, out, backend),
         }
+    }
+
+    /// The same plus a bias, `[outputs]`; it has the same bits as [`Self::multiply`] and an addition after it.
+    ///
+    /// # Panics
+    /// When the sizes do not fit each other.
+    pub fn multiply_add(&self, rows: &[f32], bias: &[f32], out: &mut [f32], backend: Backend) {
+        let count = rows.len() / self.inputs;
+        assert!(rows.len() == count * self.inputs && out.len() == count * self.outputs);
+        assert!(bias.len() == self.outputs);
+        if count >= BLOCKED_ROWS {
+            return self.multiply_blocks(rows, bias, out, backend);
+        }
+        self.multiply(rows, out, backend);
+        for row in out.chunks_exact_mut(self.outputs) {
+            for (sum, bias) in row.iter_mut().zip(bias) {
+                *sum += bias;
+            }
+        }
+    }
+
+    fn multiply_blocks(&self, values: &[f32], bias: &[f32], out: &mut [f32], backend: Backend) {
+        let inputs = self.inputs;
+        let out = Columns::new(out, self.outputs);
+        let rows = Plain { values, inputs };
+        let count = values.len() / inputs;
+        product(self, &rows, count, &Ordered { out, bias }, backend);
     }
 
     fn product<S: Stored>(
@@ -194,14 +227,14 @@ fn panels<T: Copy + Default>(
 }
 
 /// How a weight is stored.
-trait Stored {
+pub(crate) trait Stored {
     type Item: Copy;
     fn load<L: Lanes>(weights: &[Self::Item; LANES]) -> L;
 }
 
-struct Single;
-struct Half;
-struct Bfloat;
+pub(crate) struct Single;
+pub(crate) struct Half;
+pub(crate) struct Bfloat;
 
 impl Stored for Single {
     type Item = f32;

@@ -148,6 +148,19 @@ impl Checkpoint {
         Ok(Self { shards, entries })
     }
 
+    /// Only the tensors whose names begin so, without it.
+    pub(crate) fn within(self, prefix: &str) -> Self {
+        let entries = self.entries.into_iter();
+        let entries = entries.filter_map(|(name, place)| {
+            let name = name.strip_prefix(prefix)?.to_owned();
+            Some((name, place))
+        });
+        Self {
+            entries: entries.collect(),
+            shards: self.shards,
+        }
+    }
+
     /// Whether there is a tensor of this name.
     pub fn has(&self, name: &str) -> bool {
         self.entries.contains_key(name)

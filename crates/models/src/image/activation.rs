@@ -44,6 +44,11 @@ impl Activation {
 
     /// The activation of `gate` times `x`.
     pub(super) fn gated(self, gate: &Tensor, x: &Tensor) -> Result<Tensor> {
+        if on_cpu(gate) && matches!(self, Self::Gelu | Self::GeluTanh) {
+            let copy = gate.force_contiguous()?;
+            copy.inplace_op2(&x.contiguous()?, &Gated(self.gate()))?;
+            return Ok(copy);
+        }
         self.forward(gate)? * x
     }
 

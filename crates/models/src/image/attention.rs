@@ -1,7 +1,10 @@
 //! Scaled dot-product attention in bounded memory: a share of the queries at a time.
 
-use candle_core::{Result, Tensor};
+use candle_core::{CpuStorage, Result, Storage, Tensor};
 use candle_nn::ops::softmax_last_dim;
+use kernels::{Backend, Crossed, Side};
+
+use crate::floats::on_cpu;
 
 /// Bytes of scores that are there at once, in single precision.
 pub(super) const SCORES_MAX_BYTES: usize = 64 << 20;
@@ -47,4 +50,63 @@ pub(super) fn attend(
         attended.push(softmax_last_dim(&scores)?.matmul(values)?);
     }
     Tensor::cat(&attended, 2)
+}
+
+/// Queries, keys and values `[batch, length, heads * width]` to what is attended, likewise.
+pub(super) fn attend_rows(three: [&Tensor; 3], heads: usize, scale: f64) -> Result<Tensor> {
+    if on_cpu(three[0]) {
+        let headed = three.map(|x| -> Result<Tensor> {
+            let (batch, length, hidden) = x.dims3()?;
+            x.reshape((batch, length, heads, hidden / heads))?
+                .transpose(1, 2)
+        });
+        let [queries, keys, values] = headed;
+        return crossed([&queries?, &keys?, &values?], scale);
+    }
+    let [queries, keys, values] = three.map(|x| split(x, heads));
+    join(&attend(&queries?, &keys?, &values?, scale, None)?)
+}
+
+/// The same of `[batch, heads, length, width]`, to `[batch, length, heads * width]`.
+pub(super) fn attend_heads(three: [&Tensor; 3], scale: f64) -> Result<Tensor> {
+    if on_cpu(three[0]) {
+        return crossed(three, scale);
+    }
+    join(&attend(three[0], three[1], three[2], scale, None)?)
+}
+
+/// On the CPU, wherever the heads lie.
+fn crossed(three: [&Tensor; 3], scale: f64) -> Result<Tensor> {
+    let (batch, heads, length, size) = three[0].dims4()?;
+    let width = heads * size;
+    let keys = three[1].dim(2)?;
+    if three[1].dims() != [batch, heads, keys, size] || three[2].dims() != three[1].dims() {
+        candle_core::bail!("queries, keys and values do not fit each other");
+    }
+    let held = three.map(Tensor::storage_and_layout);
+    let side = |index: usize, picture: usize| -> Result<Side<'_>> {
+        let (storage, layout) = &held[index];
+        let (Storage::Cpu(CpuStorage::F32(values)), &[step, head, row, 1]) =
+            (&**storage, layout.stride())
+        else {
+            candle_core::bail!("numbers of a head that do not lie in order");
+        };
+        Ok(Side {
+            values: &values[layout.start_offset() + picture * step..],
+            rows: layout.dims()[2],
+            row,
+            head,
+        })
+    };
+    let crossed = Crossed {
+        heads,
+        size,
+        scale: scale as f32,
+    };
+    let mut out = vec![0.0; batch * length * width];
+    for (picture, out) in out.chunks_exact_mut(length * width).enumerate() {
+        let both = [side(1, picture)?, side(2, picture)?];
+        crossed.run(side(0, picture)?, both, out, Backend::best());
+    }
+    Tensor::from_vec(out, (batch, length, width), three[0].device())
 }

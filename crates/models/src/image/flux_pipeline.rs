@@ -5,7 +5,7 @@ use tasks::Failure;
 
 use super::clip::Clip;
 use super::flux::{Condition, Flux, checkpoint, packed, unpacked};
-use super::scheduler::{Noise, SchedulerConfig, sampler};
+use super::scheduler::{Method, Noise, SchedulerConfig, sampler};
 use super::source::{Home, broken};
 use super::stable::Progress;
 use super::t5::T5;
@@ -76,14 +76,15 @@ impl FluxPipeline {
     fn check(&self, files: &Files) -> Result<(), LoadError> {
         let config = &self.transformer.config;
         let channels = self.vae.config.latent_channels * PLACE * PLACE;
-        let fits = config.in_channels == channels
+        let fits = self.scheduler.method == Method::FlowMatch
+            && config.in_channels == channels
             && config.outputs() == channels
             && config.joint_attention_dim == self.t5.width()
             && config.pooled_projection_dim == self.clip.pooled_width();
         if fits {
             return Ok(());
         }
-        let detail = "transformer, text encoders and vae do not fit each other";
+        let detail = "scheduler, transformer, text encoders and vae do not fit each other";
         Err(LoadError::unsupported(files.folder(), detail))
     }
 
@@ -156,8 +157,8 @@ impl FluxPipeline {
         let condition = Condition { text, pooled };
         let [_, _, height, width] = self.latent_shape(size);
         let places = (height / PLACE, width / PLACE);
+        let mut sampler = sampler(&self.scheduler, steps, places.0 * places.1)?;
         let mut run = || -> candle_core::Result<Option<Tensor>> {
-            let mut sampler = sampler(&self.scheduler, steps, places.0 * places.1);
             let mut latents = packed(&noise()?)?;
             for step in 0..sampler.moments().len() {
                 let moment = sampler.moments()[step];

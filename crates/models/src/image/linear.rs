@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp1, D, DType, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, DType, Layout, Result, Shape, Tensor};
 use kernels::{Backend, FloatLinear, Format, PackedLinear, Precision};
 
 use super::source::{Source, unloaded};
@@ -39,6 +39,21 @@ impl Linear {
         outputs: usize,
     ) -> std::result::Result<Self, LoadError> {
         Self::joined(std::slice::from_ref(source), inputs, &[outputs])
+    }
+
+    /// Reads a weight that lies the other way, `[inputs, outputs]`, and has no bias.
+    pub(super) fn turned(
+        source: &Source<'_>,
+        inputs: usize,
+        outputs: usize,
+    ) -> std::result::Result<Self, LoadError> {
+        let weight = source.tensor("weight", &[inputs, outputs])?;
+        let weight = weight.t().and_then(|weight| weight.contiguous());
+        Ok(Self {
+            weight: Weight::Tensor(weight.map_err(|error| unloaded(&error))?),
+            outputs,
+            bias: None,
+        })
     }
 
     /// Several layers of the same inputs as one, whose outputs follow each other.
@@ -84,7 +99,7 @@ impl Linear {
         let rows = x.reshape(((), inputs))?;
         let product = match &self.weight {
             Weight::Tensor(weight) => rows.matmul(&weight.t()?)?,
-            Weight::Half(half) => rows.contiguous()?.apply_op1_no_bwd(half)?,
+            Weight::Half(half) => return half.forward(&rows, self.bias.as_ref())?.reshape(shape),
             Weight::Packed(packed) => rows.contiguous()?.apply_op1_no_bwd(packed)?,
         };
         let product = match &self.bias {
@@ -109,7 +124,7 @@ fn weight(
             Some([_, _, 1, 1]) => &[outputs, inputs, 1, 1],
             _ => &[outputs, inputs],
         };
-        let (dtype, part) = source.checkpoint.bytes(&name, shape)?;
+        let (dtype, part) = source.bytes("weight", shape)?;
         let home = source.home;
         let wanted = match (dtype, home.quality) {
             _ if !home.device.is_cpu() => None,
@@ -148,23 +163,67 @@ fn weight(
     packed.map_err(|error| LoadError::corrupt(first.checkpoint.file(), error.to_string()))
 }
 
+impl Half {
+    /// `[rows, inputs]` to `[rows, outputs]`.
+    fn forward(&self, rows: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        let rows = rows.contiguous()?;
+        match bias {
+            Some(bias) => rows.apply_op2_no_bwd(bias, self),
+            None => rows.apply_op1_no_bwd(self),
+        }
+    }
+
+    /// Rows in order, and a bias or none.
+    fn multiply(
+        &self,
+        storage: &CpuStorage,
+        layout: &Layout,
+        bias: Option<&[f32]>,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (rows, inputs) = layout.shape().dims2()?;
+        let values = storage.as_slice::<f32>()?;
+        let Some((start, end)) = layout.contiguous_offsets() else {
+            candle_core::bail!("the rows of a product do not lie in order");
+        };
+        let outputs = self.0.outputs();
+        if inputs != self.0.inputs() || bias.is_some_and(|bias| bias.len() != outputs) {
+            candle_core::bail!("{inputs} inputs for {} weights", self.0.inputs());
+        }
+        let (values, mut out) = (&values[start..end], vec![0.0; rows * outputs]);
+        match bias {
+            Some(bias) => self.0.multiply_add(values, bias, &mut out, Backend::best()),
+            None => self.0.multiply(values, &mut out, Backend::best()),
+        }
+        Ok((CpuStorage::F32(out), (rows, outputs).into()))
+    }
+}
+
+impl CustomOp2 for Half {
+    fn name(&self) -> &'static str {
+        "linear of half precision, with a bias"
+    }
+
+    fn cpu_fwd(
+        &self,
+        storage: &CpuStorage,
+        layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let Some((start, end)) = bias_layout.contiguous_offsets() else {
+            candle_core::bail!("a bias does not lie in order");
+        };
+        let bias = &bias.as_slice::<f32>()?[start..end];
+        self.multiply(storage, layout, Some(bias))
+    }
+}
+
 impl CustomOp1 for Half {
     fn name(&self) -> &'static str {
         "linear of half precision"
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (rows, inputs) = layout.shape().dims2()?;
-        let values = storage.as_slice::<f32>()?;
-        let Some((start, end)) = layout.contiguous_offsets() else {
-            candle_core::bail!("the rows of a product do not lie in order");
-        };
-        if inputs != self.0.inputs() {
-            candle_core::bail!("{inputs} inputs for {} weights", self.0.inputs());
-        }
-        let mut out = vec![0.0; rows * self.0.outputs()];
-        self.0
-            .multiply(&values[start..end], &mut out, Backend::best());
-        Ok((CpuStorage::F32(out), (rows, self.0.outputs()).into()))
+        self.multiply(storage, layout, None)
     }
 }

@@ -119,12 +119,14 @@ impl Memory {
     }
 
     /// How a picture of a size is decoded within what is set aside: by tiles of so many latents, or, with
-    /// `Ok(None)`, at once. An error says what the size would take.
-    pub(super) fn tile(&self, size: (u32, u32)) -> Result<Option<usize>, String> {
-        if self.at_once(size) <= self.activation_bytes {
+    /// `Ok(None)`, at once. One that is given to begin with is always encoded at once. An error says what the
+    /// size would take.
+    pub(super) fn tile(&self, size: (u32, u32), is_given: bool) -> Result<Option<usize>, String> {
+        let whole = self.at_once(size);
+        if whole <= self.activation_bytes {
             return Ok(None);
         }
-        let least = self.least(size);
+        let least = if is_given { whole } else { self.least(size) };
         if least <= self.activation_bytes {
             return Ok(Some(TILE));
         }
@@ -214,7 +216,7 @@ fn vae(files: &Files) -> Result<(VaeConfig, Checkpoint), LoadError> {
     super::vae::opened(files)
 }
 
-/// Bytes of a part as it is kept: on the CPU the matrices of 16 bits stay so, and all else is single
+/// Bytes of a part as it is kept: on the CPU matrices and filters of 16 bits stay so, and all else is single
 /// precision.
 fn bytes_of(
     part: &Checkpoint,
@@ -228,13 +230,14 @@ fn bytes_of(
             continue;
         };
         let elements = shape.iter().product::<usize>() as u64;
-        let is_matrix = matches!(shape, [_, _] | [_, _, 1, 1]) && !name.contains("embed");
+        let is_matrix = matches!(shape, [_, _]) && !name.contains("embed");
+        let is_filter = shape.len() == 4;
         let (stored, _) = part.bytes(name, shape)?;
-        let bytes = match (device.is_cpu(), is_matrix, quality) {
-            (false, ..) => elements * dtype.size_in_bytes() as u64,
-            (true, true, Quality::Fast) => elements * 34 / 32,
-            (true, true, Quality::Exact) => elements * stored.size_in_bytes().min(4) as u64,
-            (true, false, _) => elements * FLOAT_BYTES,
+        let bytes = match (is_matrix, quality) {
+            _ if !device.is_cpu() => elements * dtype.size_in_bytes() as u64,
+            (true, Quality::Fast) => elements * 34 / 32,
+            _ if is_matrix || is_filter => elements * stored.size_in_bytes().min(4) as u64,
+            _ => elements * FLOAT_BYTES,
         };
         sum = sum.saturating_add(bytes);
     }

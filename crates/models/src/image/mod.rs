@@ -2,13 +2,14 @@
 //!
 //! Layers are ours, on candle's tensors: their sizes and kinds come from the checkpoint's own files, and
 //! what a configuration asks for that is not built here is refused. Checkpoints are folders in the layout
-//! of diffusers; FLUX's may have the authors' two files instead. The tests named `golden` compare all of it
+//! of diffusers; FLUX's may have the authors' two files instead, Stable Diffusion's the authors' single one. The tests named `golden` compare all of it
 //! with diffusers.
 
 mod activation;
 mod attention;
 mod clip;
 mod convolution;
+mod fields;
 mod flux;
 mod flux_pipeline;
 mod given;
@@ -17,6 +18,7 @@ mod memory;
 mod noise;
 mod norm;
 mod painter;
+mod published;
 mod resnet;
 pub mod scheduler;
 mod source;

@@ -1,8 +1,10 @@
 //! Normalisations: of groups of channels, of rows, with and without weights.
 
-use candle_core::{D, DType, Result, Tensor};
+use candle_core::{CpuStorage, CustomOp1, D, DType, Layout, Result, Shape, Tensor};
+use kernels::Backend;
 
-use super::source::Source;
+use super::source::{Source, unloaded};
+use crate::floats::on_cpu;
 use crate::load::LoadError;
 
 /// Wu and He 2018: each group of channels of a picture to mean 0 and variance 1.
@@ -13,6 +15,8 @@ pub(super) struct GroupNorm {
     bias: Tensor,
     groups: usize,
     epsilon: f64,
+    /// Weight and bias for the CPU; empty elsewhere.
+    numbers: [Vec<f32>; 2],
 }
 
 impl GroupNorm {
@@ -26,22 +30,34 @@ impl GroupNorm {
             let detail = format!("{channels} channels in {groups} groups");
             return Err(LoadError::corrupt(source.checkpoint.file(), detail));
         }
-        let column = |leaf| {
-            source
-                .tensor(leaf, &[channels])?
-                .reshape((1, channels, 1))
-                .map_err(|error| LoadError::device(&error))
+        let (weight, bias) = (
+            source.tensor("weight", &[channels])?,
+            source.tensor("bias", &[channels])?,
+        );
+        let numbers = |tensor: &Tensor| {
+            if on_cpu(tensor) {
+                tensor.to_vec1()
+            } else {
+                Ok(Vec::new())
+            }
         };
-        Ok(Self {
-            weight: column("weight")?,
-            bias: column("bias")?,
-            groups,
-            epsilon,
-        })
+        let read = || -> Result<Self> {
+            Ok(Self {
+                numbers: [numbers(&weight)?, numbers(&bias)?],
+                weight: weight.reshape((1, channels, 1))?,
+                bias: bias.reshape((1, channels, 1))?,
+                groups,
+                epsilon,
+            })
+        };
+        read().map_err(|error| unloaded(&error))
     }
 
     /// `[batch, channels, ..]`, as it came.
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if on_cpu(x) {
+            return self.on_cpu(x, false);
+        }
         let (batch, channels) = (x.dim(0)?, x.dim(1)?);
         let rows = x.reshape((batch, self.groups, ()))?.to_dtype(DType::F32)?;
         let normal = standard(&rows, self.epsilon)?;
@@ -51,6 +67,56 @@ impl GroupNorm {
             .broadcast_mul(&self.weight)?
             .broadcast_add(&self.bias)?
             .reshape(x.shape())
+    }
+
+    /// The same with SiLU after it.
+    pub(super) fn silu(&self, x: &Tensor) -> Result<Tensor> {
+        if on_cpu(x) {
+            return self.on_cpu(x, true);
+        }
+        self.forward(x)?.silu()
+    }
+
+    fn on_cpu(&self, x: &Tensor, silu: bool) -> Result<Tensor> {
+        x.contiguous()?
+            .apply_op1_no_bwd(&Normed { norm: self, silu })
+    }
+}
+
+/// A group norm on the CPU.
+struct Normed<'a> {
+    norm: &'a GroupNorm,
+    silu: bool,
+}
+
+impl CustomOp1 for Normed<'_> {
+    fn name(&self) -> &'static str {
+        "group norm"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let [weight, bias] = &self.norm.numbers;
+        let values = storage.as_slice::<f32>()?;
+        let (Some((start, end)), &[batch, channels, ..]) =
+            (layout.contiguous_offsets(), layout.dims())
+        else {
+            candle_core::bail!("channels of a group norm do not lie in order");
+        };
+        if channels != weight.len() || batch == 0 {
+            candle_core::bail!("{channels} channels for {}", weight.len());
+        }
+        let values = &values[start..end];
+        let mut out = vec![0.0; values.len()];
+        let norm = kernels::GroupNorm {
+            groups: self.norm.groups,
+            weight,
+            bias,
+            epsilon: self.norm.epsilon as f32,
+            silu: self.silu,
+        };
+        let pixels = values.len() / (batch * channels);
+        norm.run(values, pixels, &mut out, Backend::best());
+        Ok((CpuStorage::F32(out), layout.shape().clone()))
     }
 }
 

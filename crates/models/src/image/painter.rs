@@ -35,7 +35,8 @@ impl SoloModel<Paint> for Painter {
     ) -> Result<(), Failure> {
         let size = self.size(&request)?;
         let steps = steps(&request)?;
-        let tile = self.memory.tile(size).map_err(Failure::Unavailable)?;
+        let tile = self.memory.tile(size, !request.images.is_empty());
+        let tile = tile.map_err(Failure::Unavailable)?;
         let mut normals = request.seed.map_or_else(Normals::any, Normals::new);
         let mut progress = |step: usize, _: &Tensor| out.send(PaintEvent::Step(step as u32));
         let painted = match &self.model {

@@ -66,12 +66,14 @@ impl Resnet {
     /// `[batch, inputs, height, width]` to `[batch, outputs, height, width]`; `time` is
     /// `[batch, width]`.
     pub(super) fn forward(&self, x: &Tensor, time: Option<&Tensor>) -> Result<Tensor> {
-        let mut inner = self.convolutions[0].forward(&self.norms[0].forward(x)?.silu()?)?;
-        if let (Some(layer), Some(time)) = (&self.time, time) {
-            let shift = layer.forward(&time.silu()?)?;
-            inner = inner.broadcast_add(&shift.unsqueeze(2)?.unsqueeze(3)?)?;
-        }
-        let inner = self.convolutions[1].forward(&self.norms[1].forward(&inner)?.silu()?)?;
+        let inner = self.norms[0].silu(x)?;
+        let inner = match (&self.time, time) {
+            (Some(layer), Some(time)) => {
+                self.convolutions[0].shifted(&inner, &layer.forward(&time.silu()?)?)?
+            }
+            _ => self.convolutions[0].forward(&inner)?,
+        };
+        let inner = self.convolutions[1].forward(&self.norms[1].silu(&inner)?)?;
         match &self.shortcut {
             Some(shortcut) => shortcut.forward(x)? + inner,
             None => x + inner,

@@ -1,11 +1,14 @@
 //! A place within a checkpoint, from which layers read their tensors by the checkpoint's own names.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::fmt::Display;
+use std::rc::Rc;
 
 use candle_core::{DType, Device, Tensor};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
+use super::published;
 use crate::checkpoint::Checkpoint;
 use crate::load::{Files, LoadError};
 use crate::quality::Quality;
@@ -32,7 +35,9 @@ pub(super) struct Source<'a> {
     pub(super) home: &'a Home,
     prefix: String,
     /// What a file calls the tensors that diffusers calls so.
-    rename: fn(&str) -> String,
+    rename: Rc<dyn Fn(&str) -> String>,
+    /// The file's names of the tensors that were read.
+    read: Rc<RefCell<HashSet<String>>>,
 }
 
 impl<'a> Source<'a> {
@@ -41,13 +46,14 @@ impl<'a> Source<'a> {
             checkpoint,
             home,
             prefix: String::new(),
-            rename: str::to_owned,
+            rename: Rc::new(str::to_owned),
+            read: Rc::default(),
         }
     }
 
     /// The same under other names.
-    pub(super) fn renamed(mut self, rename: fn(&str) -> String) -> Self {
-        self.rename = rename;
+    pub(super) fn renamed(mut self, rename: impl Fn(&str) -> String + 'static) -> Self {
+        self.rename = Rc::new(rename);
         self
     }
 
@@ -79,7 +85,47 @@ impl<'a> Source<'a> {
     pub(super) fn tensor(&self, leaf: &str, shape: &[usize]) -> Result<Tensor, LoadError> {
         let Home { device, dtype, .. } = self.home;
         let name = self.name(leaf);
-        self.checkpoint.tensor(&name, shape, *dtype, device)
+        let tensor = self.checkpoint.tensor(&name, shape, *dtype, device)?;
+        self.read.borrow_mut().insert(name);
+        Ok(tensor)
+    }
+
+    /// The bytes of a tensor of an exact shape, and their type.
+    pub(super) fn bytes(
+        &self,
+        leaf: &str,
+        shape: &[usize],
+    ) -> Result<(DType, &'a [u8]), LoadError> {
+        let name = self.name(leaf);
+        let bytes = self.checkpoint.bytes(&name, shape)?;
+        self.read.borrow_mut().insert(name);
+        Ok(bytes)
+    }
+
+    /// Refuses a file with tensors that no layer has read: it is of a model that is not built here. Some are
+    /// known to change nothing: names that end or begin so.
+    pub(super) fn finish(&self, idle: &[&str]) -> Result<(), LoadError> {
+        let read = self.read.borrow();
+        let is_idle = |name: &str| {
+            let mut known = idle.iter();
+            known.any(|part| name.starts_with(part) || name.ends_with(part))
+        };
+        let mut unread: Vec<&str> = self
+            .checkpoint
+            .names()
+            .filter(|name| !read.contains(*name) && !is_idle(name))
+            .collect();
+        unread.sort_unstable();
+        match unread.first() {
+            Some(first) => {
+                let detail = format!(
+                    "{} of its tensors are of no layer that is built here, {first:?} the first of them",
+                    unread.len()
+                );
+                Err(LoadError::unsupported(self.checkpoint.file(), detail))
+            }
+            None => Ok(()),
+        }
     }
 
     /// The shape of a tensor, if it is there.
@@ -93,18 +139,14 @@ pub(super) fn part(files: &Files, folder: &str) -> Files {
     Files::new(files.path(folder))
 }
 
-/// Opens `<folder>/<stem>.safetensors`, or its variants.
+/// Opens `<folder>/<stem>.safetensors`, or its variants, or this part of the authors' single file.
 pub(super) fn open(files: &Files, folder: &str, stem: &str) -> Result<Checkpoint, LoadError> {
-    Checkpoint::open_stem(&part(files, folder), stem)
-}
-
-/// Reads `<folder>/<name>`.
-pub(super) fn json<T: DeserializeOwned>(
-    files: &Files,
-    folder: &str,
-    name: &str,
-) -> Result<T, LoadError> {
-    part(files, folder).json(name)
+    match Checkpoint::open_stem(&part(files, folder), stem) {
+        Err(LoadError::Missing { file }) => {
+            published::part(files, folder).unwrap_or(Err(LoadError::Missing { file }))
+        }
+        opened => opened,
+    }
 }
 
 /// Refuses a configuration whose numbers are zero, or beyond what any model has.

@@ -7,7 +7,7 @@ use tasks::Failure;
 
 use super::clip::Clip;
 use super::given;
-use super::scheduler::{Noise, Sampler, SchedulerConfig, sampler};
+use super::scheduler::{Method, Noise, Sampler, SchedulerConfig, sampler};
 use super::source::{Home, broken};
 use super::unet::{Condition, Unet};
 use super::vae::Vae;
@@ -67,8 +67,10 @@ pub struct StableDiffusion {
 
 #[derive(Default, Deserialize)]
 struct Index {
+    force_zeros_for_empty_prompt: Option<bool>,
+    /// The refiner's second number beside the size.
     #[serde(default)]
-    force_zeros_for_empty_prompt: bool,
+    requires_aesthetics_score: bool,
 }
 
 impl StableDiffusion {
@@ -91,11 +93,21 @@ impl StableDiffusion {
         } else {
             Index::default()
         };
+        if index.requires_aesthetics_score {
+            let file = files.path("model_index.json");
+            return Err(LoadError::unsupported(&file, "requires_aesthetics_score"));
+        }
+        let mut scheduler = SchedulerConfig::read(files)?;
+        if second.is_none() {
+            scheduler.of_stable_diffusion_1();
+        }
         let pipeline = Self {
-            scheduler: SchedulerConfig::read(files)?,
+            scheduler,
             is_guided: true,
             vae: Vae::load(files, &home)?,
-            zeros_for_no_text: index.force_zeros_for_empty_prompt,
+            // The default of SDXL's pipeline in diffusers; the other has no such word.
+            zeros_for_no_text: second.is_some()
+                && index.force_zeros_for_empty_prompt.unwrap_or(true),
             first,
             second,
             unet,
@@ -124,6 +136,14 @@ impl StableDiffusion {
             (
                 read != pooled + sizes,
                 "projection_class_embeddings_input_dim and the text encoders",
+            ),
+            (
+                self.vae.config.shift_factor.unwrap_or(0.0) != 0.0,
+                "the vae's shift_factor and this pipeline",
+            ),
+            (
+                self.scheduler.method == Method::FlowMatch,
+                "a scheduler of flows and this unet",
             ),
             (
                 ![latents, latents * 2 + 1].contains(&unet.inputs) || unet.outputs != latents,
@@ -181,9 +201,11 @@ impl StableDiffusion {
         noise: &mut Noise<'_>,
         progress: &mut Progress<'_>,
     ) -> Result<Option<Tensor>, Failure> {
-        let guidance = (self.is_guided && job.guidance > 1.0).then_some(job.guidance);
+        // A model that reads the guidance has no need of a second pass.
+        let is_guided = self.is_guided && self.unet.config.guidance.is_none();
+        let guidance = (is_guided && job.guidance > 1.0).then_some(job.guidance);
         let condition = self.condition(job, guidance.is_some())?;
-        let mut sampler = sampler(&self.scheduler, job.steps, 0);
+        let mut sampler = sampler(&self.scheduler, job.steps, 0)?;
         let start = match &job.given {
             Some(given) => first_step(sampler.moments().len().min(job.steps), given.strength),
             None => 0,
@@ -204,11 +226,13 @@ impl StableDiffusion {
         let (prompt, pooled) = self.encode(&job.prompt)?;
         let (width, height) = (job.size.0 as f32, job.size.1 as f32);
         let sizes = [height, width, 0.0, 0.0, height, width];
+        let guidance = job.guidance as f32;
         if !is_guided {
             return Ok(Condition {
                 prompt,
                 pooled,
                 sizes,
+                guidance,
             });
         }
         let nothing = job.negative.is_none() && self.zeros_for_no_text;
@@ -228,6 +252,7 @@ impl StableDiffusion {
             prompt: Tensor::cat(&[negative, prompt], 0).map_err(broken)?,
             pooled,
             sizes,
+            guidance,
         })
     }
 
@@ -261,6 +286,7 @@ impl StableDiffusion {
             prompt,
             pooled,
             sizes,
+            guidance: 1.0,
         };
         self.unet
             .forward(latents, moment, &condition)

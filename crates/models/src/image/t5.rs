@@ -7,11 +7,33 @@ use serde::Deserialize;
 
 use super::activation::Activation;
 use super::attention::{attend, join, split};
+use super::fields::{COUNT, NUMBER, PRETRAINED, Rule, SAVED, Table, WORD, read};
 use super::linear::Linear;
 use super::norm::RmsNorm;
-use super::source::{COUNT_MAX, Home, SIZE_MAX, Source, bounded, broken, json, open};
+use super::source::{COUNT_MAX, Home, SIZE_MAX, Source, bounded, broken, open};
 use super::tokens::Tokens;
 use crate::load::{Files, LoadError};
+
+/// The fields of transformers' `T5Config`.
+const FIELDS: &Table = &[
+    ("model_type", Rule::Only(&["null", "\"t5\""])),
+    ("d_ff", COUNT),
+    ("d_kv", COUNT),
+    ("d_model", COUNT),
+    ("dense_act_fn", WORD),
+    ("eos_token_id", Rule::Idle), // the tokeniser's
+    ("feed_forward_proj", WORD),
+    ("is_gated_act", Rule::Only(&["null", "true"])),
+    ("layer_norm_epsilon", NUMBER),
+    ("n_positions", Rule::Idle),        // positions are relative
+    ("num_decoder_layers", Rule::Idle), // there is no decoder
+    ("num_heads", COUNT),
+    ("num_layers", COUNT),
+    ("relative_attention_max_distance", COUNT),
+    ("relative_attention_num_buckets", COUNT),
+    ("task_specific_params", Rule::Idle),
+    ("vocab_size", COUNT),
+];
 
 #[derive(Debug, Deserialize)]
 pub(super) struct T5Config {
@@ -27,6 +49,8 @@ pub(super) struct T5Config {
     #[serde(default = "epsilon_of_t5")]
     layer_norm_epsilon: f64,
     feed_forward_proj: String,
+    /// What it is by name, where that is not in `feed_forward_proj`.
+    dense_act_fn: Option<String>,
 }
 
 fn distance_of_old() -> usize {
@@ -45,6 +69,34 @@ struct Layer {
     /// The gate, then what passes it.
     gate_and_inner: Linear,
     outer: Linear,
+}
+
+impl Layer {
+    fn read(source: &Source<'_>, config: &T5Config) -> std::result::Result<Self, LoadError> {
+        let (model, inner) = (config.d_model, config.d_ff);
+        let all_heads = config.num_heads * config.d_kv;
+        let (first, second) = (source.at("layer.0"), source.at("layer.1"));
+        let norm = |part: &Source<'_>| {
+            RmsNorm::read(
+                &part.at("layer_norm"),
+                "weight",
+                model,
+                config.layer_norm_epsilon,
+            )
+        };
+        let attention = first.at("SelfAttention");
+        let dense = second.at("DenseReluDense");
+        let three = ["q", "k", "v"].map(|name| attention.at(name));
+        let two = ["wi_0", "wi_1"].map(|name| dense.at(name));
+        Ok(Self {
+            attention_norm: norm(&first)?,
+            projections: Linear::joined(&three, model, &[all_heads; 3])?,
+            out: Linear::read(&attention.at("o"), all_heads, model)?,
+            inner_norm: norm(&second)?,
+            gate_and_inner: Linear::joined(&two, model, &[inner; 2])?,
+            outer: Linear::read(&dense.at("wo"), inner, model)?,
+        })
+    }
 }
 
 /// The encoder and its tokens.
@@ -67,7 +119,11 @@ impl T5 {
         tokens_max: usize,
         home: &Home,
     ) -> std::result::Result<Self, LoadError> {
-        let config: T5Config = json(files, folders.0, "config.json")?;
+        let config: T5Config = read(
+            files,
+            (folders.0, "config.json"),
+            &[FIELDS, PRETRAINED, SAVED],
+        )?;
         let file = format!("{}/config.json", folders.0);
         bounded(
             files,
@@ -93,47 +149,30 @@ impl T5 {
                 ),
             ],
         )?;
+        // transformers takes "gated-gelu" for the approximation by tanh, and another word before it.
         let gated = config.feed_forward_proj.strip_prefix("gated-");
-        // transformers takes "gated-gelu" for the approximation by tanh.
-        let activation = match gated {
-            Some("gelu") => Some(Activation::GeluTanh),
-            Some(word) => Activation::of_word(word),
-            None => None,
+        let activation = match (gated, &config.dense_act_fn) {
+            (Some(_), Some(word)) => Activation::of_word(word),
+            (Some("gelu"), None) => Some(Activation::GeluTanh),
+            (Some(word), None) => Activation::of_word(word),
+            (None, _) => None,
         };
         let Some(activation) = activation else {
-            let detail = format!("feed_forward_proj {:?}", config.feed_forward_proj);
+            let detail = format!(
+                "feed_forward_proj {:?} and dense_act_fn {:?}",
+                config.feed_forward_proj, config.dense_act_fn
+            );
             return Err(LoadError::unsupported(&files.path(&file), detail));
         };
         let tokens = Tokens::t5(files, folders.1, tokens_max)?;
         tokens.check(config.vocab_size)?;
         let checkpoint = open(files, folders.0, "model")?;
         let top = Source::new(&checkpoint, home);
-        let (model, inner, epsilon) = (config.d_model, config.d_ff, config.layer_norm_epsilon);
-        let all_heads = config.num_heads * config.d_kv;
+        let (model, epsilon) = (config.d_model, config.layer_norm_epsilon);
         let blocks = top.at("encoder.block");
         let layers = (0..config.num_layers)
-            .map(|layer| {
-                let first = blocks.at(layer).at("layer.0");
-                let second = blocks.at(layer).at("layer.1");
-                let attention = first.at("SelfAttention");
-                let dense = second.at("DenseReluDense");
-                let three = ["q", "k", "v"].map(|name| attention.at(name));
-                let two = ["wi_0", "wi_1"].map(|name| dense.at(name));
-                Ok(Layer {
-                    attention_norm: RmsNorm::read(
-                        &first.at("layer_norm"),
-                        "weight",
-                        model,
-                        epsilon,
-                    )?,
-                    projections: Linear::joined(&three, model, &[all_heads; 3])?,
-                    out: Linear::read(&attention.at("o"), all_heads, model)?,
-                    inner_norm: RmsNorm::read(&second.at("layer_norm"), "weight", model, epsilon)?,
-                    gate_and_inner: Linear::joined(&two, model, &[inner; 2])?,
-                    outer: Linear::read(&dense.at("wo"), inner, model)?,
-                })
-            })
-            .collect::<std::result::Result<_, LoadError>>()?;
+            .map(|layer| Layer::read(&blocks.at(layer), &config))
+            .collect::<std::result::Result<_, _>>()?;
         let shared = top.at("shared");
         let words = if shared.has("weight") {
             shared
@@ -141,7 +180,7 @@ impl T5 {
             top.at("encoder.embed_tokens")
         };
         let heads = config.num_heads;
-        Ok(Self {
+        let t5 = Self {
             activation,
             words: words.tensor("weight", &[config.vocab_size, model])?,
             distances: blocks.tensor(
@@ -157,7 +196,10 @@ impl T5 {
             )?,
             tokens,
             config,
-        })
+        };
+        // The same words again, and the half that writes.
+        top.finish(&["encoder.embed_tokens.weight", "decoder.", "lm_head."])?;
+        Ok(t5)
     }
 
     /// The width of a token's vector.

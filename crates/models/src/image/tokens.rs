@@ -26,7 +26,8 @@ pub(super) struct Tokens {
     file: PathBuf,
 }
 
-/// What `tokenizer_config.json` says.
+/// What `tokenizer_config.json` says; its other fields are of decoding, or of classes that are told apart by
+/// their files.
 #[derive(Deserialize)]
 struct Config {
     #[serde(default, rename = "bos_token")]
@@ -35,6 +36,35 @@ struct Config {
     eos: Option<Word>,
     #[serde(default, rename = "pad_token")]
     pad: Option<Word>,
+    /// What a prompt is padded and cut to. A huge number says that nobody knows, and is a float for some.
+    #[serde(default)]
+    model_max_length: Option<f64>,
+    #[serde(default)]
+    padding_side: Option<String>,
+    #[serde(default)]
+    truncation_side: Option<String>,
+}
+
+impl Config {
+    /// Refuses what is not done here; `length` are the model's positions, where it
+    /// has some.
+    fn check(&self, files: &Files, length: Option<usize>) -> Result<(), LoadError> {
+        let left = |side: &Option<String>| side.as_ref().is_some_and(|side| side != "right");
+        let detail = if left(&self.padding_side) {
+            "padding_side other than right".to_owned()
+        } else if left(&self.truncation_side) {
+            "truncation_side other than right".to_owned()
+        } else {
+            match (self.model_max_length, length) {
+                (Some(most), Some(length)) if (most - length as f64).abs() > 0.5 => {
+                    format!("model_max_length {most} where the text encoder has {length} positions")
+                }
+                _ => return Ok(()),
+            }
+        };
+        let file = files.path("tokenizer_config.json");
+        Err(LoadError::unsupported(&file, detail))
+    }
 }
 
 /// A token in either of its spellings.
@@ -63,6 +93,7 @@ impl Tokens {
             byte_pairs(&files)?
         };
         let config: Config = files.json("tokenizer_config.json")?;
+        config.check(&files, Some(length))?;
         let word = |word: &Option<Word>, default: &str| {
             let text = word.as_ref().map_or(default, Word::text);
             id(&tokenizer, &file, text)
@@ -82,6 +113,10 @@ impl Tokens {
     pub(super) fn t5(files: &Files, folder: &str, length: usize) -> Result<Self, LoadError> {
         let files = part(files, folder);
         let (tokenizer, file) = whole(&files)?;
+        if files.has("tokenizer_config.json") {
+            let config: Config = files.json("tokenizer_config.json")?;
+            config.check(&files, None)?;
+        }
         Ok(Self {
             begin: None,
             end: id(&tokenizer, &file, "</s>")?,

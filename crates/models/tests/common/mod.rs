@@ -18,6 +18,22 @@ pub(crate) fn golden(name: &str) -> PathBuf {
         .join(name)
 }
 
+/// Copies a folder with all that is in it, over what is there.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a file to copy");
+    for entry in std::fs::read_dir(from)
+        .expect("a file to copy")
+        .map(|entry| entry.expect("a file to copy"))
+    {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).expect("a file to copy");
+        }
+    }
+}
+
 /// The GPU in a build for one, else the CPU.
 pub(crate) fn device() -> Device {
     let (device, fallback) = models::device::open(DeviceChoice::Auto).expect("a device");

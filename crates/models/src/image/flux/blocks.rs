@@ -4,7 +4,7 @@ use candle_core::{D, Result, Tensor};
 
 use super::rope::Rotation;
 use crate::image::activation::Activation;
-use crate::image::attention::{attend, join, split};
+use crate::image::attention::{attend_heads, split};
 use crate::image::linear::Linear;
 use crate::image::norm::{RmsNorm, standard};
 use crate::image::source::Source;
@@ -229,7 +229,7 @@ fn attended(
 ) -> Result<Tensor> {
     let scale = (queries.dim(D::Minus1)? as f64).sqrt().recip();
     let (queries, keys) = (rotation.turn(queries)?, rotation.turn(keys)?);
-    join(&attend(&queries, &keys, values, scale, None)?)
+    attend_heads([&queries, &keys, values], scale)
 }
 
 const SINGLE: Names = Names {

@@ -3,12 +3,29 @@
 use serde::Deserialize;
 
 use crate::checkpoint::Checkpoint;
-use crate::image::source::{COUNT_MAX, SIZE_MAX, bounded, json};
+use crate::image::fields::{COUNT, LIST_OF_COUNTS, OFF, Rule, SAVED, Table, read};
+use crate::image::source::{COUNT_MAX, SIZE_MAX, bounded};
 use crate::load::{Files, LoadError};
 
 const FILE: &str = "transformer/config.json";
 /// The rows and columns of a picture, and a number that FLUX leaves 0.
 const AXES: usize = 3;
+
+/// The fields of diffusers' `FluxTransformer2DModel`.
+const FIELDS: &Table = &[
+    ("_class_name", Rule::Only(&["\"FluxTransformer2DModel\""])),
+    ("attention_head_dim", COUNT),
+    ("axes_dims_rope", LIST_OF_COUNTS),
+    ("guidance_embeds", OFF),
+    ("in_channels", COUNT),
+    ("joint_attention_dim", COUNT),
+    ("num_attention_heads", COUNT),
+    ("num_layers", COUNT),
+    ("num_single_layers", COUNT),
+    ("out_channels", COUNT),
+    ("patch_size", Rule::Only(&["1"])),
+    ("pooled_projection_dim", COUNT),
+];
 
 #[derive(Debug, Clone, Deserialize)]
 pub(in crate::image) struct FluxConfig {
@@ -21,26 +38,18 @@ pub(in crate::image) struct FluxConfig {
     pub(in crate::image) out_channels: Option<usize>,
     pub(in crate::image) joint_attention_dim: usize,
     pub(in crate::image) pooled_projection_dim: usize,
-    #[serde(default)]
-    guidance_embeds: bool,
     #[serde(default = "axes")]
     pub(in crate::image) axes_dims_rope: Vec<usize>,
-    #[serde(default = "one")]
-    patch_size: usize,
 }
 
 fn axes() -> Vec<usize> {
     vec![16, 56, 56]
 }
 
-fn one() -> usize {
-    1
-}
-
 impl FluxConfig {
     pub(in crate::image) fn read(files: &Files) -> Result<Self, LoadError> {
         let config: Self = if files.path(FILE).is_file() {
-            json(files, "transformer", "config.json")?
+            read(files, ("transformer", "config.json"), &[FIELDS, SAVED])?
         } else {
             Self::schnell()
         };
@@ -58,9 +67,7 @@ impl FluxConfig {
             out_channels: None,
             joint_attention_dim: 4096,
             pooled_projection_dim: 768,
-            guidance_embeds: false,
             axes_dims_rope: axes(),
-            patch_size: 1,
         }
     }
 
@@ -97,10 +104,6 @@ impl FluxConfig {
         {
             let detail = format!("axes_dims_rope {axes:?} of {}", self.attention_head_dim);
             return Err(LoadError::corrupt(&path, detail));
-        }
-        if self.guidance_embeds || self.patch_size != 1 {
-            let detail = "guidance_embeds, or a patch_size other than 1";
-            return Err(LoadError::unsupported(&path, detail));
         }
         Ok(())
     }

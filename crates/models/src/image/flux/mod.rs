@@ -82,7 +82,7 @@ impl Flux {
         let singles = name("single_transformer_blocks", "single_blocks");
         let modulation = name("norm_out.linear", "final_layer.adaLN_modulation.1");
         let (text, pooled_width) = (config.joint_attention_dim, config.pooled_projection_dim);
-        Ok(Self {
+        let flux = Self {
             time: Embedder::read(&time, layers, WAVES, hidden)?,
             pooled: Embedder::read(&pooled, layers, pooled_width, hidden)?,
             text: Linear::read(&name("context_embedder", "txt_in"), text, hidden)?,
@@ -101,7 +101,9 @@ impl Flux {
                 config.outputs(),
             )?,
             config,
-        })
+        };
+        top.finish(&[])?;
+        Ok(flux)
     }
 
     /// Packed latents `[1, rows * columns, in_channels]` at a moment of 0 to 1000 to where they flow,

@@ -54,14 +54,14 @@ fn moment(moments: &[f32], step: usize) -> i64 {
 /// Song et al. 2020 without noise at the steps.
 pub(super) struct Ddim {
     alphas: Alphas,
-    clips: bool,
+    clip: Option<f64>,
 }
 
 impl Ddim {
     pub(super) fn new(config: &SchedulerConfig, steps: usize) -> Self {
         Self {
             alphas: Alphas::new(config, steps),
-            clips: config.clips,
+            clip: config.clips.then_some(config.clip_range),
         }
     }
 }
@@ -88,8 +88,8 @@ impl Sampler for Ddim {
         let [picture, noise] = parts(self.alphas.prediction, left);
         let noise = mix(noise[0], latents, noise[1], said)?;
         let mut picture = mix(picture[0], latents, picture[1], said)?;
-        if self.clips {
-            picture = picture.clamp(-1f32, 1f32)?;
+        if let Some(range) = self.clip {
+            picture = picture.clamp(-range, range)?;
         }
         mix(next.sqrt(), &picture, (1.0 - next).sqrt(), &noise)
     }

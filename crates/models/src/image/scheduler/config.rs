@@ -1,10 +1,15 @@
 //! `scheduler/scheduler_config.json`, with the defaults of diffusers for what it leaves out.
 
 use serde::Deserialize;
+use serde_json::Value;
 
-use crate::image::source::{bounded, json};
+use super::fields::tables;
+use crate::image::fields::{judged, object};
+use crate::image::source::bounded;
 use crate::load::{Files, LoadError};
 
+const FOLDER: &str = "scheduler";
+const NAME: &str = "scheduler_config.json";
 const FILE: &str = "scheduler/scheduler_config.json";
 /// The most steps of a training.
 const TRAINED_MAX: usize = 100_000;
@@ -64,6 +69,8 @@ pub struct SchedulerConfig {
     pub karras: bool,
     /// Whether pictures are clipped to -1 to 1 at each step of DDIM.
     pub clips: bool,
+    /// How far from 0 they are clipped.
+    pub(super) clip_range: f64,
     pub(super) trained: usize,
     pub(super) betas: Betas,
     pub(super) offset: usize,
@@ -100,30 +107,18 @@ pub(super) struct FlowConfig {
 
 #[derive(Deserialize)]
 struct Written {
-    #[serde(rename = "_class_name")]
-    class: String,
     num_train_timesteps: Option<usize>,
     beta_start: Option<f64>,
     beta_end: Option<f64>,
     beta_schedule: Option<String>,
-    trained_betas: Option<Vec<f64>>,
     prediction_type: Option<Prediction>,
     timestep_spacing: Option<Spacing>,
     steps_offset: Option<usize>,
     set_alpha_to_one: Option<bool>,
     clip_sample: Option<bool>,
-    thresholding: Option<bool>,
-    rescale_betas_zero_snr: Option<bool>,
+    clip_sample_range: Option<f64>,
     use_karras_sigmas: Option<bool>,
-    use_exponential_sigmas: Option<bool>,
-    use_beta_sigmas: Option<bool>,
     skip_prk_steps: Option<bool>,
-    interpolation_type: Option<String>,
-    timestep_type: Option<String>,
-    final_sigmas_type: Option<String>,
-    algorithm_type: Option<String>,
-    solver_type: Option<String>,
-    solver_order: Option<usize>,
     original_inference_steps: Option<usize>,
     timestep_scaling: Option<f64>,
     shift: Option<f64>,
@@ -132,17 +127,62 @@ struct Written {
     max_shift: Option<f64>,
     base_image_seq_len: Option<f64>,
     max_image_seq_len: Option<f64>,
-    invert_sigmas: Option<bool>,
-    shift_terminal: Option<f64>,
-    stochastic_sampling: Option<bool>,
-    time_shift_type: Option<String>,
+}
+
+/// Library and class of a pipeline's scheduler.
+#[derive(Default, Deserialize)]
+struct Index {
+    scheduler: Option<(Value, Value)>,
 }
 
 impl SchedulerConfig {
-    /// Reads `scheduler/scheduler_config.json`.
+    /// Reads `scheduler/scheduler_config.json`. Its class is the one that `model_index.json` names, if it
+    /// names one: so does diffusers.
     pub(in crate::image) fn read(files: &Files) -> Result<Self, LoadError> {
-        let written: Written = json(files, "scheduler", "scheduler_config.json")?;
-        written.judge(files)
+        let fields = object(files, FOLDER, NAME)?;
+        let index: Index = if files.has("model_index.json") {
+            files.json("model_index.json")?
+        } else {
+            Index::default()
+        };
+        let class = match index.scheduler {
+            Some((_, class)) => class,
+            None => fields.get("_class_name").cloned().unwrap_or_default(),
+        };
+        let (method, spacing) = match class.as_str().unwrap_or_default() {
+            "DDIMScheduler" => (Method::Ddim, Spacing::Leading),
+            "PNDMScheduler" => (Method::Pndm, Spacing::Leading),
+            "EulerDiscreteScheduler" => (Method::Euler, Spacing::Linspace),
+            "EulerAncestralDiscreteScheduler" => (Method::EulerAncestral, Spacing::Linspace),
+            "DPMSolverMultistepScheduler" => (Method::DpmPlusPlus2M, Spacing::Linspace),
+            "LCMScheduler" => (Method::Lcm, Spacing::Leading),
+            "FlowMatchEulerDiscreteScheduler" => (Method::FlowMatch, Spacing::Linspace),
+            _ => {
+                let detail = format!("the scheduler {class}");
+                return Err(LoadError::unsupported(&files.path(FILE), detail));
+            }
+        };
+        let written: Written = judged(files, (FOLDER, NAME), fields, &tables(method))?;
+        written.judge(files, method, spacing)
+    }
+
+    /// What diffusers' pipeline of Stable Diffusion 1 makes of any scheduler: nothing is clipped, and steps are
+    /// one moment later.
+    pub(in crate::image) fn of_stable_diffusion_1(&mut self) {
+        if self.clips || self.offset != 1 {
+            tracing::info!("the scheduler's clip_sample counts as false and its steps_offset as 1");
+        }
+        (self.clips, self.offset) = (false, 1);
+    }
+
+    /// The most steps: as many as there are moments, or as its model was taught.
+    pub(super) fn steps_max(&self) -> usize {
+        match self.method {
+            Method::Lcm => self.lcm.original_steps,
+            // One moment is left out.
+            Method::DpmPlusPlus2M => self.trained - 1,
+            _ => self.trained,
+        }
     }
 
     /// That of FLUX.1 schnell, where its file stands alone.
@@ -153,6 +193,7 @@ impl SchedulerConfig {
             prediction: Prediction::Noise,
             karras: false,
             clips: false,
+            clip_range: 1.0,
             trained: 1000,
             betas: Betas {
                 first: 0.0001,
@@ -176,67 +217,18 @@ impl SchedulerConfig {
 }
 
 impl Written {
-    /// The name of what is asked for and not built here.
-    fn odd(&self, method: Method) -> Option<&'static str> {
-        let said =
-            |word: &Option<String>, known: &str| word.as_ref().is_some_and(|word| word != known);
+    fn judge(
+        self,
+        files: &Files,
+        method: Method,
+        spacing: Spacing,
+    ) -> Result<SchedulerConfig, LoadError> {
+        let unsupported = |detail: &str| Err(LoadError::unsupported(&files.path(FILE), detail));
         let set = |flag: Option<bool>| flag == Some(true);
-        let odd = [
-            (self.trained_betas.is_some(), "trained_betas"),
-            (set(self.thresholding), "thresholding"),
-            (set(self.rescale_betas_zero_snr), "rescale_betas_zero_snr"),
-            (set(self.use_exponential_sigmas), "use_exponential_sigmas"),
-            (set(self.use_beta_sigmas), "use_beta_sigmas"),
-            (
-                method == Method::Pndm && !set(self.skip_prk_steps),
-                "skip_prk_steps false",
-            ),
-            (
-                said(&self.interpolation_type, "linear"),
-                "interpolation_type",
-            ),
-            (said(&self.timestep_type, "discrete"), "timestep_type"),
-            (said(&self.final_sigmas_type, "zero"), "final_sigmas_type"),
-            (said(&self.algorithm_type, "dpmsolver++"), "algorithm_type"),
-            (said(&self.solver_type, "midpoint"), "solver_type"),
-            (
-                method == Method::DpmPlusPlus2M
-                    && self.solver_order.is_some_and(|order| order != 2),
-                "solver_order",
-            ),
-            (set(self.invert_sigmas), "invert_sigmas"),
-            (self.shift_terminal.is_some(), "shift_terminal"),
-            (set(self.stochastic_sampling), "stochastic_sampling"),
-            (
-                said(&self.time_shift_type, "exponential"),
-                "time_shift_type",
-            ),
-        ];
-        let odd = odd.iter().find(|(is_odd, _)| *is_odd);
-        odd.map(|(_, name)| *name)
-    }
-
-    fn judge(self, files: &Files) -> Result<SchedulerConfig, LoadError> {
-        let unsupported = |detail: String| Err(LoadError::unsupported(&files.path(FILE), detail));
-        let (method, spacing) = match self.class.as_str() {
-            "DDIMScheduler" => (Method::Ddim, Spacing::Leading),
-            "PNDMScheduler" => (Method::Pndm, Spacing::Leading),
-            "EulerDiscreteScheduler" => (Method::Euler, Spacing::Linspace),
-            "EulerAncestralDiscreteScheduler" => (Method::EulerAncestral, Spacing::Linspace),
-            "DPMSolverMultistepScheduler" => (Method::DpmPlusPlus2M, Spacing::Linspace),
-            "LCMScheduler" => (Method::Lcm, Spacing::Leading),
-            "FlowMatchEulerDiscreteScheduler" => (Method::FlowMatch, Spacing::Linspace),
-            class => return unsupported(format!("the scheduler {class:?}")),
-        };
-        let set = |flag: Option<bool>| flag == Some(true);
-        if let Some(name) = self.odd(method) {
-            return unsupported(format!("the scheduler's {name}"));
+        if method == Method::Pndm && !set(self.skip_prk_steps) {
+            return unsupported("skip_prk_steps is not true: Runge-Kutta steps are not made here");
         }
-        let is_scaled_linear = match self.beta_schedule.as_deref().unwrap_or("linear") {
-            "scaled_linear" => true,
-            "linear" => false,
-            word => return unsupported(format!("beta_schedule {word:?}")),
-        };
+        let is_scaled_linear = self.beta_schedule.as_deref() == Some("scaled_linear");
         let trained = self.num_train_timesteps.unwrap_or(1000);
         let original_steps = self.original_inference_steps.unwrap_or(50);
         bounded(
@@ -265,13 +257,22 @@ impl Written {
             let detail = format!("beta_start {} and beta_end {}", betas.first, betas.last);
             return Err(LoadError::corrupt(&files.path(FILE), detail));
         }
+        let clip_range = self.clip_sample_range.unwrap_or(1.0);
+        if !(clip_range.is_finite() && clip_range > 0.0) {
+            let detail = format!("clip_sample_range is {clip_range}");
+            return Err(LoadError::corrupt(&files.path(FILE), detail));
+        }
+        if method == Method::DpmPlusPlus2M && trained < 2 {
+            return unsupported("num_train_timesteps 1: there is no step to be made");
+        }
         let base = SchedulerConfig::of_flux();
-        Ok(SchedulerConfig {
+        let config = SchedulerConfig {
             method,
             spacing: self.timestep_spacing.unwrap_or(spacing),
             prediction: self.prediction_type.unwrap_or(Prediction::Noise),
             karras: set(self.use_karras_sigmas),
             clips: self.clip_sample.unwrap_or(method == Method::Ddim),
+            clip_range,
             trained,
             betas,
             offset: self.steps_offset.unwrap_or(0),
@@ -292,6 +293,12 @@ impl Written {
                     self.max_image_seq_len.unwrap_or(base.flow.lengths.1),
                 ),
             },
-        })
+        };
+        let flow = config.flow;
+        if flow.shift <= 0.0 || (flow.is_dynamic && flow.lengths.0 >= flow.lengths.1) {
+            let detail = format!("shift {}, lengths {:?}", flow.shift, flow.lengths);
+            return Err(LoadError::corrupt(&files.path(FILE), detail));
+        }
+        Ok(config)
     }
 }

@@ -13,7 +13,7 @@ pub(super) struct Lcm {
     training: Training,
     moments: Vec<f32>,
     prediction: Prediction,
-    clips: bool,
+    clip: Option<f64>,
     timestep_scaling: f64,
 }
 
@@ -23,7 +23,6 @@ impl Lcm {
         let original = config.lcm.original_steps;
         let gap = config.trained / original;
         let taught: Vec<usize> = (1..=original).rev().map(|step| step * gap - 1).collect();
-        let steps = steps.min(original);
         let moments = (0..steps)
             .filter_map(|step| taught.get(step * original / steps))
             .map(|&moment| moment as f32)
@@ -32,7 +31,7 @@ impl Lcm {
             training: Training::new(config),
             moments,
             prediction: config.prediction,
-            clips: config.clips,
+            clip: config.clips.then_some(config.clip_range),
             timestep_scaling: config.lcm.timestep_scaling,
         }
     }
@@ -62,8 +61,8 @@ impl Sampler for Lcm {
     ) -> Result<Tensor> {
         let [[of_latents, of_said], _] = parts(self.prediction, self.left(step));
         let mut picture = mix(of_latents, latents, of_said, said)?;
-        if self.clips {
-            picture = picture.clamp(-1f32, 1f32)?;
+        if let Some(range) = self.clip {
+            picture = picture.clamp(-range, range)?;
         }
         let moment = self.moments.get(step).copied().unwrap_or(0.0);
         let scaled = f64::from(moment) * self.timestep_scaling;

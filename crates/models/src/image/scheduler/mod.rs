@@ -6,11 +6,13 @@ mod alphas;
 mod config;
 mod consistency;
 mod dpm;
+mod fields;
 mod flow;
 mod sigmas;
 mod training;
 
 use candle_core::{Result, Tensor};
+use tasks::Failure;
 
 pub use config::{Method, Prediction, SchedulerConfig, Spacing};
 
@@ -41,11 +43,23 @@ pub trait Sampler {
     ) -> Result<Tensor>;
 }
 
-/// The sampler of a configuration for so many steps, at least one. `tokens` is the length of the picture
-/// for flow matching with a shift that depends on it.
-pub fn sampler(config: &SchedulerConfig, steps: usize, tokens: usize) -> Box<dyn Sampler + Send> {
-    let steps = steps.clamp(1, config.trained);
-    match config.method {
+/// The sampler of a configuration for so many steps. `tokens` is the length of the picture for flow matching
+/// with a shift that depends on it.
+///
+/// # Errors
+/// [`Failure::BadInput`] where no steps are asked for, or more than the model was trained with.
+pub fn sampler(
+    config: &SchedulerConfig,
+    steps: usize,
+    tokens: usize,
+) -> std::result::Result<Box<dyn Sampler + Send>, Failure> {
+    let most = config.steps_max();
+    if !(1..=most).contains(&steps) {
+        return Err(Failure::BadInput(format!(
+            "{steps} steps; 1 to {most} are made with these weights"
+        )));
+    }
+    Ok(match config.method {
         Method::Ddim => Box::new(alphas::Ddim::new(config, steps)),
         Method::Pndm => Box::new(alphas::Pndm::new(config, steps)),
         Method::Euler => Box::new(sigmas::Euler::new(config, steps, false)),
@@ -53,7 +67,7 @@ pub fn sampler(config: &SchedulerConfig, steps: usize, tokens: usize) -> Box<dyn
         Method::DpmPlusPlus2M => Box::new(dpm::DpmPlusPlus2M::new(config, steps)),
         Method::Lcm => Box::new(consistency::Lcm::new(config, steps)),
         Method::FlowMatch => Box::new(flow::FlowMatch::new(config, steps, tokens)),
-    }
+    })
 }
 
 /// `a x + b y`.

@@ -2,68 +2,96 @@
 
 use serde::Deserialize;
 
-use crate::image::source::{COUNT_MAX, Each, SIZE_MAX, bounded, json};
+use crate::image::fields::{
+    COUNT, COUNTS, FLAG, LIST_OF_COUNTS, LIST_OF_WORDS, NONE, NUMBER, OFF, Rule, SAVED, Table, read,
+};
+use crate::image::source::{COUNT_MAX, Each, SIZE_MAX, bounded};
 use crate::load::{Files, LoadError};
 
 const FILE: &str = "unet/config.json";
 /// The most levels of a UNet; SD 1.5 has 4.
 const LEVELS_MAX: usize = 8;
 
+/// The fields of diffusers' `UNet2DConditionModel`.
+const FIELDS: &Table = &[
+    ("_class_name", Rule::Only(&["\"UNet2DConditionModel\""])),
+    ("act_fn", Rule::Only(&["\"silu\"", "\"swish\""])),
+    (
+        "addition_embed_type",
+        Rule::Only(&["null", "\"text_time\""]),
+    ),
+    ("addition_embed_type_num_heads", Rule::Idle), // of the type "text"
+    ("addition_time_embed_dim", COUNT),
+    ("attention_head_dim", COUNTS),
+    ("attention_type", Rule::Only(&["null", "\"default\""])),
+    ("block_out_channels", LIST_OF_COUNTS),
+    ("center_input_sample", OFF),
+    ("class_embed_type", NONE),
+    ("class_embeddings_concat", OFF),
+    ("conv_in_kernel", Rule::Only(&["3"])),
+    ("conv_out_kernel", Rule::Only(&["3"])),
+    ("cross_attention_dim", COUNT),
+    ("cross_attention_norm", NONE),
+    ("down_block_types", LIST_OF_WORDS),
+    ("downsample_padding", Rule::Only(&["1"])),
+    ("dropout", Rule::Idle), // of the training
+    ("dual_cross_attention", OFF),
+    ("encoder_hid_dim", NONE),
+    ("encoder_hid_dim_type", NONE),
+    ("flip_sin_to_cos", Rule::Only(&["true"])),
+    ("freq_shift", Rule::Only(&["0"])),
+    ("in_channels", COUNT),
+    ("layers_per_block", COUNTS),
+    ("mid_block_only_cross_attention", OFF),
+    ("mid_block_scale_factor", Rule::Only(&["1"])),
+    (
+        "mid_block_type",
+        Rule::Only(&["\"UNetMidBlock2DCrossAttn\""]),
+    ),
+    ("norm_eps", NUMBER),
+    ("norm_num_groups", COUNT),
+    ("num_attention_heads", NONE), // diffusers has no meaning for it
+    ("num_class_embeds", NONE),
+    ("only_cross_attention", OFF),
+    ("out_channels", COUNT),
+    ("projection_class_embeddings_input_dim", COUNT),
+    ("resnet_out_scale_factor", Rule::Only(&["1"])),
+    ("resnet_skip_time_act", OFF),
+    ("resnet_time_scale_shift", Rule::Only(&["\"default\""])),
+    ("reverse_transformer_layers_per_block", NONE),
+    ("sample_size", COUNT),
+    ("time_cond_proj_dim", COUNT),
+    ("time_embedding_act_fn", NONE),
+    ("time_embedding_dim", COUNT),
+    ("time_embedding_type", Rule::Only(&["\"positional\""])),
+    ("timestep_post_act", NONE),
+    ("transformer_layers_per_block", COUNTS),
+    ("up_block_types", LIST_OF_WORDS),
+    ("upcast_attention", FLAG),
+    ("use_linear_projection", Rule::Idle), // the tensors' shapes say it
+];
+
 #[derive(Debug, Deserialize)]
 struct Written {
     in_channels: usize,
     out_channels: usize,
-    #[serde(default)]
     sample_size: Option<usize>,
     block_out_channels: Vec<usize>,
     layers_per_block: Each,
     down_block_types: Vec<String>,
     up_block_types: Vec<String>,
-    cross_attention_dim: Each,
+    cross_attention_dim: usize,
     attention_head_dim: Each,
-    #[serde(default)]
-    num_attention_heads: Option<Each>,
-    #[serde(default)]
     transformer_layers_per_block: Option<Each>,
     norm_num_groups: usize,
     norm_eps: f64,
-    #[serde(default)]
     addition_embed_type: Option<String>,
-    #[serde(default)]
     addition_time_embed_dim: Option<usize>,
-    #[serde(default)]
     projection_class_embeddings_input_dim: Option<usize>,
-    #[serde(default = "yes")]
-    flip_sin_to_cos: bool,
-    #[serde(default)]
-    freq_shift: f64,
-    #[serde(default)]
-    class_embed_type: Option<String>,
-    #[serde(default)]
-    encoder_hid_dim: Option<usize>,
-    #[serde(default)]
     time_cond_proj_dim: Option<usize>,
+    time_embedding_dim: Option<usize>,
     #[serde(default)]
-    dual_cross_attention: bool,
-    #[serde(default = "silu")]
-    act_fn: String,
-    #[serde(default = "plain")]
-    resnet_time_scale_shift: String,
-    #[serde(default = "positional")]
-    time_embedding_type: String,
-}
-
-fn yes() -> bool {
-    true
-}
-fn silu() -> String {
-    "silu".into()
-}
-fn plain() -> String {
-    "default".into()
-}
-fn positional() -> String {
-    "positional".into()
+    upcast_attention: bool,
 }
 
 /// A level of the UNet, from the finest to the coarsest.
@@ -103,88 +131,55 @@ pub(in crate::image) struct UnetConfig {
     pub(in crate::image) groups: usize,
     pub(in crate::image) epsilon: f64,
     pub(in crate::image) addition: Option<Addition>,
+    /// The width of the vector of time.
+    pub(in crate::image) time: usize,
+    /// The waves of the guidance, where the model reads it.
+    pub(in crate::image) guidance: Option<usize>,
+    /// Whether attention is computed in single precision, whatever the rest is.
+    pub(in crate::image) upcasts: bool,
 }
 
 impl UnetConfig {
     pub(in crate::image) fn read(files: &Files) -> Result<Self, LoadError> {
-        let written: Written = json(files, "unet", "config.json")?;
+        let written: Written = read(files, ("unet", "config.json"), &[FIELDS, SAVED])?;
         written.judge(files)
+    }
+
+    /// Residual blocks of each level, where all have as many.
+    pub(in crate::image) fn even_blocks(&self) -> Option<usize> {
+        let first = self.levels.first()?.blocks;
+        let mut levels = self.levels.iter();
+        levels.all(|level| level.blocks == first).then_some(first)
     }
 
     /// Channels of the finest level.
     pub(in crate::image) fn first(&self) -> usize {
         self.levels.first().map_or(0, |level| level.channels)
     }
-
-    /// The width of the vector of time.
-    pub(in crate::image) fn time(&self) -> usize {
-        self.first() * 4
-    }
 }
 
 impl Written {
-    /// What is asked for and not built here.
-    fn odd(&self) -> Option<String> {
-        let odd = [
-            (self.act_fn != "silu", format!("act_fn {:?}", self.act_fn)),
-            (!self.flip_sin_to_cos, "flip_sin_to_cos false".into()),
-            (
-                self.freq_shift != 0.0,
-                format!("freq_shift {}", self.freq_shift),
-            ),
-            (self.dual_cross_attention, "dual_cross_attention".into()),
-            (
-                self.class_embed_type.is_some(),
-                format!("class_embed_type {:?}", self.class_embed_type),
-            ),
-            (
-                self.encoder_hid_dim.is_some(),
-                format!("encoder_hid_dim {:?}", self.encoder_hid_dim),
-            ),
-            (
-                self.time_cond_proj_dim.is_some(),
-                "time_cond_proj_dim (guidance as an input)".into(),
-            ),
-            (
-                self.resnet_time_scale_shift != "default",
-                format!("resnet_time_scale_shift {:?}", self.resnet_time_scale_shift),
-            ),
-            (
-                self.time_embedding_type != "positional",
-                format!("time_embedding_type {:?}", self.time_embedding_type),
-            ),
-        ];
-        let odd = odd.into_iter().find(|(is_odd, _)| *is_odd);
-        odd.map(|(_, detail)| detail)
-    }
-
     /// What is read beside the prompt.
     fn addition(&self, files: &Files) -> Result<Option<Addition>, LoadError> {
-        match self.addition_embed_type.as_deref() {
-            None => Ok(None),
-            Some("text_time") => {
-                let (number_width, width) = (
-                    self.addition_time_embed_dim.unwrap_or(0),
-                    self.projection_class_embeddings_input_dim.unwrap_or(0),
-                );
-                bounded(
-                    files,
-                    FILE,
-                    &[
-                        ("addition_time_embed_dim", number_width, SIZE_MAX),
-                        ("projection_class_embeddings_input_dim", width, SIZE_MAX),
-                    ],
-                )?;
-                Ok(Some(Addition {
-                    number_width,
-                    width,
-                }))
-            }
-            Some(word) => {
-                let detail = format!("addition_embed_type {word:?}");
-                Err(LoadError::unsupported(&files.path(FILE), detail))
-            }
+        if self.addition_embed_type.is_none() {
+            return Ok(None);
         }
+        let (number_width, width) = (
+            self.addition_time_embed_dim.unwrap_or(0),
+            self.projection_class_embeddings_input_dim.unwrap_or(0),
+        );
+        bounded(
+            files,
+            FILE,
+            &[
+                ("addition_time_embed_dim", number_width, SIZE_MAX),
+                ("projection_class_embeddings_input_dim", width, SIZE_MAX),
+            ],
+        )?;
+        Ok(Some(Addition {
+            number_width,
+            width,
+        }))
     }
 
     /// The levels, from blocks, heads and transformer layers of each.
@@ -228,11 +223,7 @@ impl Written {
     fn judge(self, files: &Files) -> Result<UnetConfig, LoadError> {
         let path = files.path(FILE);
         let corrupt = |detail: &str| LoadError::corrupt(&path, detail);
-        let unsupported = |detail: String| Err(LoadError::unsupported(&path, detail));
         let count = self.block_out_channels.len();
-        if let Some(detail) = self.odd() {
-            return unsupported(detail);
-        }
         if !(1..=LEVELS_MAX).contains(&count)
             || self.down_block_types.len() != count
             || self.up_block_types.len() != count
@@ -245,26 +236,25 @@ impl Written {
         };
         let blocks = each(&self.layers_per_block, "layers_per_block")?;
         // The name of the field is wrong in this family: it is the number of heads.
-        let heads = self.num_attention_heads.as_ref();
-        let heads = each(
-            heads.unwrap_or(&self.attention_head_dim),
-            "attention_head_dim",
-        )?;
+        let heads = each(&self.attention_head_dim, "attention_head_dim")?;
         let layers = self.transformer_layers_per_block.as_ref();
         let layers = each(
             layers.unwrap_or(&Each::All(1)),
             "transformer_layers_per_block",
         )?;
-        let context = each(&self.cross_attention_dim, "cross_attention_dim")?;
-        let context = context.first().copied().unwrap_or(0);
-        if !matches!(&self.cross_attention_dim, Each::All(_)) {
-            return unsupported("a list as cross_attention_dim".into());
-        }
+        let first = self.block_out_channels.first().copied().unwrap_or(0);
+        let time = self.time_embedding_dim.unwrap_or(first.saturating_mul(4));
         let mut numbers = vec![
             ("in_channels", self.in_channels, SIZE_MAX),
             ("out_channels", self.out_channels, SIZE_MAX),
             ("sample_size", self.sample_size.unwrap_or(64), 1024),
-            ("cross_attention_dim", context, SIZE_MAX),
+            ("cross_attention_dim", self.cross_attention_dim, SIZE_MAX),
+            ("time_embedding_dim", time, SIZE_MAX),
+            (
+                "time_cond_proj_dim / 4",
+                self.time_cond_proj_dim.map_or(1, |width| width / 4),
+                SIZE_MAX,
+            ),
             ("norm_num_groups", self.norm_num_groups, SIZE_MAX),
         ];
         numbers.extend(
@@ -286,10 +276,13 @@ impl Written {
             outputs: self.out_channels,
             sample: self.sample_size.unwrap_or(64),
             levels,
-            context,
+            context: self.cross_attention_dim,
             groups: self.norm_num_groups,
             epsilon: self.norm_eps,
             addition: self.addition(files)?,
+            time,
+            guidance: self.time_cond_proj_dim,
+            upcasts: self.upcast_attention,
         })
     }
 }

@@ -4,6 +4,7 @@
 //! Names are those of diffusers' `UNet2DConditionModel`.
 
 mod config;
+mod names;
 mod transformer;
 
 use candle_core::{Result, Tensor};
@@ -12,10 +13,11 @@ pub(super) use config::UnetConfig;
 use transformer::{Sizes as Attention, Transformer};
 
 use super::convolution::{Convolution, Kernel};
+use super::linear::Linear;
 use super::norm::GroupNorm;
 use super::resnet::{Resnet, Sizes};
 use super::source::{Home, Source, open};
-use super::time::{Embedder, waves};
+use super::time::{Embedder, waves, waves_of_guidance};
 use crate::load::{Files, LoadError};
 
 /// What a picture is made of: the prompt, and what SDXL reads beside it.
@@ -27,6 +29,8 @@ pub(super) struct Condition {
     pub(super) pooled: Option<Tensor>,
     /// The six numbers of a size, where the model reads them.
     pub(super) sizes: [f32; 6],
+    /// How much the prompt counts, where the model reads it.
+    pub(super) guidance: f32,
 }
 
 /// One residual block and the attention after it.
@@ -44,6 +48,8 @@ struct Stage {
 pub(super) struct Unet {
     pub(super) config: UnetConfig,
     time: Embedder,
+    /// Waves of the guidance to what is added to those of the moment.
+    guidance: Option<Linear>,
     addition: Option<Embedder>,
     inward: Convolution,
     down: Vec<Stage>,
@@ -58,8 +64,18 @@ impl Unet {
     pub(super) fn load(files: &Files, home: &Home) -> std::result::Result<Self, LoadError> {
         let config = UnetConfig::read(files)?;
         let checkpoint = open(files, "unet", "diffusion_pytorch_model")?;
-        let top = Source::new(&checkpoint, home);
-        let (first, time) = (config.first(), config.time());
+        let mut top = Source::new(&checkpoint, home);
+        if checkpoint.has(names::MARK) {
+            let Some(blocks) = config.even_blocks() else {
+                let detail = "the authors' names with levels of different numbers of blocks";
+                return Err(LoadError::unsupported(checkpoint.file(), detail));
+            };
+            let levels = config.levels.iter().rev();
+            let attends: Vec<bool> = levels.map(|level| level.up_layers > 0).collect();
+            top = top.renamed(move |name| names::original(name, blocks, &attends));
+        }
+        let top = top;
+        let (first, time) = (config.first(), config.time);
         let names = ["linear_1", "linear_2"];
         let addition = match config.addition {
             Some(addition) => {
@@ -70,8 +86,13 @@ impl Unet {
         };
         let reader = Reader { config: &config };
         let (down, skips) = reader.down(&top.at("down_blocks"))?;
-        Ok(Self {
-            time: Embedder::read(&top.at("time_embedding"), names, first, time)?,
+        let source = top.at("time_embedding");
+        let unet = Self {
+            time: Embedder::read(&source, names, first, time)?,
+            guidance: config
+                .guidance
+                .map(|width| Linear::read(&source.at("cond_proj"), width, first))
+                .transpose()?,
             addition,
             inward: Convolution::read(&top.at("conv_in"), config.inputs, first, Kernel::SAME)?,
             down,
@@ -85,7 +106,9 @@ impl Unet {
             )?,
             outward: Convolution::read(&top.at("conv_out"), first, config.outputs, Kernel::SAME)?,
             config,
-        })
+        };
+        top.finish(&[])?;
+        Ok(unet)
     }
 
     /// Latents `[batch, inputs, height, width]` at a moment to `[batch, outputs, height, width]`.
@@ -124,13 +147,20 @@ impl Unet {
                 x = resampler.forward(&x.upsample_nearest2d(height, width)?)?;
             }
         }
-        self.outward.forward(&self.norm.forward(&x)?.silu()?)
+        self.outward.forward(&self.norm.silu(&x)?)
     }
 
     fn moment(&self, latents: &Tensor, moment: f32, condition: &Condition) -> Result<Tensor> {
         let (device, dtype) = (latents.device(), latents.dtype());
         let batch = latents.dim(0)?;
-        let waves_of_time = waves(&vec![moment; batch], self.config.first(), device)?;
+        let mut waves_of_time =
+            waves(&vec![moment; batch], self.config.first(), device)?.to_dtype(dtype)?;
+        if let (Some(layer), Some(width)) = (&self.guidance, self.config.guidance) {
+            // Guidance that its training knew begins at 1, and is read in thousandths (Luo et al. 2023).
+            let guidance = (condition.guidance - 1.0) * 1000.0;
+            let read = waves_of_guidance(guidance, width, device)?.to_dtype(dtype)?;
+            waves_of_time = waves_of_time.broadcast_add(&layer.forward(&read)?)?;
+        }
         let time = self.time.forward(&waves_of_time, dtype)?;
         let (Some(embedder), Some(addition)) = (&self.addition, self.config.addition) else {
             return Ok(time);
@@ -172,7 +202,7 @@ impl Reader<'_> {
             outputs,
             groups: self.config.groups,
             epsilon: self.config.epsilon,
-            time: Some(self.config.time()),
+            time: Some(self.config.time),
         };
         Resnet::read(source, sizes)
     }
@@ -185,6 +215,7 @@ impl Reader<'_> {
             layers,
             context: self.config.context,
             groups: self.config.groups,
+            upcasts: self.config.upcasts,
         };
         Transformer::read(source, sizes)
     }

@@ -1,9 +1,9 @@
 //! Transformer layers over the pixels of a level, which look at the prompt.
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{D, DType, Result, Tensor};
 
 use crate::image::activation::Activation;
-use crate::image::attention::{attend, join, split};
+use crate::image::attention::attend_rows;
 use crate::image::linear::Linear;
 use crate::image::norm::{GroupNorm, LayerNorm};
 use crate::image::source::Source;
@@ -21,6 +21,8 @@ pub(super) struct Sizes {
     pub(super) layers: usize,
     pub(super) context: usize,
     pub(super) groups: usize,
+    /// Whether attention is computed in single precision.
+    pub(super) upcasts: bool,
 }
 
 pub(super) struct Transformer {
@@ -43,6 +45,7 @@ struct Layer {
     inner: Linear,
     outer: Linear,
     heads: usize,
+    upcasts: bool,
 }
 
 impl Transformer {
@@ -97,35 +100,34 @@ impl Layer {
             inner: Linear::read(&source.at("ff.net.0.proj"), channels, inner * 2)?,
             outer: Linear::read(&source.at("ff.net.2"), inner, channels)?,
             heads: sizes.heads,
+            upcasts: sizes.upcasts,
         })
     }
 
     fn forward(&self, rows: &Tensor, prompt: &Tensor) -> Result<Tensor> {
-        let heads = self.heads;
-        let scale = ((rows.dim(D::Minus1)? / heads) as f64).sqrt().recip();
         let own = self.own.forward(&self.norms[0].forward(rows)?)?;
         let own = own.chunk(3, D::Minus1)?;
-        let attended = attend(
-            &split(&own[0], heads)?,
-            &split(&own[1], heads)?,
-            &split(&own[2], heads)?,
-            scale,
-            None,
-        )?;
-        let rows = (rows + self.own_out.forward(&join(&attended)?)?)?;
+        let attended = self.attended([&own[0], &own[1], &own[2]])?;
+        let rows = (rows + self.own_out.forward(&attended)?)?;
         let queries = self.queries.forward(&self.norms[1].forward(&rows)?)?;
         let pair = self.prompt.forward(prompt)?.chunk(2, D::Minus1)?;
-        let attended = attend(
-            &split(&queries, heads)?,
-            &split(&pair[0], heads)?,
-            &split(&pair[1], heads)?,
-            scale,
-            None,
-        )?;
-        let rows = (rows + self.prompt_out.forward(&join(&attended)?)?)?;
+        let attended = self.attended([&queries, &pair[0], &pair[1]])?;
+        let rows = (rows + self.prompt_out.forward(&attended)?)?;
         let both = self.inner.forward(&self.norms[2].forward(&rows)?)?;
         let both = both.chunk(2, D::Minus1)?;
         let inner = Activation::Gelu.gated(&both[1], &both[0])?;
         rows + self.outer.forward(&inner)?
+    }
+    /// Queries, keys and values `[batch, length, channels]` to what is attended, likewise.
+    fn attended(&self, three: [&Tensor; 3]) -> Result<Tensor> {
+        let dtype = three[0].dtype();
+        let scale = ((three[0].dim(D::Minus1)? / self.heads) as f64)
+            .sqrt()
+            .recip();
+        if !self.upcasts {
+            return attend_rows(three, self.heads, scale);
+        }
+        let [queries, keys, values] = three.map(|x| x.to_dtype(DType::F32));
+        attend_rows([&queries?, &keys?, &values?], self.heads, scale)?.to_dtype(dtype)
     }
 }

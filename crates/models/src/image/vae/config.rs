@@ -2,12 +2,41 @@
 
 use serde::Deserialize;
 
-use crate::image::source::{COUNT_MAX, SIZE_MAX, bounded, json};
+use crate::image::fields::{
+    COUNT, FLAG, LIST_OF_COUNTS, LIST_OF_WORDS, NONE, NUMBER, Rule, SAVED, Table, read,
+};
+use crate::image::source::{COUNT_MAX, SIZE_MAX, bounded};
 use crate::load::{Files, LoadError};
 
 const FILE: &str = "vae/config.json";
 /// The most levels; the known ones have 4.
 const LEVELS_MAX: usize = 8;
+/// The blocks that are built here.
+const DOWN: &str = "DownEncoderBlock2D";
+const UP: &str = "UpDecoderBlock2D";
+
+/// The fields of diffusers' `AutoencoderKL`.
+const FIELDS: &Table = &[
+    ("_class_name", Rule::Only(&["\"AutoencoderKL\""])),
+    ("act_fn", Rule::Only(&["\"silu\"", "\"swish\""])),
+    ("block_out_channels", LIST_OF_COUNTS),
+    ("down_block_types", LIST_OF_WORDS),
+    ("force_upcast", Rule::Idle), // it is always computed in single precision
+    ("in_channels", Rule::Only(&["3"])),
+    ("latent_channels", COUNT),
+    ("latents_mean", NONE),
+    ("latents_std", NONE),
+    ("layers_per_block", COUNT),
+    ("mid_block_add_attention", Rule::Only(&["true"])),
+    ("norm_num_groups", COUNT),
+    ("out_channels", Rule::Only(&["3"])),
+    ("sample_size", Rule::Idle), // of tiles, whose sizes are ours
+    ("scaling_factor", NUMBER),
+    ("shift_factor", NUMBER),
+    ("up_block_types", LIST_OF_WORDS),
+    ("use_post_quant_conv", FLAG),
+    ("use_quant_conv", FLAG),
+];
 
 #[derive(Debug, Clone, Deserialize)]
 pub(in crate::image) struct VaeConfig {
@@ -24,16 +53,8 @@ pub(in crate::image) struct VaeConfig {
     pub(in crate::image) use_quant_conv: bool,
     #[serde(default = "yes")]
     pub(in crate::image) use_post_quant_conv: bool,
-    #[serde(default = "silu")]
-    act_fn: String,
-    #[serde(default)]
-    latents_mean: Option<Vec<f64>>,
-    #[serde(default)]
-    latents_std: Option<Vec<f64>>,
-    #[serde(default = "yes")]
-    mid_block_add_attention: bool,
-    in_channels: usize,
-    out_channels: usize,
+    down_block_types: Vec<String>,
+    up_block_types: Vec<String>,
 }
 
 fn groups() -> usize {
@@ -45,13 +66,10 @@ fn scale_of_sd() -> f64 {
 fn yes() -> bool {
     true
 }
-fn silu() -> String {
-    "silu".into()
-}
 
 impl VaeConfig {
     pub(in crate::image) fn read(files: &Files) -> Result<Self, LoadError> {
-        let config: Self = json(files, "vae", "config.json")?;
+        let config: Self = read(files, ("vae", "config.json"), &[FIELDS, SAVED])?;
         config.check(files)?;
         Ok(config)
     }
@@ -67,12 +85,8 @@ impl VaeConfig {
             shift_factor: Some(0.1159),
             use_quant_conv: false,
             use_post_quant_conv: false,
-            act_fn: silu(),
-            latents_mean: None,
-            latents_std: None,
-            mid_block_add_attention: true,
-            in_channels: 3,
-            out_channels: 3,
+            down_block_types: vec![DOWN.into(); 4],
+            up_block_types: vec![UP.into(); 4],
         }
     }
 
@@ -92,32 +106,27 @@ impl VaeConfig {
             ("latent_channels", self.latent_channels, COUNT_MAX),
             ("layers_per_block", self.layers_per_block, COUNT_MAX),
             ("norm_num_groups", self.norm_num_groups, SIZE_MAX),
-            ("in_channels", self.in_channels, 3),
-            ("out_channels", self.out_channels, 3),
         ];
         let channels = self.block_out_channels.iter();
         numbers.extend(channels.map(|&n| ("block_out_channels", n, 1 << 16)));
         bounded(files, FILE, &numbers)?;
-        let odd = [
-            (self.act_fn != "silu", "act_fn"),
-            (self.latents_mean.is_some(), "latents_mean"),
-            (self.latents_std.is_some(), "latents_std"),
-            (
-                !self.mid_block_add_attention,
-                "mid_block_add_attention false",
-            ),
-            (
-                self.in_channels != 3 || self.out_channels != 3,
-                "pictures of other than 3 channels",
-            ),
-            (
-                !(self.scaling_factor.is_finite() && self.scaling_factor > 0.0),
-                "scaling_factor",
-            ),
+        let blocks = [
+            (&self.down_block_types, "down_block_types", DOWN),
+            (&self.up_block_types, "up_block_types", UP),
         ];
-        match odd.into_iter().find(|(is_odd, _)| *is_odd) {
-            Some((_, detail)) => Err(LoadError::unsupported(&path, detail)),
-            None => Ok(()),
+        for (words, name, known) in blocks {
+            if words.len() != levels {
+                let detail = format!("{name} has {} words for {levels} levels", words.len());
+                return Err(LoadError::corrupt(&path, detail));
+            }
+            if let Some(word) = words.iter().find(|word| *word != known) {
+                return Err(LoadError::unsupported(&path, format!("the block {word:?}")));
+            }
         }
+        if !(self.scaling_factor.is_finite() && self.scaling_factor > 0.0) {
+            let detail = format!("scaling_factor is {}", self.scaling_factor);
+            return Err(LoadError::unsupported(&path, detail));
+        }
+        Ok(())
     }
 }

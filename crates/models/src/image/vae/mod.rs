@@ -10,7 +10,7 @@ use candle_core::{DType, Result, Tensor};
 
 pub(super) use config::VaeConfig;
 
-use super::attention::attend;
+use super::attention::attend_rows;
 use super::convolution::{Convolution, Kernel};
 use super::linear::Linear;
 use super::norm::GroupNorm;
@@ -65,12 +65,13 @@ type Read<T> = std::result::Result<T, LoadError>;
 
 /// The configuration and the tensors of `vae`, or of `ae.safetensors` beside it.
 pub(super) fn opened(files: &Files) -> Read<(VaeConfig, Checkpoint)> {
-    let config = if files.path("vae").join("config.json").is_file() {
+    let stands_alone = files.has("ae.safetensors");
+    let config = if files.path("vae").join("config.json").is_file() || !stands_alone {
         VaeConfig::read(files)?
     } else {
         VaeConfig::of_flux()
     };
-    let checkpoint = if files.has("ae.safetensors") {
+    let checkpoint = if stands_alone {
         Checkpoint::open_files(files, &["ae.safetensors".to_owned()])?
     } else {
         super::source::open(files, "vae", "diffusion_pytorch_model")?
@@ -107,13 +108,15 @@ impl Vae {
                 .then(|| Convolution::read(&top.at(name), channels, channels, Kernel::POINT))
                 .transpose()
         };
-        Ok(Self {
+        let vae = Self {
             encoder: Half::encoder(&top.at("encoder"), &config)?,
             decoder: Half::decoder(&top.at("decoder"), &config)?,
             after_encoder: point("quant_conv", latents * 2, config.use_quant_conv)?,
             before_decoder: point("post_quant_conv", latents, config.use_post_quant_conv)?,
             config,
-        })
+        };
+        top.finish(&[])?;
+        Ok(vae)
     }
 
     /// A picture `[batch, 3, height, width]` in -1 to 1 to means and logarithms of variances,
@@ -276,7 +279,7 @@ impl Half {
     }
 
     fn end(&self, x: &Tensor) -> Result<Tensor> {
-        self.outward.forward(&self.norm.forward(x)?.silu()?)
+        self.outward.forward(&self.norm.silu(x)?)
     }
 }
 
@@ -311,10 +314,10 @@ impl Attention {
             .reshape((batch, channels, height * width))?;
         let rows = rows.transpose(1, 2)?.contiguous()?;
         let [queries, keys, values] = &self.projections;
-        let head = |layer: &Linear| layer.forward(&rows)?.unsqueeze(1);
+        let [queries, keys, values] = [queries, keys, values].map(|layer| layer.forward(&rows));
         let scale = (channels as f64).sqrt().recip();
-        let attended = attend(&head(queries)?, &head(keys)?, &head(values)?, scale, None)?;
-        let rows = self.out.forward(&attended.squeeze(1)?)?.transpose(1, 2)?;
+        let attended = attend_rows([&queries?, &keys?, &values?], 1, scale)?;
+        let rows = self.out.forward(&attended)?.transpose(1, 2)?;
         rows.reshape((batch, channels, height, width))? + x
     }
 }

@@ -2,20 +2,38 @@
 //!
 //! Names are those of transformers' `CLIPTextModel` and `CLIPTextModelWithProjection`.
 
+mod open_clip;
+
 use candle_core::{D, DType, Device, Result, Tensor};
 use serde::Deserialize;
 
-use super::activation::Activation;
-use super::attention::{attend, join, split};
-use super::linear::Linear;
-use super::norm::LayerNorm;
-use super::source::{COUNT_MAX, Home, SIZE_MAX, Source, bounded, broken, json, open, unloaded};
-use super::tokens::Tokens;
+use crate::image::activation::Activation;
+use crate::image::attention::{attend, join, split};
+use crate::image::fields::{COUNT, NUMBER, PRETRAINED, Rule, SAVED, Table, WORD, read};
+use crate::image::linear::Linear;
+use crate::image::norm::LayerNorm;
+use crate::image::source::{COUNT_MAX, Home, SIZE_MAX, Source, bounded, broken, open, unloaded};
+use crate::image::tokens::Tokens;
 use crate::load::{Files, LoadError};
 
 /// The `eos_token_id` of configurations that were written before it was right: the end of a text is
 /// then its largest token.
 const EOS_OF_OLD: u32 = 2;
+
+/// The fields of transformers' `CLIPTextConfig`.
+const FIELDS: &Table = &[
+    ("model_type", Rule::Only(&["null", "\"clip_text_model\""])),
+    ("eos_token_id", COUNT),
+    ("hidden_act", WORD),
+    ("hidden_size", COUNT),
+    ("intermediate_size", COUNT),
+    ("layer_norm_eps", NUMBER),
+    ("max_position_embeddings", COUNT),
+    ("num_attention_heads", COUNT),
+    ("num_hidden_layers", COUNT),
+    ("projection_dim", COUNT),
+    ("vocab_size", COUNT),
+];
 
 #[derive(Debug, Deserialize)]
 pub(super) struct ClipConfig {
@@ -39,7 +57,7 @@ fn eos_of_old() -> u32 {
 
 impl ClipConfig {
     pub(super) fn read(files: &Files, folder: &str) -> std::result::Result<Self, LoadError> {
-        let config: Self = json(files, folder, "config.json")?;
+        let config: Self = read(files, (folder, "config.json"), &[FIELDS, PRETRAINED, SAVED])?;
         let file = format!("{folder}/config.json");
         bounded(
             files,
@@ -81,6 +99,32 @@ struct Layer {
     inner: [Linear; 2],
 }
 
+impl Layer {
+    fn read(
+        source: &Source<'_>,
+        config: &ClipConfig,
+        is_open_clip: bool,
+    ) -> std::result::Result<Self, LoadError> {
+        let (hidden, inner) = (config.hidden_size, config.intermediate_size);
+        let norm = |name| LayerNorm::read(&source.at(name), hidden, config.layer_norm_eps);
+        let attention = source.at("self_attn");
+        let three = ["q_proj", "k_proj", "v_proj"].map(|name| attention.at(name));
+        Ok(Self {
+            norms: [norm("layer_norm1")?, norm("layer_norm2")?],
+            projections: if is_open_clip {
+                Linear::read(&attention.at("in_proj"), hidden, hidden * 3)?
+            } else {
+                Linear::joined(&three, hidden, &[hidden; 3])?
+            },
+            out: Linear::read(&attention.at("out_proj"), hidden, hidden)?,
+            inner: [
+                Linear::read(&source.at("mlp.fc1"), hidden, inner)?,
+                Linear::read(&source.at("mlp.fc2"), inner, hidden)?,
+            ],
+        })
+    }
+}
+
 /// The encoder and its tokens.
 pub(super) struct Clip {
     pub(super) tokens: Tokens,
@@ -116,38 +160,27 @@ impl Clip {
         let tokens = Tokens::clip(files, folders.1, config.max_position_embeddings)?;
         tokens.check(config.vocab_size)?;
         let checkpoint = open(files, folders.0, "model")?;
-        let top = Source::new(&checkpoint, home);
+        let is_open_clip = checkpoint.has(open_clip::MARK);
+        let mut top = Source::new(&checkpoint, home);
+        if is_open_clip {
+            top = top.renamed(open_clip::name);
+        }
+        let top = top;
         let text = top.at("text_model");
         let Some(activation) = Activation::of_word(&config.hidden_act) else {
             let detail = format!("hidden_act {:?}", config.hidden_act);
             return Err(LoadError::unsupported(checkpoint.file(), detail));
         };
-        let (hidden, inner, epsilon) = (
-            config.hidden_size,
-            config.intermediate_size,
-            config.layer_norm_eps,
-        );
+        let (hidden, epsilon) = (config.hidden_size, config.layer_norm_eps);
+        let blocks = text.at("encoder.layers");
         let layers = (0..config.num_hidden_layers)
-            .map(|layer| {
-                let source = text.at("encoder.layers").at(layer);
-                let attention = source.at("self_attn");
-                let three = ["q_proj", "k_proj", "v_proj"].map(|name| attention.at(name));
-                Ok(Layer {
-                    norms: [
-                        LayerNorm::read(&source.at("layer_norm1"), hidden, epsilon)?,
-                        LayerNorm::read(&source.at("layer_norm2"), hidden, epsilon)?,
-                    ],
-                    projections: Linear::joined(&three, hidden, &[hidden; 3])?,
-                    out: Linear::read(&attention.at("out_proj"), hidden, hidden)?,
-                    inner: [
-                        Linear::read(&source.at("mlp.fc1"), hidden, inner)?,
-                        Linear::read(&source.at("mlp.fc2"), inner, hidden)?,
-                    ],
-                })
-            })
-            .collect::<std::result::Result<_, LoadError>>()?;
+            .map(|layer| Layer::read(&blocks.at(layer), &config, is_open_clip))
+            .collect::<std::result::Result<_, _>>()?;
         let projection = top.at("text_projection");
         let projection = match config.projection_dim {
+            Some(width) if projection.has("weight") && is_open_clip => {
+                Some(Linear::turned(&projection, hidden, width)?)
+            }
             Some(width) if projection.has("weight") => {
                 Some(Linear::read(&projection, hidden, width)?)
             }
@@ -155,7 +188,7 @@ impl Clip {
         };
         let embeddings = text.at("embeddings");
         let length = config.max_position_embeddings;
-        Ok(Self {
+        let clip = Self {
             activation,
             words: embeddings.tensor("token_embedding.weight", &[config.vocab_size, hidden])?,
             positions: embeddings.tensor("position_embedding.weight", &[length, hidden])?,
@@ -165,7 +198,15 @@ impl Clip {
             mask: causal(length, home.dtype, &home.device).map_err(|error| unloaded(&error))?,
             tokens,
             config,
-        })
+        };
+        // Positions as numbers, which are their own indices; a projection that the model's class leaves out.
+        top.finish(&[
+            "position_ids",
+            "text_projection.weight",
+            "text_projection",
+            "logit_scale",
+        ])?;
+        Ok(clip)
     }
 
     /// The width of a token's vector.
