@@ -11,6 +11,7 @@ use std::ops::Range;
 use tasks::{Failure, Finish, Sampling, Task, Usage};
 
 use crate::direct::Answer;
+use crate::likelihood::Likelihood;
 
 /// Tokens in a block of the KV cache.
 pub const BLOCK_TOKENS: usize = 32;
@@ -108,6 +109,8 @@ pub trait LogitRules: Send {
 pub trait Writer<T: Task>: Send {
     /// Called once before the first token: so many tokens of the prompt were in the cache.
     fn begin(&mut self, _cached_tokens: u32) {}
+    /// How likely the next token was; called before [`Writer::token`] where [`Admission::logprobs`] asks for it.
+    fn likelihood(&mut self, _likelihood: Likelihood) {}
     /// Takes the next token; pushes what it completes. `Some` ends the sequence.
     fn token(&mut self, token: u32, out: &mut Vec<T::Event>) -> Option<Finish>;
     /// Called once at the end unless the sequence failed or its reader left: flushes what was held
@@ -123,8 +126,13 @@ pub struct Admission<T: Task> {
     pub max_new_tokens: usize,
     /// How to choose tokens.
     pub sampling: Sampling,
+    /// Whether the writer is told how likely each token was, with so many of the likeliest in its place.
+    pub logprobs: Option<usize>,
     /// Changes logits before sampling.
     pub rules: Option<Box<dyn LogitRules>>,
+    /// Names what the prelude adds to the model, where it is all that the cache depends on beside the tokens: sequences of
+    /// one adapter share what they have in common. Not 0, which is the model alone.
+    pub adapter: Option<u64>,
     /// What the model needs beside the tokens.
     pub prelude: Option<Prelude>,
     /// Turns tokens into events.

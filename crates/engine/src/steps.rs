@@ -10,6 +10,7 @@ use tasks::{Failure, Finish, Task, Usage};
 use crate::QUEUE_MAX_JOBS;
 use crate::caller::Caller;
 use crate::lease::Lease;
+use crate::likelihood::Likelihood;
 use crate::model::{
     Admission, BLOCK_TOKENS, LogitRules, Prelude, Rows, SequenceId, Step, StepModel, Writer,
 };
@@ -29,7 +30,7 @@ pub const INTER_TOKEN_TARGET: Duration = Duration::from_millis(50);
 /// Jobs that are taken in before a step, so that a flood of refusals does not hold it up.
 const TAKE_IN_MAX_JOBS: usize = QUEUE_MAX_JOBS;
 
-/// Events that a writer may make beside one for each token.
+/// Events that a writer may make beside one for each token, or two where it is told how likely they were.
 const EXTRA_MAX_EVENTS: usize = 16;
 
 /// An admitted request and its reader.
@@ -45,7 +46,8 @@ impl<T: Task> Job<T> {
         caller: Caller,
         lease: Lease,
     ) -> (Self, tokio::sync::mpsc::Receiver<Reply<T::Event>>) {
-        let events = admission.max_new_tokens + EXTRA_MAX_EVENTS;
+        let of_token = 1 + usize::from(admission.logprobs.is_some());
+        let events = of_token * admission.max_new_tokens + EXTRA_MAX_EVENTS;
         let (reader, receiver) = Reader::channel(events, lease);
         let job = Self {
             admission,
@@ -67,6 +69,7 @@ struct Live<T: Task> {
     generated: Vec<u32>,
     sampler: Sampler,
     rules: Option<Box<dyn LogitRules>>,
+    logprobs: Option<usize>,
     writer: Box<dyn Writer<T>>,
     reader: Reader<T::Event>,
 }
@@ -119,6 +122,7 @@ impl<T: Task, M: StepModel> StepLane<T, M> {
                 generated: Vec::new(),
                 sampler: Sampler::new(admission.sampling, &admission.tokens, rand::random()),
                 rules: admission.rules,
+                logprobs: admission.logprobs,
                 writer: admission.writer,
                 reader,
             };
@@ -126,8 +130,8 @@ impl<T: Task, M: StepModel> StepLane<T, M> {
                 prompt: admission.tokens,
                 max_new: admission.max_new_tokens,
                 caller,
-                // A prelude says what no token says.
-                adapter: live.prelude.is_none().then_some(0),
+                // A prelude says what no token says, unless it has a name.
+                adapter: admission.adapter.or(live.prelude.is_none().then_some(0)),
             };
             match self.schedule.add(id, arrival) {
                 Ok(()) => {
@@ -192,6 +196,7 @@ impl<T: Task, M: StepModel> StepLane<T, M> {
         let Some(live) = self.live.get_mut(&id) else {
             return;
         };
+        let told = live.logprobs.map(|count| (count, logits.to_vec()));
         let ruled = match &mut live.rules {
             Some(rules) => rules.apply(&live.generated, logits),
             None => Ok(()),
@@ -200,6 +205,10 @@ impl<T: Task, M: StepModel> StepLane<T, M> {
             Ok(token) => token,
             Err(failure) => return self.fail(id, failure),
         };
+        if let Some((count, logits)) = told {
+            let likelihood = Likelihood::of(&logits, token, count);
+            live.writer.likelihood(likelihood);
+        }
         let mut events = Vec::new();
         let ended = live.writer.token(token, &mut events);
         if ended.is_none() || ended == Some(Finish::Length) {

@@ -105,7 +105,9 @@ impl StepCompanion<Count> for CountCompanion {
             tokens,
             max_new_tokens,
             sampling: Sampling::greedy(),
+            logprobs: None,
             rules: None,
+            adapter: None,
             prelude,
             writer: Box::new(CountWriter),
         })

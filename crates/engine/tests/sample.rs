@@ -1,7 +1,7 @@
 //! Promises of the sampler, held against exact probabilities.
 #![allow(clippy::unwrap_used)] // helpers of tests panic as tests do
 
-use engine::Sampler;
+use engine::{LEAST_LOGPROB, Likelihood, Sampler};
 use tasks::Sampling;
 
 fn counts(sampling: &Sampling, logits: &[f32], draws: usize) -> Vec<f64> {
@@ -121,4 +121,35 @@ fn logits_that_are_not_numbers_are_a_failure_or_are_passed_over() {
         assert_eq!(sampler.next(&mut [0.0, f32::INFINITY]).unwrap(), 1);
         assert!(sampler.next(&mut []).is_err());
     }
+}
+
+#[test]
+fn likelihoods_are_of_the_whole_softmax_and_the_likeliest_come_first() {
+    // Probabilities 1/2, 1/8, 1/4, 1/8, and two of none.
+    let ln = |p: f32| p.ln() + 3.0;
+    let logits = [
+        ln(0.5),
+        ln(0.125),
+        ln(0.25),
+        ln(0.125),
+        f32::NEG_INFINITY,
+        f32::NAN,
+    ];
+    for count in 0..8 {
+        let told = Likelihood::of(&logits, 2, count);
+        assert_eq!(told.chosen.token, 2);
+        assert!((told.chosen.logprob - 0.25_f32.ln()).abs() < 1e-6);
+        let top: Vec<_> = told.top.iter().map(|scored| scored.token).collect();
+        assert_eq!(top, [0, 2, 1, 3, 4][..count.min(5)]);
+        let wanted = [0.5_f32, 0.25, 0.125, 0.125].map(f32::ln);
+        for (scored, wanted) in told.top.iter().zip(wanted) {
+            assert!((scored.logprob - wanted).abs() < 1e-6);
+        }
+        for chosen in [4, 5, 6] {
+            let told = Likelihood::of(&logits, chosen, 0);
+            assert!(told.chosen.logprob <= LEAST_LOGPROB, "{told:?}");
+        }
+    }
+    let certain = Likelihood::of(&[0.0, f32::INFINITY, 1.0], 1, 2);
+    assert!(certain.chosen.logprob >= 0.0 && certain.top[1].logprob <= LEAST_LOGPROB);
 }

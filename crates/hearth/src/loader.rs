@@ -115,14 +115,19 @@ impl WeightLoader {
     }
 
     /// How a model of these weights is made: for the budget, and the longest window of the names
-    /// that it can serve, as they share it.
+    /// that it can serve, as they share it, and for adapters where one of them takes some.
     fn fit(&self, set: &WeightSet) -> Fit {
         let cards = self.catalog.cards();
         let served = cards.filter(|card| card.variants.iter().any(|v| v.weights == set.name));
+        let served: Vec<_> = served.collect();
         Fit {
             quality: self.quality,
             memory_bytes: Some(self.chooser.memory_bytes),
-            window: served.filter_map(|card| card.effective_window(set)).max(),
+            window: served
+                .iter()
+                .filter_map(|card| card.effective_window(set))
+                .max(),
+            adapters: served.iter().any(|card| card.flags.lora),
         }
     }
 

@@ -12,4 +12,6 @@ pub struct Fit {
     pub memory_bytes: Option<u64>,
     /// The longest sequence that will be asked for, in tokens; `None`: what the weights can read.
     pub window: Option<u32>,
+    /// Whether LoRA adapters may be added, for which memory is set aside.
+    pub adapters: bool,
 }

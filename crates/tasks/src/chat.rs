@@ -1,5 +1,7 @@
 //! Text generation.
 
+use std::path::PathBuf;
+
 use crate::{Json, Task, Tool, ToolCall, ToolChoice};
 
 /// Text generation: a prompt in, text piece by piece out.
@@ -98,6 +100,15 @@ pub enum Format {
     JsonSchema(Json),
 }
 
+/// A LoRA adapter (Hu et al. 2021).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lora {
+    /// Its name or id, as the request has it.
+    pub name: String,
+    /// Where its two files are, in PEFT's layout; they never change. `None`: one of the service's own.
+    pub folder: Option<PathBuf>,
+}
+
 /// What a request may ask for beyond text. A model that cannot do what is asked refuses it with
 /// [`crate::Failure::Unsupported`]; none ignores it.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -114,12 +125,14 @@ pub struct ChatOptions {
     pub stop: Vec<String>,
     /// Added to the logits of tokens, by token id.
     pub logit_bias: Vec<(u32, f32)>,
+    /// How likely each token of the answer was is told, with so many of the likeliest in its place.
+    pub logprobs: Option<u32>,
     /// Whether the model thinks before it answers, where it can; `None`: its own habit.
     pub thinking: Option<bool>,
     /// The word of `reasoning_effort`, as the model's card knows it.
     pub effort: Option<String>,
-    /// The name or id of a LoRA adapter.
-    pub lora: Option<String>,
+    /// An adapter that is added to the model.
+    pub lora: Option<Lora>,
     /// The model is one that judges a conversation instead of continuing it (Llama Guard): its answer is `safe`, or
     /// `unsafe` and a line of categories. Real weights do so by their template; those who answer without must be told.
     pub judges: bool,
@@ -162,8 +175,27 @@ pub struct Usage {
     pub cached_tokens: u32,
 }
 
+/// A token and how likely it was.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Logprob {
+    /// What it stands for: text, or a part of a character.
+    pub bytes: Box<[u8]>,
+    /// The natural logarithm of its probability under the model's own distribution, before anything that a request
+    /// does to the choice.
+    pub logprob: f32,
+}
+
+/// A token of an answer, and the likeliest in its place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenLogprobs {
+    /// The token of the answer.
+    pub token: Logprob,
+    /// As many as were asked for, the likeliest first.
+    pub top: Vec<Logprob>,
+}
+
 /// A piece of the answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum ChatEvent {
     /// The prompt was read. Comes first, from models that tell; [`ChatEvent::Done`] counts again.
     Read {
@@ -172,6 +204,9 @@ pub enum ChatEvent {
         /// Tokens of it that were in the cache already.
         cached_tokens: u32,
     },
+    /// How likely the tokens of the next piece were, where that was asked for: of text, thinking or a call, or those
+    /// that came to no piece before the last event. The end token is not among them, nor is what a stop text cut off.
+    Logprobs(Vec<TokenLogprobs>),
     /// More text: whole UTF-8 characters only.
     Text(String),
     /// More of the thinking that precedes the answer.

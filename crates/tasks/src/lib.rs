@@ -22,7 +22,8 @@ mod translate;
 mod turn;
 
 pub use chat::{
-    Chat, ChatEvent, ChatOptions, ChatRequest, Finish, Format, Message, Prompt, Sampling, Usage,
+    Chat, ChatEvent, ChatOptions, ChatRequest, Finish, Format, Logprob, Lora, Message, Prompt,
+    Sampling, TokenLogprobs, Usage,
 };
 pub use classify::{Classes, Classify, ClassifyRequest, Scored};
 pub use decide::{Decide, DecideRequest, Decision, QuestionKind};

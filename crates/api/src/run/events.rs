@@ -58,6 +58,7 @@ impl Counted for ChatEvent {
                 prompt_tokens,
                 cached_tokens,
             } => (usage.prompt_tokens, usage.cached_tokens) = (*prompt_tokens, *cached_tokens),
+            Self::Logprobs(_) => {}
             // A token, or the few that make a character.
             Self::Text(_) | Self::Reasoning(_) | Self::ToolCall(_) => one_more(usage),
             Self::Done { usage: all, .. } => *usage = *all,

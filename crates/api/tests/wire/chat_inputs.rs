@@ -138,6 +138,14 @@ async fn chat_inputs() {
             format!(r#"{usual} stop=["x", "y"] {thinks}"#),
         ),
         (
+            json!({"logprobs": true}),
+            format!("{usual} logprobs=0 {thinks}"),
+        ),
+        (
+            json!({"logprobs": true, "top_logprobs": 20}),
+            format!("{usual} logprobs=20 {thinks}"),
+        ),
+        (
             json!({"logit_bias": {"7": -100, "8": 2.5}}),
             format!("{usual} bias=[(7, -100.0), (8, 2.5)] {thinks}"),
         ),

@@ -18,6 +18,7 @@ mod finetunes;
 mod gateway;
 mod house;
 mod layers;
+mod logprobs;
 mod models;
 mod openai_embeddings;
 mod openapi;

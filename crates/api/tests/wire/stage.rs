@@ -11,8 +11,8 @@ use engine::model::{Outlet, SoloModel};
 use engine::{Engine, Lane, Loader};
 use regex::Regex;
 use tasks::{
-    Chat, ChatEvent, ChatRequest, Failure, Finish, Format, Grade, Json, Prompt, Served, ToolCall,
-    ToolChoice, Usage,
+    Chat, ChatEvent, ChatRequest, Failure, Finish, Format, Grade, Json, Logprob, Prompt, Served,
+    TokenLogprobs, ToolCall, ToolChoice, Usage,
 };
 
 use crate::house::{Answer, request, send, settings};
@@ -121,7 +121,7 @@ path = "actor"
 files = [{ path = "model" }]
 "#;
 
-/// Obeys the last turn: `say X`, `think X`, `call NAME ARGUMENTS`, `cut`, `dump` (what was asked),
+/// Obeys the last turn: `say X`, `think X`, `weigh X` (a token of half a chance), `call NAME ARGUMENTS`, `cut`, `dump` (what was asked),
 /// `fail`, each behind ` | ` after the first. Any other text is repeated, word by word.
 pub(crate) struct Actor;
 
@@ -156,6 +156,10 @@ impl SoloModel<Chat> for Actor {
                         arguments: Json(arguments.into()),
                     })
                 }
+                "weigh" => {
+                    out.send(ChatEvent::Logprobs(vec![weighed(rest)]));
+                    continue;
+                }
                 "cut" => {
                     finish = Finish::Length;
                     continue;
@@ -173,6 +177,23 @@ impl SoloModel<Chat> for Actor {
         };
         out.send(ChatEvent::Done { finish, usage });
         Ok(())
+    }
+}
+
+/// A token, and the one that was likelier; an empty one is a part of a character.
+fn weighed(text: &str) -> TokenLogprobs {
+    let logprob = |bytes: &[u8], logprob| Logprob {
+        bytes: bytes.into(),
+        logprob,
+    };
+    let bytes: &[u8] = if text.is_empty() {
+        &[0xC3]
+    } else {
+        text.as_bytes()
+    };
+    TokenLogprobs {
+        token: logprob(bytes, -1.5),
+        top: vec![logprob(b"x", -0.25)],
     }
 }
 
@@ -248,9 +269,10 @@ fn dump(request: &ChatRequest) -> String {
         "bias",
         (!options.logit_bias.is_empty()).then(|| format!("{:?}", options.logit_bias)),
     );
+    add("logprobs", options.logprobs.map(|top| top.to_string()));
     add("thinking", options.thinking.map(|is_on| is_on.to_string()));
     add("effort", options.effort.clone());
-    add("lora", options.lora.clone());
+    add("lora", options.lora.as_ref().map(|lora| lora.name.clone()));
     add("judges", options.judges.then(|| "true".into()));
     words.join(" ")
 }

@@ -4,7 +4,8 @@
 use engine::Answer;
 use engine::model::DirectModel;
 use tasks::{
-    Chat, ChatEvent, ChatRequest, Failure, Finish, Format, Message, Prompt, ToolCall, Usage,
+    Chat, ChatEvent, ChatRequest, Failure, Finish, Format, Logprob, Message, Prompt, TokenLogprobs,
+    ToolCall, Usage,
 };
 
 use super::json::{self, Unmet};
@@ -35,7 +36,11 @@ impl DirectModel<Chat> for Stub {
             format!("A stub does not think. It was asked: \u{201c}{asked}\u{201d}.")
         });
         let said = say(&request, asked)?;
-        Ok(tell(thought, said, most, prompt_tokens))
+        let events = tell(thought, said, most, prompt_tokens);
+        Ok(match request.options.logprobs {
+            None => super::pieces(events),
+            Some(top) => super::pieces(events.flat_map(move |event| weighed(event, top))),
+        })
     }
 }
 
@@ -143,7 +148,12 @@ fn stopped(mut text: String, stops: &[String]) -> String {
 }
 
 /// The events of an answer of at most `most` tokens, each a piece.
-fn tell(thought: Option<String>, said: Said, most: u32, prompt_tokens: u32) -> Answer<ChatEvent> {
+fn tell(
+    thought: Option<String>,
+    said: Said,
+    most: u32,
+    prompt_tokens: u32,
+) -> impl Iterator<Item = ChatEvent> {
     let mut left = most;
     let thought = thought.map(|thought| kept(thought, &mut left));
     let is_cut = matches!(thought, Some((_, true)));
@@ -176,13 +186,28 @@ fn tell(thought: Option<String>, said: Said, most: u32, prompt_tokens: u32) -> A
     let text = Pieces::of(text).map(ChatEvent::Text);
     let call = call.map(ChatEvent::ToolCall);
     let done = ChatEvent::Done { finish, usage };
-    super::pieces(
-        std::iter::once(read)
-            .chain(thought)
-            .chain(text)
-            .chain(call)
-            .chain([done]),
-    )
+    std::iter::once(read)
+        .chain(thought)
+        .chain(text)
+        .chain(call)
+        .chain([done])
+}
+
+/// A piece behind how likely it was: a stub can say nothing else, so it was certain.
+fn weighed(event: ChatEvent, top: u32) -> impl Iterator<Item = ChatEvent> {
+    let piece = match &event {
+        ChatEvent::Text(piece) | ChatEvent::Reasoning(piece) => Some(piece),
+        _ => None,
+    };
+    let logprobs = piece.map(|piece| {
+        let token = Logprob {
+            bytes: piece.as_bytes().into(),
+            logprob: 0.0,
+        };
+        let top = (top > 0).then(|| token.clone()).into_iter().collect();
+        ChatEvent::Logprobs(vec![TokenLogprobs { token, top }])
+    });
+    logprobs.into_iter().chain([event])
 }
 
 /// The text as far as `left` tokens go, which it takes; true if that is not all of it.

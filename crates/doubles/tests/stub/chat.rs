@@ -27,6 +27,9 @@ pub(crate) struct Whole {
     finish: Option<Finish>,
     usage: Usage,
     pieces: u32,
+    /// What logprobs told.
+    spelt: Vec<u8>,
+    tops: usize,
 }
 
 pub(crate) fn answer(request: ChatRequest) -> Result<Whole, Failure> {
@@ -37,6 +40,13 @@ pub(crate) fn answer(request: ChatRequest) -> Result<Whole, Failure> {
             ChatEvent::Read { prompt_tokens, .. } => {
                 assert_eq!(whole, Whole::default(), "it comes first");
                 whole.usage.prompt_tokens = prompt_tokens;
+            }
+            ChatEvent::Logprobs(tokens) => {
+                for told in tokens {
+                    whole.spelt.extend(&told.token.bytes);
+                    whole.tops += told.top.len();
+                    assert!(told.token.logprob >= 0.0, "a stub is certain");
+                }
             }
             ChatEvent::Text(piece) => {
                 whole.text.push_str(&piece);
@@ -233,5 +243,17 @@ proptest! {
         if let Some(stop) = stop {
             prop_assert!(!whole.text.contains(&stop));
         }
+    }
+}
+
+#[test]
+fn tokens_are_told_of_where_that_is_asked_for() {
+    assert_eq!(answer(request("hi")).unwrap().spelt, b"");
+    for (top, tops) in [(0, 0), (20, 1)] {
+        let mut asked = request("hi");
+        asked.options.logprobs = Some(top);
+        let whole = answer(asked).unwrap();
+        assert_eq!(whole.spelt, whole.text.as_bytes());
+        assert_eq!(whole.tops, tops * whole.pieces as usize);
     }
 }

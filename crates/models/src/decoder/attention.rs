@@ -9,6 +9,7 @@ use engine::model::{Span, Step};
 use kernels::{Backend, PagedCache, Queries};
 
 use super::config::DecoderConfig;
+use super::lora::{Lora, Module};
 use super::norm::Norm;
 use super::pool::Pool;
 use super::rope::Angles;
@@ -209,8 +210,9 @@ impl Attention {
     }
 
     /// `[rows, hidden]` to the same, writing the rows' keys and values to the cache.
-    pub(crate) fn forward(&mut self, rows: &Tensor, plan: &Plan) -> Result<Tensor> {
-        let [mut queries, mut keys, values] = self.projections.forward(rows, self)?;
+    pub(crate) fn forward(&mut self, rows: &Tensor, plan: &Plan, lora: Lora) -> Result<Tensor> {
+        let projected = self.projections.forward(rows, self)?;
+        let [mut queries, mut keys, values] = lora.add_to_all(rows, projected)?;
         if let Some([query_norm, key_norm]) = &self.head_norms {
             queries = by_heads(&queries, self.heads, query_norm)?;
             keys = by_heads(&keys, self.kv_heads, key_norm)?;
@@ -221,7 +223,7 @@ impl Attention {
             Cache::Half(_) => self.attend_in_place(&queries, &keys, &values, plan.step)?,
             Cache::Full { .. } => self.attend_gathered(&queries, &keys, &values, plan)?,
         };
-        self.output.forward(&attended)
+        lora.add(Module::Output, &attended, self.output.forward(&attended)?)
     }
 
     fn attend_in_place(

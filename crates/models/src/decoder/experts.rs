@@ -8,6 +8,7 @@ use candle_nn::ops::{sigmoid, softmax_last_dim};
 use super::config::{self, DecoderConfig};
 use super::feed_forward::{Dense, Shape};
 use super::layout::{ExpertTensors, Trio};
+use super::lora::Lora;
 use super::source::{Matrix, Scope};
 use crate::gguf::Part;
 use crate::linear::Linear;
@@ -110,7 +111,10 @@ impl Experts {
         let mut sum = match &self.shared {
             Some(shared) => {
                 let gate = sigmoid(&shared.gate.forward(rows)?)?;
-                shared.expert.forward(rows)?.broadcast_mul(&gate)?
+                shared
+                    .expert
+                    .forward(rows, Lora::NONE)?
+                    .broadcast_mul(&gate)?
             }
             None => rows.zeros_like()?,
         };
@@ -121,7 +125,7 @@ impl Experts {
             let count = share.rows.len();
             let chosen = Tensor::from_vec(share.rows, count, rows.device())?;
             let weights = Tensor::from_vec(share.weights, (count, 1), rows.device())?;
-            let out = expert.forward(&rows.index_select(&chosen, 0)?)?;
+            let out = expert.forward(&rows.index_select(&chosen, 0)?, Lora::NONE)?;
             let out = out.broadcast_mul(&weights.to_dtype(out.dtype())?)?;
             sum = sum.index_add(&chosen, &out, 0)?;
         }

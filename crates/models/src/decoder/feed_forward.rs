@@ -7,6 +7,7 @@ use kernels::Gate;
 use super::config::{self, Activation, DecoderConfig};
 use super::experts::Experts;
 use super::layout::Trio;
+use super::lora::{Lora, Module};
 use super::source::{Matrix, Scope};
 use crate::floats::{Gated, on_cpu};
 use crate::gguf::Part;
@@ -71,9 +72,9 @@ impl FeedForward {
     }
 
     /// `[rows, hidden]` to the same.
-    pub(crate) fn forward(&self, rows: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(&self, rows: &Tensor, lora: Lora) -> Result<Tensor> {
         match self {
-            Self::Dense(dense) => dense.forward(rows),
+            Self::Dense(dense) => dense.forward(rows, lora),
             Self::Experts(experts) => experts.forward(rows),
         }
     }
@@ -112,15 +113,17 @@ impl Dense {
         all.all(Linear::keeps_rows_apart)
     }
 
-    pub(crate) fn forward(&self, rows: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(&self, rows: &Tensor, lora: Lora) -> Result<Tensor> {
         let open = match &self.gate {
             Some(gate) => {
                 let [gate, up] = Linear::forward_all([gate, &self.up], rows)?;
+                let gate = lora.add(Module::Gate, rows, gate)?;
+                let up = lora.add(Module::Up, rows, up)?;
                 self.activation.gate(&gate, &up)?
             }
             None => self.activation.apply(&self.up.forward(rows)?)?,
         };
-        self.down.forward(&open)
+        lora.add(Module::Down, &open, self.down.forward(&open)?)
     }
 }
 

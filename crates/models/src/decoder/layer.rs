@@ -6,6 +6,7 @@ use candle_core::{Result, Tensor};
 use super::attention::{Attention, CachePrecision, Plan};
 use super::config::{Block, DecoderConfig};
 use super::feed_forward::FeedForward;
+use super::lora::Lora;
 use super::norm::Norm;
 use super::source::Scope;
 use crate::floats::added;
@@ -87,7 +88,7 @@ impl Layer {
     }
 
     /// `[rows, hidden]` to the same, writing the rows' keys and values to the cache.
-    pub(crate) fn forward(&mut self, rows: &Tensor, plan: &Plan) -> Result<Tensor> {
+    pub(crate) fn forward(&mut self, rows: &Tensor, plan: &Plan, lora: Lora) -> Result<Tensor> {
         let factor = self.factor;
         let add = |rows: &Tensor, new: Tensor| match factor {
             Some(factor) => added((new * factor)?, rows),
@@ -98,24 +99,30 @@ impl Layer {
                 attention,
                 feed_forward,
             } => {
-                let new = self.attention.forward(&attention.forward(rows)?, plan)?;
+                let new = self
+                    .attention
+                    .forward(&attention.forward(rows)?, plan, lora)?;
                 let rows = add(rows, new)?;
-                let new = self.feed_forward.forward(&feed_forward.forward(&rows)?)?;
+                let new = self
+                    .feed_forward
+                    .forward(&feed_forward.forward(&rows)?, lora)?;
                 add(&rows, new)
             }
             Norms::Sandwiched {
                 attention: [before, after],
                 feed_forward: [next_before, next_after],
             } => {
-                let new = self.attention.forward(&before.forward(rows)?, plan)?;
+                let new = self.attention.forward(&before.forward(rows)?, plan, lora)?;
                 let rows = add(rows, after.forward(&new)?)?;
-                let new = self.feed_forward.forward(&next_before.forward(&rows)?)?;
+                let new = self
+                    .feed_forward
+                    .forward(&next_before.forward(&rows)?, lora)?;
                 add(&rows, next_after.forward(&new)?)
             }
             Norms::Parallel(norm) => {
                 let normed = norm.forward(rows)?;
-                let new = self.attention.forward(&normed, plan)?;
-                let new = added(new, &self.feed_forward.forward(&normed)?)?;
+                let new = self.attention.forward(&normed, plan, lora)?;
+                let new = added(new, &self.feed_forward.forward(&normed, lora)?)?;
                 add(rows, new)
             }
         }

@@ -7,6 +7,7 @@ use kernels::PagedCache;
 
 use super::attention::{ATTENTION_ROWS, has_half_cache};
 use super::config::DecoderConfig;
+use super::lora::reserved_bytes;
 use super::source::Source;
 use super::{CACHE_PRECISION, SEQUENCES};
 use crate::device::float_type;
@@ -128,8 +129,13 @@ impl<'a> Shape<'a> {
         let scores = SCORE_COPIES * config.heads * ATTENTION_ROWS * length * size_of::<f32>();
         let gathered = GATHERED * length * key_width * number_bytes;
         let logits = LOGIT_COPIES * SEQUENCES * config.vocabulary * size_of::<f32>();
+        let adapters = if fit.adapters {
+            reserved_bytes(config)
+        } else {
+            0
+        };
         Need {
-            weights_bytes: self.weights_bytes,
+            weights_bytes: self.weights_bytes + adapters,
             cache_bytes: cache as u64,
             activation_bytes: (rows + scores.max(logits) + gathered) as u64,
         }

@@ -11,12 +11,14 @@ mod experts;
 mod feed_forward;
 mod layer;
 mod layout;
+mod lora;
 mod memory;
 mod norm;
 mod pool;
 mod rope;
 mod source;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
@@ -39,6 +41,8 @@ use attention::{Plan, Tile};
 pub(crate) use config::from_json;
 use layer::Layer;
 pub(crate) use layout::Layout;
+pub(crate) use lora::Shelf;
+use lora::{Adapter, Deltas, Lora};
 pub(crate) use memory::need;
 pub(crate) use rope::Rotation;
 use source::{Matrix, Scope, Source};
@@ -62,6 +66,8 @@ pub struct Decoder {
     rotation: Rotation,
     /// Of the layers that see the newest positions only.
     local_rotation: Option<Rotation>,
+    /// Of the live sequences that have one.
+    adapters: HashMap<SequenceId, Arc<Adapter>>,
     blocks: usize,
     dtype: DType,
     device: Device,
@@ -73,7 +79,7 @@ pub fn load(files: &Files, device: &Device) -> Result<(Arc<ChatCompanion>, Decod
 }
 
 /// As [`load`], with a cache for the memory and the window that are given.
-pub(crate) fn load_within(
+pub fn load_within(
     files: &Files,
     device: &Device,
     fit: Fit,
@@ -83,7 +89,9 @@ pub(crate) fn load_within(
         Some(gguf) => Text::from_gguf(files, gguf)?,
         None => Text::from_files(files)?,
     };
+    let shelf = fit.adapters.then(|| Shelf::new(&config)).flatten();
     let companion = ChatCompanion::new(text, config.vocabulary, config.window)?;
+    let companion = companion.with_adapters(shelf);
     let decoder = Decoder::read(&source, config, device, (fit, CACHE_PRECISION))?;
     Ok((Arc::new(companion), decoder))
 }
@@ -145,6 +153,7 @@ impl Decoder {
                 .local
                 .as_ref()
                 .map(|local| Rotation::new(&local.rope)),
+            adapters: HashMap::new(),
             blocks,
             dtype,
             device: device.clone(),
@@ -182,6 +191,7 @@ impl Decoder {
             (Some(local), Some(rotation)) => Some(self.plan(step, rotation, Some(local.window))?),
             _ => None,
         };
+        let deltas = Deltas::of(step, &self.adapters);
         let factors = self.config.factors;
         let mut rows = self.embedding.rows(&step.tokens, &self.device)?;
         if let Some(factor) = factors.embedding {
@@ -189,7 +199,8 @@ impl Decoder {
         }
         for (number, layer) in self.layers.iter_mut().enumerate() {
             let local = self.config.local(number).and(local_plan.as_ref());
-            rows = layer.forward(&rows, local.unwrap_or(&plan))?;
+            let lora = Lora::of(deltas.as_ref(), number);
+            rows = layer.forward(&rows, local.unwrap_or(&plan), lora)?;
         }
         let wanted = step.spans.iter().filter(|span| span.wants_logits);
         let wanted: Vec<u32> = wanted.map(|span| span.rows.end as u32 - 1).collect();
@@ -244,13 +255,15 @@ impl StepModel for Decoder {
         if exact { Recall::Blocks } else { Recall::Cuts }
     }
 
-    fn admit(&mut self, _: SequenceId, prelude: Option<Prelude>) -> Result<(), Failure> {
-        match prelude {
-            None => Ok(()),
-            Some(_) => Err(Failure::Internal(
-                "a decoder was given a prelude".to_owned(),
-            )),
-        }
+    fn admit(&mut self, sequence: SequenceId, prelude: Option<Prelude>) -> Result<(), Failure> {
+        let Some(prelude) = prelude else {
+            return Ok(());
+        };
+        let adapter = prelude.downcast::<Arc<Adapter>>().map_err(|_| {
+            Failure::Internal("a decoder was given a prelude that is no adapter".to_owned())
+        })?;
+        self.adapters.insert(sequence, *adapter);
+        Ok(())
     }
 
     fn step(&mut self, step: &Step) -> Result<Rows, Failure> {
@@ -265,8 +278,10 @@ impl StepModel for Decoder {
         Ok(Rows { width, logits })
     }
 
-    // Blocks belong to the engine, and nothing else is kept for a sequence.
-    fn release(&mut self, _: SequenceId) {}
+    // Blocks belong to the engine.
+    fn release(&mut self, sequence: SequenceId) {
+        self.adapters.remove(&sequence);
+    }
 }
 
 /// The promises of [`Step`] that arithmetic relies on.

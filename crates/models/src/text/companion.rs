@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, OnceLock};
 
-use engine::model::{Admission, LogitRules, StepCompanion, Writer};
+use engine::Likelihood;
+use engine::model::{Admission, LogitRules, Prelude, StepCompanion, Writer};
 use tasks::{
     Chat, ChatEvent, ChatOptions, ChatRequest, Failure, Finish, Format, Prompt, Tool, ToolChoice,
     Usage,
@@ -13,8 +14,10 @@ use super::bias::Bias;
 use super::detokeniser::Detokeniser;
 use super::dialect::{Calls, Dialect, Splitter, THOUGHT_BEGINS, THOUGHT_ENDS};
 use super::grammar::{self, Guide, Machine, Thought};
+use super::logprobs::Logprobs;
 use super::stop::StopGate;
 use super::template::Thinking;
+use crate::decoder::Shelf;
 use crate::load::LoadError;
 
 /// The mark of GPT-OSS's channels: thinking, answer and calls in one text.
@@ -32,6 +35,8 @@ pub struct ChatCompanion {
     machine: OnceLock<Result<Arc<Machine>, String>>,
     /// Special tokens whose text counts, where tools are offered and where not.
     marks: [Arc<[(u32, String)]>; 2],
+    /// Where the model takes adapters.
+    adapters: Option<Shelf>,
 }
 
 /// A prompt ready for the model.
@@ -75,8 +80,14 @@ impl ChatCompanion {
             thinks,
             machine: OnceLock::new(),
             marks,
+            adapters: None,
             text,
         })
+    }
+
+    /// The same for a model that takes the adapters of this shelf.
+    pub(crate) fn with_adapters(self, adapters: Option<Shelf>) -> Self {
+        Self { adapters, ..self }
     }
 
     /// The text side of the checkpoint.
@@ -119,6 +130,14 @@ impl ChatCompanion {
             tokens: self.text.tokens(&text, false)?,
             thought,
             thinks,
+        })
+    }
+
+    fn shelf(&self) -> Result<&Shelf, Failure> {
+        self.adapters.as_ref().ok_or_else(|| {
+            Failure::Unsupported(
+                "lora is not served by this version of hearth with these weights".to_owned(),
+            )
         })
     }
 
@@ -255,11 +274,17 @@ impl StepCompanion<Chat> for ChatCompanion {
         let mut options = request.options;
         let bias = Bias::new(std::mem::take(&mut options.logit_bias), self.vocabulary)?;
         let rules = self.rules(&options, thought, bias)?;
+        let adapter = match &options.lora {
+            None => None,
+            Some(lora) => Some(self.shelf()?.take(lora)?),
+        };
         Ok(Admission {
             max_new_tokens,
             sampling: request.sampling,
+            logprobs: options.logprobs.map(|count| count as usize),
             rules,
-            prelude: None,
+            adapter: adapter.as_ref().map(|adapter| adapter.id),
+            prelude: adapter.map(|adapter| Box::new(adapter) as Prelude),
             writer: Box::new(ChatWriter {
                 prompt_tokens: Some(u32::try_from(tokens.len()).unwrap_or(u32::MAX)),
                 cached_tokens: 0,
@@ -267,6 +292,9 @@ impl StepCompanion<Chat> for ChatCompanion {
                 detokeniser: Detokeniser::new(Arc::clone(&self.text.tokenizer), marks),
                 splitter: Splitter::new(calls, thinks, thought == Thought::Begun),
                 one_call: options.one_call,
+                logprobs: options
+                    .logprobs
+                    .map(|_| Logprobs::new(&self.text.tokenizer)),
                 ends: Arc::clone(&self.ends),
             }),
             tokens,
@@ -283,9 +311,10 @@ fn serves(request: &ChatRequest) -> Result<(), Failure> {
         one_call: _,
         stop: _,
         logit_bias: _,
+        logprobs: _,
         thinking: _, // told to the template, which knows what the checkpoint can
         effort: _,
-        lora,
+        lora: _,   // the shelf knows
         judges: _, // their template makes them
     } = &request.options;
     let (turns, is_raw) = match &request.prompt {
@@ -294,7 +323,6 @@ fn serves(request: &ChatRequest) -> Result<(), Failure> {
     };
     let asked = [
         (is_raw && !tools.is_empty(), "tools with a raw prompt"),
-        (lora.is_some(), "lora"),
         (turns.iter().any(|t| !t.images.is_empty()), "images"),
     ];
     match asked.iter().find(|(is_asked, _)| *is_asked) {
@@ -314,10 +342,21 @@ struct ChatWriter {
     gate: StopGate,
     splitter: Splitter,
     one_call: bool,
+    logprobs: Option<Logprobs>,
     ends: Arc<[u32]>,
 }
 
 impl ChatWriter {
+    /// What tokens decode to, past the gate and into its parts.
+    fn say(&mut self, piece: &str, out: &mut Vec<ChatEvent>) {
+        let text = self.gate.push(piece);
+        self.splitter.push(&text, out);
+        if let Some(logprobs) = &mut self.logprobs {
+            logprobs.text(piece);
+            logprobs.told(&text);
+        }
+    }
+
     fn tell_prompt(&mut self, out: &mut Vec<ChatEvent>) {
         if let Some(prompt_tokens) = self.prompt_tokens.take() {
             out.push(ChatEvent::Read {
@@ -333,13 +372,26 @@ impl Writer<Chat> for ChatWriter {
         self.cached_tokens = cached_tokens;
     }
 
+    fn likelihood(&mut self, likelihood: Likelihood) {
+        if let Some(logprobs) = &mut self.logprobs {
+            logprobs.token(&likelihood);
+        }
+    }
+
     fn token(&mut self, token: u32, out: &mut Vec<ChatEvent>) -> Option<Finish> {
         self.tell_prompt(out);
         if self.ends.contains(&token) {
+            if let Some(logprobs) = &mut self.logprobs {
+                logprobs.end_token();
+            }
             return Some(Finish::Stop);
         }
-        let text = self.gate.push(&self.detokeniser.push(token));
-        self.splitter.push(&text, out);
+        let piece = self.detokeniser.push(token);
+        let first = out.len();
+        self.say(&piece, out);
+        if let Some(logprobs) = &mut self.logprobs {
+            logprobs.tell(self.splitter.open_bytes(), first, out);
+        }
         if self.one_call && self.splitter.told_calls() > 0 {
             return Some(Finish::ToolCalls);
         }
@@ -348,10 +400,16 @@ impl Writer<Chat> for ChatWriter {
 
     fn finish(&mut self, finish: Finish, usage: Usage, out: &mut Vec<ChatEvent>) {
         self.tell_prompt(out);
-        let text = self.gate.push(&self.detokeniser.finish());
-        self.splitter.push(&text, out);
-        self.splitter.push(&self.gate.finish(), out);
+        let piece = self.detokeniser.finish();
+        let first = out.len();
+        self.say(&piece, out);
+        let held = self.gate.finish();
+        self.splitter.push(&held, out);
         self.splitter.finish(out);
+        if let Some(logprobs) = &mut self.logprobs {
+            logprobs.told(&held);
+            logprobs.finish(self.gate.is_shut(), first, out);
+        }
         let finish = match finish {
             Finish::Stop if self.splitter.told_calls() > 0 => Finish::ToolCalls,
             finish => finish,

@@ -7,7 +7,9 @@ mod detokeniser;
 mod dialect;
 mod gguf_tokenizer;
 mod grammar;
+mod logprobs;
 mod python_json;
+mod spelling;
 mod stop;
 mod template;
 

@@ -4,6 +4,7 @@
 //! stream from its events; between them there is one way to run it, whatever the form.
 
 mod json_mode;
+mod lora;
 mod outcome;
 mod read;
 mod usage;
@@ -160,13 +161,16 @@ fn nothing(call: Call<'_>) -> Answered {
 async fn generate(call: Call<'_>, asked: Asked, form: Form) -> Answered {
     let Call { app, card, .. } = call;
     let Asked {
-        request,
+        mut request,
         streams,
         choices,
         one_call,
         must_be_json,
         includes_usage,
     } = asked;
+    if let Some(lora) = &mut request.options.lora {
+        lora::find(app, card, lora).await?;
+    }
     let wants_json = request.options.format != Format::Text;
     let schema = match &request.options.format {
         Format::JsonSchema(schema) if must_be_json => serde_json::from_str(&schema.0).ok(),
@@ -178,6 +182,7 @@ async fn generate(call: Call<'_>, asked: Asked, form: Form) -> Answered {
     } else {
         call.caller.class
     };
+    let logprobs = request.options.logprobs.is_some();
     let has_tools = !request.options.tools.is_empty();
     let mut jobs = Vec::new();
     let mut request = Some(request);
@@ -208,6 +213,7 @@ async fn generate(call: Call<'_>, asked: Asked, form: Form) -> Answered {
         includes_usage,
         has_tools,
         one_call,
+        logprobs,
     };
     if streams && let Some(job) = jobs.first_mut() {
         let first = job.next().await?.ok_or_else(|| ended_early(card))?;

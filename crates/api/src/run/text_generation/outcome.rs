@@ -1,7 +1,7 @@
 //! All events of a job together.
 
 use catalog::ModelCard;
-use tasks::{ChatEvent, Failure, Finish, ToolCall, Usage};
+use tasks::{ChatEvent, Failure, Finish, TokenLogprobs, ToolCall, Usage};
 
 use crate::run::job::{Job, ended_early};
 
@@ -11,6 +11,7 @@ pub(super) struct Outcome {
     pub(super) text: String,
     pub(super) reasoning: String,
     pub(super) calls: Vec<ToolCall>,
+    pub(super) logprobs: Vec<TokenLogprobs>,
     pub(super) finish: Finish,
     pub(super) usage: Usage,
 }
@@ -29,12 +30,14 @@ impl Outcome {
             text: String::new(),
             reasoning: String::new(),
             calls: Vec::new(),
+            logprobs: Vec::new(),
             finish: Finish::Stop,
             usage: Usage::default(),
         };
         loop {
             match job.next().await?.ok_or_else(|| ended_early(card))? {
                 ChatEvent::Read { .. } => {}
+                ChatEvent::Logprobs(more) => outcome.logprobs.extend(more),
                 ChatEvent::Text(piece) => outcome.text.push_str(&piece),
                 ChatEvent::Reasoning(piece) => outcome.reasoning.push_str(&piece),
                 ChatEvent::ToolCall(_) if one_call && !outcome.calls.is_empty() => {}

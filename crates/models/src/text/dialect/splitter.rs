@@ -130,6 +130,14 @@ impl Splitter {
         self.told_calls
     }
 
+    /// Bytes at the end of the text so far whose meaning is open.
+    pub(in crate::text) fn open_bytes(&self) -> usize {
+        match &self.state {
+            State::Call(call) => call.raw.len(),
+            _ => self.held.len(),
+        }
+    }
+
     /// Takes more text.
     pub(in crate::text) fn push(&mut self, text: &str, out: &mut Vec<ChatEvent>) {
         for letter in text.chars() {

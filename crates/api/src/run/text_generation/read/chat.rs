@@ -17,6 +17,8 @@ const STOP_MAX_TEXTS: usize = 4;
 const STOP_MAX_BYTES: usize = 4096;
 /// Where a request of a chat class names no temperature.
 const DEFAULT_TEMPERATURE: f64 = 1.0;
+/// As the service's schema has it (`maximum`).
+const MAX_TOP_LOGPROBS: f64 = 20.0;
 /// The highest temperature of any class.
 const MAX_TEMPERATURE: f64 = 5.0;
 
@@ -47,6 +49,7 @@ pub(in crate::run::text_generation) fn chat(
         one_call: input["parallel_tool_calls"] == false,
         stop: stop(input)?,
         logit_bias: logit_bias(input)?,
+        logprobs: logprobs(input)?,
         thinking: thinking.is_on,
         effort: thinking.effort,
         lora,
@@ -128,6 +131,31 @@ fn stop(input: &Value) -> Result<Vec<String>, Failure> {
         Ok(stop)
     };
     texts.iter().map(stop).collect()
+}
+
+/// How many of the likeliest tokens are told beside each, where tokens are told of at all.
+///
+/// # Errors
+/// [`Failure::BadInput`] for numbers that are not within the schema's, and without `logprobs`.
+fn logprobs(input: &Value) -> Result<Option<u32>, Failure> {
+    let is_asked = match given(input, "logprobs") {
+        None => false,
+        Some(Value::Bool(is_asked)) => *is_asked,
+        Some(_) => {
+            return Err(Failure::BadInput(
+                "logprobs is neither true nor false".into(),
+            ));
+        }
+    };
+    let top = within(input, "top_logprobs", 0.0..=MAX_TOP_LOGPROBS)?.unwrap_or(0.0);
+    if top.fract() > 0.0 {
+        return Err(Failure::BadInput("top_logprobs is no whole number".into()));
+    }
+    if top > 0.0 && !is_asked {
+        let text = "top_logprobs is given and logprobs is not true";
+        return Err(Failure::BadInput(text.into()));
+    }
+    Ok(is_asked.then_some(top as u32))
 }
 
 /// Biases by token id: `{"<id>": -100 to 100}`.

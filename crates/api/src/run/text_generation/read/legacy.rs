@@ -2,7 +2,7 @@
 
 use catalog::ModelCard;
 use serde_json::Value;
-use tasks::{ChatOptions, ChatRequest, Failure, Message, Prompt, Sampling};
+use tasks::{ChatOptions, ChatRequest, Failure, Lora, Message, Prompt, Sampling};
 
 use super::numbers::max_tokens;
 use super::{effort, format, images, messages, tools};
@@ -26,8 +26,6 @@ const VISION: &str = "tg-vision-g1";
 const COMPLETING: &str = "tg-g2-textparts";
 /// The one name whose streams with tools begin with a frame of two dialects.
 const MERGING: &str = "@cf/meta/llama-4-scout-17b-16e-instruct";
-/// What the names of the adapters that the service offers to everyone begin with.
-const PUBLIC_ADAPTER: &str = "cf-public-";
 
 /// # Errors
 /// What the schema lets through and no model can read; what no engine here can do.
@@ -101,16 +99,18 @@ pub(super) fn default_temperature(card: &ModelCard) -> f64 {
     }
 }
 
-/// The name or id of an adapter.
+/// An adapter by its name or id; its files are found later, where the disk may be waited for.
 ///
 /// # Errors
-/// [`Failure::NoLora`] from models that take none; [`Refusal::NoFinetune`] for one that is not here.
-pub(super) fn lora(input: &Value, card: &ModelCard) -> Result<Option<String>, Refusal> {
+/// [`Failure::NoLora`] from models that take none.
+pub(super) fn lora(input: &Value, card: &ModelCard) -> Result<Option<Lora>, Refusal> {
     match given(input, "lora").and_then(Value::as_str) {
         None => Ok(None),
         Some(_) if !card.flags.lora => Err(Failure::NoLora(card.name.clone()).into()),
-        Some(name) if name.starts_with(PUBLIC_ADAPTER) => Ok(Some(name.into())),
-        Some(_) => Err(Refusal::NoFinetune),
+        Some(name) => Ok(Some(Lora {
+            name: name.into(),
+            folder: None,
+        })),
     }
 }
 

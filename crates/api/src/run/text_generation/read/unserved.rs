@@ -12,17 +12,11 @@ pub(super) const CHOICES_MAX: u64 = 8;
 type IsAsked = fn(&Value) -> bool;
 
 /// Names, as they are told to callers, and whether an input asks for them.
-const ROWS: [(&str, IsAsked); 8] = [
+const ROWS: [(&str, IsAsked); 6] = [
     ("audio", |input| input["audio"].is_object()),
     ("modalities with audio", |input| {
         let kinds = input["modalities"].as_array();
         kinds.is_some_and(|kinds| kinds.iter().any(|kind| kind != "text"))
-    }),
-    ("logprobs", |input| input["logprobs"] == true),
-    ("top_logprobs", |input| {
-        input["top_logprobs"]
-            .as_f64()
-            .is_some_and(|most| most > 0.0)
     }),
     ("n above 8", |input| {
         input["n"].as_f64().is_some_and(|n| n > CHOICES_MAX as f64)

@@ -1,9 +1,9 @@
 //! `chat.completion` of the chat classes: keys in the order of the alphabet, and usage with neurons.
 
 use serde_json::{Value, json};
-use tasks::{ChatEvent, Failure, Usage};
+use tasks::{ChatEvent, Failure, TokenLogprobs, Usage};
 
-use super::{Dress, call_words, finish_word, hex, since_1970};
+use super::{Dress, call_words, finish_word, hex, logprobs, since_1970};
 use crate::run::events::{Lines, Scribe, padding, sum};
 use crate::run::text_generation::outcome::Outcome;
 use crate::run::text_generation::usage::FullUsage;
@@ -13,7 +13,7 @@ pub(super) fn write(dress: &Dress, outcomes: Vec<Outcome>, usage: Usage) -> Valu
         json!({
             "finish_reason": finish_word(outcome.finish, !outcome.calls.is_empty()),
             "index": index,
-            "logprobs": null,
+            "logprobs": logprobs::write(dress.logprobs, &outcome.logprobs),
             "message": message(outcome),
         })
     };
@@ -58,6 +58,8 @@ struct Told {
     tokens: u32,
     /// Whether the prompt was counted.
     prompt: bool,
+    /// Of the tokens of the next chunk.
+    logprobs: Vec<TokenLogprobs>,
 }
 
 /// The frames of a stream.
@@ -96,17 +98,18 @@ impl Stream {
 
     /// A chunk with more of a choice, and what that added to the count.
     fn push(
-        &self,
+        &mut self,
         index: usize,
         (delta, finish): (Value, Option<&str>),
         added: Usage,
         out: &mut Lines,
     ) -> Result<(), Failure> {
+        let tokens = std::mem::take(&mut self.told[index].logprobs);
         let choice = json!({
             "delta": delta,
             "finish_reason": finish,
             "index": index,
-            "logprobs": null,
+            "logprobs": logprobs::write(!tokens.is_empty(), &tokens),
             "matched_stop": null,
         });
         out.push(&self.chunk(&[choice], &FullUsage::of_chunk(added, self.dress.rate)))
@@ -150,6 +153,10 @@ impl Scribe for Stream {
                     cached_tokens,
                 };
                 self.begin(index, prompt, out)?;
+            }
+            ChatEvent::Logprobs(more) => {
+                self.begin(index, Usage::default(), out)?;
+                self.told[index].logprobs.extend(more);
             }
             ChatEvent::Text(text) => self.say(index, json!({"content": text}), out)?,
             ChatEvent::Reasoning(text) => {

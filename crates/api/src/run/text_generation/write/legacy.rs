@@ -112,7 +112,8 @@ impl Scribe for Stream {
     fn tell(&mut self, _: usize, event: ChatEvent, out: &mut Lines) -> Result<bool, Failure> {
         self.begin(out)?;
         match event {
-            ChatEvent::Read { .. } => {}
+            // No class that is answered so can ask for them.
+            ChatEvent::Read { .. } | ChatEvent::Logprobs(_) => {}
             ChatEvent::Reasoning(text) => {
                 if !std::mem::replace(&mut self.thinks, true) {
                     say(THOUGHT.0, out)?;

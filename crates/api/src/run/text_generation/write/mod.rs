@@ -2,6 +2,7 @@
 
 mod chat;
 mod legacy;
+mod logprobs;
 mod plain;
 mod response;
 mod verdict;
@@ -58,6 +59,8 @@ pub(super) struct Dress {
     pub(super) includes_usage: bool,
     pub(super) has_tools: bool,
     pub(super) one_call: bool,
+    /// How likely tokens were is told.
+    pub(super) logprobs: bool,
 }
 
 impl Form {

@@ -2,9 +2,9 @@
 //! streams: OpenAI's route with legacy models, and the run routes with those that complete.
 
 use serde_json::{Value, json};
-use tasks::{ChatEvent, Failure, Usage};
+use tasks::{ChatEvent, Failure, TokenLogprobs, Usage};
 
-use super::{Dress, call_words, finish_word, since_1970};
+use super::{Dress, call_words, finish_word, logprobs, since_1970};
 use crate::run::events::{Lines, Scribe, sum};
 use crate::run::text_generation::outcome::Outcome;
 use crate::run::text_generation::usage::UsageWords;
@@ -12,6 +12,7 @@ use crate::run::text_generation::usage::UsageWords;
 pub(super) fn write(is_native: bool, dress: &Dress, outcomes: Vec<Outcome>, usage: Usage) -> Value {
     let choice = |(index, outcome): (usize, Outcome)| {
         let finish = finish_word(outcome.finish, !outcome.calls.is_empty());
+        let logprobs = logprobs::write(dress.logprobs, &outcome.logprobs);
         let message = message(outcome);
         if is_native {
             json!({
@@ -19,10 +20,10 @@ pub(super) fn write(is_native: bool, dress: &Dress, outcomes: Vec<Outcome>, usag
                 "message": message,
                 "finish_reason": finish,
                 "stop_reason": null,
-                "logprobs": null,
+                "logprobs": logprobs,
             })
         } else {
-            json!({"index": index, "message": message, "logprobs": null, "finish_reason": finish})
+            json!({"index": index, "message": message, "logprobs": logprobs, "finish_reason": finish})
         }
     };
     let choices: Vec<_> = outcomes.into_iter().enumerate().map(choice).collect();
@@ -104,6 +105,8 @@ pub(super) struct Stream {
     created: u64,
     /// Calls of each choice.
     called: Vec<usize>,
+    /// Of the tokens of each choice's next chunk.
+    logprobs: Vec<Vec<TokenLogprobs>>,
     usages: Vec<Usage>,
 }
 
@@ -117,6 +120,7 @@ impl Stream {
             id: format!("id-{}", now.as_millis()),
             created: now.as_secs(),
             called: vec![0; choices],
+            logprobs: vec![Vec::new(); choices],
             usages: Vec::new(),
         }
     }
@@ -136,7 +140,7 @@ impl Stream {
 
     /// A chunk with more of a choice, and its end if it has one.
     fn push(
-        &self,
+        &mut self,
         index: usize,
         delta: &Value,
         finish: Option<&str>,
@@ -148,6 +152,10 @@ impl Stream {
                 json!({"index": index, "text": delta["content"].as_str().unwrap_or_default()})
             }
         };
+        let tokens = std::mem::take(&mut self.logprobs[index]);
+        if !tokens.is_empty() {
+            choice["logprobs"] = logprobs::write(true, &tokens);
+        }
         if let Some(finish) = finish {
             choice["finish_reason"] = finish.into();
         }
@@ -161,6 +169,7 @@ impl Scribe for Stream {
     fn tell(&mut self, index: usize, event: ChatEvent, out: &mut Lines) -> Result<bool, Failure> {
         match event {
             ChatEvent::Read { .. } => {}
+            ChatEvent::Logprobs(more) => self.logprobs[index].extend(more),
             ChatEvent::Text(text) => self.push(index, &json!({"content": text}), None, out)?,
             ChatEvent::Reasoning(text) => {
                 if self.kind == Kind::Chat {
