@@ -6,7 +6,10 @@
 use tasks::{ChatEvent, ToolCall};
 
 use super::json_end::JsonEnd;
-use super::{Dialect, THOUGHT_BEGINS, THOUGHT_ENDS, call, python};
+use super::out::Out;
+use super::{
+    Dialect, FUNCTION, FUNCTION_ENDS, Offer, THOUGHT_BEGINS, THOUGHT_ENDS, call, gemma4, kimi, python,
+};
 
 /// White space that is held back, in bytes; more is told as it comes.
 const SPACE_MAX_BYTES: usize = 256;
@@ -35,12 +38,14 @@ struct Call {
     end: JsonEnd,
     /// Where the mark that it began with ends.
     mark: usize,
+    /// What ends it.
+    closing: &'static str,
 }
 
 /// The parts of one answer.
 pub(in crate::text) struct Splitter {
-    /// The family and the names of the tools, where tools are offered.
-    calls: Option<(Dialect, Vec<String>)>,
+    /// The tools that are offered.
+    calls: Option<Offer>,
     thinks: bool,
     state: State,
     held: String,
@@ -51,61 +56,11 @@ pub(in crate::text) struct Splitter {
     out: Out,
 }
 
-/// Events, with neighbouring text joined.
-#[derive(Default)]
-struct Out {
-    text: String,
-    reasoning: String,
-    events: Vec<ChatEvent>,
-}
-
-impl Out {
-    fn say(&mut self, text: &str) {
-        if !text.is_empty() {
-            self.end_reasoning();
-            self.text.push_str(text);
-        }
-    }
-
-    fn reason(&mut self, text: &str) {
-        if !text.is_empty() {
-            self.end_text();
-            self.reasoning.push_str(text);
-        }
-    }
-
-    fn call(&mut self, call: ToolCall) {
-        self.end_text();
-        self.end_reasoning();
-        self.events.push(ChatEvent::ToolCall(call));
-    }
-
-    fn end_text(&mut self) {
-        if !self.text.is_empty() {
-            let text = std::mem::take(&mut self.text);
-            self.events.push(ChatEvent::Text(text));
-        }
-    }
-
-    fn end_reasoning(&mut self) {
-        if !self.reasoning.is_empty() {
-            let text = std::mem::take(&mut self.reasoning);
-            self.events.push(ChatEvent::Reasoning(text));
-        }
-    }
-
-    fn hand_over(&mut self, out: &mut Vec<ChatEvent>) {
-        self.end_text();
-        self.end_reasoning();
-        out.append(&mut self.events);
-    }
-}
-
 impl Splitter {
-    /// `calls`: where tools are offered, their names. `thinks`: thinking may come first; `in_thought`: the prompt has
+    /// `calls`: the tools that are offered. `thinks`: thinking may come first; `in_thought`: the prompt has
     /// begun it.
     pub(in crate::text) fn new(
-        calls: Option<(Dialect, Vec<String>)>,
+        calls: Option<Offer>,
         thinks: bool,
         in_thought: bool,
     ) -> Self {
@@ -202,11 +157,11 @@ impl Splitter {
             self.begin_call();
             return;
         }
-        let may_open =
-            |openings: &[&str]| openings.iter().any(|opening| opening.starts_with(begun));
-        let openings = self.calls.as_ref().map(|(dialect, _)| dialect.openings());
         let may = thought.is_some_and(|thought| thought.starts_with(begun))
-            || openings.is_some_and(may_open);
+            || self.calls.as_ref().is_some_and(|offer| {
+                let mut openings = offer.dialect.openings();
+                openings.any(|opening| opening.starts_with(begun))
+            });
         if !may {
             self.begin_answer();
         }
@@ -252,19 +207,16 @@ impl Splitter {
             if self.held.is_empty() {
                 return;
             }
-            let Some((dialect, _)) = &self.calls else {
+            let Some(offer) = &self.calls else {
                 break;
             };
-            if dialect.openings().contains(&self.held.as_str()) {
-                self.begin_call();
-                return;
-            }
             let held = self.held.as_str();
-            if dialect
-                .openings()
-                .iter()
-                .any(|opening| opening.starts_with(held))
-            {
+            // Within a text only the marks that nothing else begins with.
+            let mut openings = offer.dialect.openings().filter(|opening| *opening != FUNCTION);
+            if let Some(opening) = openings.find(|opening| opening.starts_with(held)) {
+                if opening == held {
+                    self.begin_call();
+                }
                 return;
             }
             let first = self.held.remove(0);
@@ -289,7 +241,7 @@ impl Splitter {
             }
             return;
         }
-        if matches!(begun, ";" | ",") && self.calls.as_ref().is_some_and(|(d, _)| d.calls_bare()) {
+        if matches!(begun, ";" | ",") && self.calls.as_ref().is_some_and(|offer| offer.dialect.calls_bare()) {
             self.held.clear();
             return;
         }
@@ -304,8 +256,10 @@ impl Splitter {
 
     /// Whether a call begins so; objects alone are calls `at_start` only.
     fn opens(&self, begun: &str, at_start: bool) -> bool {
-        self.calls.as_ref().is_some_and(|(dialect, _)| {
-            dialect.openings().contains(&begun) || at_start && dialect.calls_bare() && begun == "{"
+        self.calls.as_ref().is_some_and(|offer| {
+            let mut openings = offer.dialect.openings();
+            openings.any(|opening| opening == begun)
+                || at_start && offer.dialect.calls_bare() && begun == "{"
         })
     }
 
@@ -314,7 +268,12 @@ impl Splitter {
             raw: std::mem::take(&mut self.held),
             ..Call::default()
         };
-        if call.raw.trim_start() == "{" {
+        let opening = call.raw.trim_start();
+        let dialect = self.calls.as_ref().map(|offer| offer.dialect);
+        call.closing = dialect.map_or("", |dialect| dialect.closing(opening));
+        if opening == FUNCTION {
+            call.mark = call.raw.len() - FUNCTION.len(); // it is a part of the call
+        } else if opening == "{" {
             call.mark = call.raw.len() - 1;
             call.json = Some(call.mark);
             call.end.push('{');
@@ -328,15 +287,14 @@ impl Splitter {
         let State::Call(call) = &mut self.state else {
             return;
         };
-        let Some((dialect, _)) = &self.calls else {
+        let Some(Offer { dialect, .. }) = self.calls else {
             return;
         };
-        let dialect = *dialect;
         call.raw.push(letter);
         if let Some(begin) = call.json {
             if call.end.push(letter) {
-                let body = call.raw[call.mark..].to_owned();
-                self.end_call(&body, dialect.closing(), false);
+                let (body, closing) = (call.raw[call.mark..].to_owned(), call.closing);
+                self.end_call(&body, closing, false);
             } else if matches!(letter, '"' | ':')
                 && call.raw[call.mark..begin].trim().is_empty()
                 && !call::may_be_call(&call.raw[begin..])
@@ -359,10 +317,16 @@ impl Splitter {
             return;
         }
         // No JSON: what closes the call ends it.
-        let closing = dialect.closing();
-        if !closing.is_empty()
-            && let Some(body) = begun.strip_suffix(closing)
-        {
+        if call.closing.is_empty() {
+            return;
+        }
+        let Some(body) = begun.strip_suffix(call.closing) else {
+            return;
+        };
+        if call.closing == FUNCTION_ENDS {
+            let body = begun.to_owned();
+            self.end_call(&body, "</tool_call>", true);
+        } else if dialect.notation().is_none_or(|notation| notation.is_whole(body)) {
             let body = body.to_owned();
             self.end_call(&body, "", true);
         }
@@ -393,8 +357,17 @@ impl Splitter {
     }
 
     fn read(&self, body: &str, is_code: bool) -> Option<Vec<ToolCall>> {
-        let (dialect, names) = self.calls.as_ref()?;
+        let offer = self.calls.as_ref()?;
+        let Offer { dialect, names, .. } = offer;
         let body = body.trim();
+        let of_family = match dialect {
+            Dialect::Kimi => kimi::calls(body, names),
+            Dialect::Gemma4 => gemma4::calls(body, names),
+            _ => dialect.notation().and_then(|notation| notation.calls(body, offer)),
+        };
+        if of_family.is_some() {
+            return of_family;
+        }
         if matches!(dialect, Dialect::Mistral | Dialect::MistralNamed)
             && let Some(begin) = body.find('{').filter(|_| !body.starts_with(['[', '{']))
         {
@@ -434,10 +407,20 @@ mod tests {
 
     use super::*;
 
+    fn tools() -> Vec<tasks::Tool> {
+        let schema = r#"{"type":"object","properties":{"n":{"type":"integer"},"s":{"type":"string"},
+            "l":{"type":"array"},"b":{"type":"boolean"},"o":{"anyOf":[{"type":"string"},{"type":"null"}]}}}"#;
+        let tool = |name: &str, schema: Option<&str>| tasks::Tool {
+            name: name.into(),
+            description: None,
+            parameters: schema.map(|schema| tasks::Json(schema.into())),
+        };
+        vec![tool("f", Some(schema)), tool("g", None)]
+    }
+
     /// What the pieces come to: text and thoughts joined, calls as `name(arguments)`.
     fn told(dialect: Option<Dialect>, thinks: bool, pieces: &[&str]) -> Vec<String> {
-        let names = vec!["f".to_owned(), "g".to_owned()];
-        let calls = dialect.map(|dialect| (dialect, names));
+        let calls = dialect.and_then(|dialect| Offer::of(dialect, &tools()));
         let mut splitter = Splitter::new(calls, thinks, false);
         let mut events = Vec::new();
         for piece in pieces {
@@ -561,6 +544,91 @@ mod tests {
             Dialect::Gemma,
             "[f(a=True), g()]",
             &["text [f(a=True), g()]"],
+        ),
+        // Llama 4.
+        (
+            Dialect::Llama,
+            "<|python_start|>[f(n=1), g()]<|python_end|>",
+            &["call f{\"n\":1}", "call g{}"],
+        ),
+        (
+            Dialect::Llama,
+            "<|python_start|>{\"name\": \"f\", \"parameters\": {}}<|python_end|>",
+            &["call f{}"],
+        ),
+        // Values of the types that the schema names; lines around them are the notation's.
+        (
+            Dialect::Tagged,
+            "<think>hm</think>\n\nLet me see.\n<tool_call>\n<function=f>\n<parameter=n>\n3\n</parameter>\n<parameter=s>\n12\n\
+             </parameter>\n<parameter=l>\n[1, {\"a\": null}]\n</parameter>\n<parameter=b>\nTrue\n</parameter>\n\
+             <parameter=o>\nnull\n</parameter>\n</function>\n</tool_call>\n<tool_call>\n<function=g>\n</function>\n</tool_call>",
+            &[
+                "thought hm",
+                "text Let me see.\n",
+                "call f{\"n\":3,\"s\":\"12\",\"l\":[1,{\"a\":null}],\"b\":true,\"o\":null}",
+                "call g{}",
+            ],
+        ),
+        (
+            Dialect::Tagged,
+            "<tool_call>\n<function=f>\n<parameter=s>\n\n a </tool_call> é\n\n</parameter>\n<parameter=n>\nx\n</parameter>\n\
+             </function>\n</tool_call>",
+            &["call f{\"s\":\"\\n a </tool_call> é\\n\",\"n\":\"x\"}"],
+        ),
+        (
+            Dialect::Tagged,
+            "<function=f>\n<parameter=b>\nfalse\n</parameter>\n</function>\n</tool_call>",
+            &["call f{\"b\":false}"],
+        ),
+        (
+            Dialect::Tagged,
+            "Write <function=f> for it.",
+            &["text Write <function=f> for it."],
+        ),
+        (
+            Dialect::Tagged,
+            "<tool_call>\n<function=f>\n<parameter=n>\n3",
+            &["text <tool_call>\n<function=f>\n<parameter=n>\n3"],
+        ),
+        (
+            Dialect::Tagged,
+            "<tool_call>\n<function=h>\n</function>\n</tool_call>",
+            &["text <tool_call>\n<function=h>\n</function>\n</tool_call>"],
+        ),
+        (
+            Dialect::Paired,
+            "ok<tool_call>f<arg_key>n</arg_key><arg_value>3</arg_value><arg_key>s</arg_key><arg_value>a b</arg_value></tool_call>\
+             <tool_call>g</tool_call>",
+            &["text ok", "call f{\"n\":3,\"s\":\"a b\"}", "call g{}"],
+        ),
+        (
+            Dialect::Paired,
+            "<tool_call>f\n<arg_key>l</arg_key>\n<arg_value>[\"x\"]</arg_value>\n</tool_call>",
+            &["call f{\"l\":[\"x\"]}"],
+        ),
+        (
+            Dialect::Dsml,
+            "I look.\n\n<｜DSML｜tool_calls>\n<｜DSML｜invoke name=\"f\">\n<｜DSML｜parameter name=\"s\" string=\"true\">1\
+             </｜DSML｜parameter>\n<｜DSML｜parameter name=\"n\" string=\"false\">2</｜DSML｜parameter>\n</｜DSML｜invoke>\n\
+             <｜DSML｜invoke name=\"g\">\n</｜DSML｜invoke>\n</｜DSML｜tool_calls>",
+            &["text I look.\n\n", "call f{\"s\":\"1\",\"n\":2}", "call g{}"],
+        ),
+        (
+            Dialect::Dsml,
+            "<｜DSML｜function_calls>\n<｜DSML｜invoke name=\"g\">\n</｜DSML｜invoke>\n</｜DSML｜function_calls>",
+            &["call g{}"],
+        ),
+        (
+            Dialect::Kimi,
+            "Sure.<|tool_calls_section_begin|><|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>{\"n\": 1}\
+             <|tool_call_end|><|tool_call_begin|>functions.g:1<|tool_call_argument_begin|>{}<|tool_call_end|>\
+             <|tool_calls_section_end|>",
+            &["text Sure.", "call f{\"n\":1}", "call g{}"],
+        ),
+        (
+            Dialect::Gemma4,
+            "<|tool_call>call:f{s:<|\"|>a, {b}<|\"|>,l:[1,<|\"|>x<|\"|>]}<tool_call|><|tool_call>call:g{}<tool_call|>",
+            &["call f{\"s\":\"a, {b}\",\"l\":[1,\"x\"]}", "call g{}"],
         ),
     ];
 

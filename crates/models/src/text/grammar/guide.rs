@@ -208,7 +208,7 @@ impl LogitRules for Guide {
 }
 
 /// Takes away what the mask does not allow.
-fn hide(mask: &SimpleVob, logits: &mut [f32]) {
+pub(super) fn hide(mask: &SimpleVob, logits: &mut [f32]) {
     let words = mask.as_slice().iter().copied();
     // Tokens beyond the mask are none.
     let words = words.chain(std::iter::repeat(0));
@@ -226,6 +226,6 @@ fn hide(mask: &SimpleVob, logits: &mut [f32]) {
 }
 
 #[allow(clippy::needless_pass_by_value)] // what `map_err` hands over
-fn unmet(error: impl std::fmt::Display) -> Failure {
+pub(super) fn unmet(error: impl std::fmt::Display) -> Failure {
     Failure::JsonModeUnmet(super::first_line(&error.to_string()))
 }

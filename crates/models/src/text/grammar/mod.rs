@@ -3,6 +3,7 @@
 //! The work is llguidance's (an Earley parser over a lexer of regular expressions, walked along a trie of the
 //! vocabulary). What is ours: the bytes of the vocabulary, bounds for schemas of strangers, and when a grammar holds.
 
+mod channels;
 mod guide;
 mod schema;
 mod vocabulary;
@@ -17,6 +18,7 @@ use serde_json::json;
 use tasks::Failure;
 use tokenizers::Tokenizer;
 
+pub(super) use channels::{ChannelGuide, Hold};
 pub(super) use guide::{Guide, Mark, Thought};
 pub(super) use schema::{checked, object};
 
