@@ -3,7 +3,6 @@
 use std::sync::{Arc, OnceLock};
 
 use engine::model::{Admission, LogitRules, StepCompanion, Writer};
-use llguidance::Matcher;
 use tasks::{
     Chat, ChatEvent, ChatOptions, ChatRequest, Failure, Finish, Format, Prompt, Tool, ToolChoice,
     Usage,
@@ -14,7 +13,7 @@ use super::bias::Bias;
 use super::detokeniser::Detokeniser;
 use super::dialect::harmony::{ANSWER_BEGINS, Channels, Tokens};
 use super::dialect::{Calls, Dialect, Offer, Splitter, THOUGHT_BEGINS, THOUGHT_ENDS};
-use super::grammar::{self, ChannelGuide, Guide, Hold, Machine, Thought};
+use super::grammar::{self, ChannelGuide, Grammar, Guide, Hold, Machine, Thought};
 use super::stop::StopGate;
 use super::template::Thinking;
 use crate::load::LoadError;
@@ -190,7 +189,7 @@ impl ChatCompanion {
             rules.join("\n")
         );
         let machine = self.machine()?;
-        let Some(matcher) = matcher(&machine, grammar, is_lazy, answer.is_some())? else {
+        let Some(grammar) = read(&machine, grammar, is_lazy, answer.is_some())? else {
             return Ok(bias.map(|bias| Box::new(bias) as _));
         };
         let marks = if is_lazy {
@@ -198,7 +197,7 @@ impl ChatCompanion {
         } else {
             Vec::new()
         };
-        let guide = Guide::new(machine, matcher, marks, thought, bias);
+        let guide = Guide::new(machine, grammar, marks, thought, bias);
         Ok(Some(Box::new(guide)))
     }
 
@@ -211,17 +210,17 @@ impl ChatCompanion {
         bias: Option<Bias>,
     ) -> Result<Option<Box<dyn LogitRules>>, Failure> {
         let machine = self.machine()?;
-        let matcher = |grammar, is_lazy| matcher(&machine, grammar, is_lazy, answer.is_some());
+        let read = |grammar, is_lazy| read(&machine, grammar, is_lazy, answer.is_some());
         let hold = if answer.is_some() || calls.are_required() {
             let may_call = calls.are_required() || !calls.tools.is_empty();
             let [first, later] = tokens.messages(answer, may_call.then_some(calls))?;
-            let (first, later) = (matcher(first, false)?, matcher(later, false)?);
+            let (first, later) = (read(first, false)?, read(later, false)?);
             first
                 .zip(later)
                 .map(|(first, later)| Hold::Messages { first, later })
         } else {
             let names = calls.tools.iter().map(|tool| tool.name.clone()).collect();
-            let call = matcher(tokens.begun(calls)?, true)?;
+            let call = read(tokens.begun(calls)?, true)?;
             call.map(|call| Hold::Arguments { call, names })
         };
         let Some(hold) = hold else {
@@ -240,15 +239,15 @@ impl ChatCompanion {
     }
 }
 
-/// A matcher for a grammar; none for that of calls which nobody asked for, where it cannot be held to.
-fn matcher(
+/// A grammar that was read; none for that of calls which nobody asked for, where it cannot be held to.
+fn read(
     machine: &Machine,
     grammar: String,
     is_lazy: bool,
     has_schema: bool,
-) -> Result<Option<Matcher>, Failure> {
-    match machine.matcher(grammar) {
-        Ok(matcher) => Ok(Some(matcher)),
+) -> Result<Option<Grammar>, Failure> {
+    match machine.grammar(grammar) {
+        Ok(grammar) => Ok(Some(grammar)),
         Err(Failure::JsonModeUnmet(why)) if is_lazy => {
             tracing::warn!("arguments of tools are not held to their schemas: {why}");
             Ok(None)
@@ -395,12 +394,7 @@ impl Parts {
         }
     }
 
-    fn token(
-        &mut self,
-        token: u32,
-        detokeniser: &mut Detokeniser,
-        out: &mut Vec<ChatEvent>,
-    ) {
+    fn token(&mut self, token: u32, detokeniser: &mut Detokeniser, out: &mut Vec<ChatEvent>) {
         if let Self::Channels(tokens, channels) = self
             && let Some(mark) = tokens.mark(token)
         {

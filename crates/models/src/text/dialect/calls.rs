@@ -100,7 +100,10 @@ impl Calls<'_> {
 
     /// What a call begins with, and what ends it, as rules.
     fn opening(&self) -> String {
-        self.dialect.openings().next().map_or_else(String::new, |mark| self.mark(mark))
+        self.dialect
+            .openings()
+            .next()
+            .map_or_else(String::new, |mark| self.mark(mark))
     }
 
     fn closing(&self) -> String {
@@ -159,7 +162,11 @@ impl Calls<'_> {
             let tools = self.chosen()?.into_iter().enumerate();
             let rules = tools.map(|(place, tool)| gemma4::rules(place, tool, &quote));
             let rules = rules.collect::<Result<Vec<_>, _>>()?;
-            return Ok(format!("{}\n{}", Self::either(&rules), gemma4::shared(&quote)));
+            return Ok(format!(
+                "{}\n{}",
+                Self::either(&rules),
+                gemma4::shared(&quote)
+            ));
         }
         let rules = self.arguments()?;
         let mut bodies = Vec::new();
@@ -202,7 +209,9 @@ impl Calls<'_> {
 
     /// Rule `body`, which is one of `body_0` and its like.
     fn either(rules: &[String]) -> String {
-        let bodies: Vec<_> = (0..rules.len()).map(|place| format!("body_{place}")).collect();
+        let bodies: Vec<_> = (0..rules.len())
+            .map(|place| format!("body_{place}"))
+            .collect();
         format!("body: {}\n{}", bodies.join(" | "), rules.join("\n"))
     }
 

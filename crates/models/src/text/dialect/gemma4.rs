@@ -39,7 +39,10 @@ pub(super) fn rules(place: usize, tool: &Tool, quote: &str) -> Result<String, Fa
     })?;
     let none = Map::new();
     let properties = schema["properties"].as_object().unwrap_or(&none);
-    let required = schema["required"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let required = schema["required"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     let mut rules = Vec::new();
     let (mut first, mut later) = (Vec::new(), Vec::new());
     for (number, (key, value)) in properties.iter().enumerate() {
@@ -51,7 +54,9 @@ pub(super) fn rules(place: usize, tool: &Tool, quote: &str) -> Result<String, Fa
                 format!("{quote} ({words}) {quote}")
             }
             (Value::String(kind), _) if kind == "string" => "notation_text".into(),
-            (Value::String(kind), _) if matches!(kind.as_str(), "integer" | "number" | "boolean") => {
+            (Value::String(kind), _)
+                if matches!(kind.as_str(), "integer" | "number" | "boolean") =>
+            {
                 rules.push(format!("{rule}_json: {}", grammar::rule(value)));
                 format!("{rule}_json")
             }
@@ -64,12 +69,21 @@ pub(super) fn rules(place: usize, tool: &Tool, quote: &str) -> Result<String, Fa
             later.push(rule);
         }
     }
-    let more = |rules: &[String]| rules.iter().map(|rule| format!(" (\",\" {rule})?")).collect::<String>();
+    let more = |rules: &[String]| {
+        rules
+            .iter()
+            .map(|rule| format!(" (\",\" {rule})?"))
+            .collect::<String>()
+    };
     let arguments = if first.is_empty() {
         let begins = (0..later.len()).map(|from| later[from].clone() + &more(&later[from + 1..]));
         let begins: Vec<_> = begins.collect();
         let begins = begins.join(" | ");
-        if begins.is_empty() { begins } else { format!("({begins})?") }
+        if begins.is_empty() {
+            begins
+        } else {
+            format!("({begins})?")
+        }
     } else {
         first.join(" \",\" ") + &more(&later)
     };
@@ -82,9 +96,11 @@ pub(super) fn rules(place: usize, tool: &Tool, quote: &str) -> Result<String, Fa
 /// The rules that those of [`rules`] share.
 pub(super) fn shared(quote: &str) -> String {
     let text = if quote.starts_with('<') {
-        format!("notation_text: {quote} notation_letters {quote}\nnotation_letters: /(?s:.*)/")
+        format!("notation_text: {quote} notation_letters {quote}\nnotation_letters: /(.|\\n)*/")
     } else {
-        format!("notation_text: {quote} notation_letters\nnotation_letters[suffix={quote}]: /(?s:.*)/")
+        format!(
+            "notation_text: {quote} notation_letters\nnotation_letters[suffix={quote}]: /(.|\\n)*/"
+        )
     };
     format!(
         "{text}\n\
@@ -92,7 +108,7 @@ pub(super) fn shared(quote: &str) -> String {
          | notation_map\n\
          notation_list: \"[\" (notation_value (\",\" notation_value)*)? \"]\"\n\
          notation_map: \"{{\" (notation_member (\",\" notation_member)*)? \"}}\"\n\
-         notation_member: /[\\w -]{{1,64}}/ \":\" notation_value"
+         notation_member: /[A-Za-z0-9_ -]{{1,64}}/ \":\" notation_value"
     )
 }
 
@@ -184,7 +200,15 @@ mod tests {
             assert_eq!(read(text).as_deref(), Some(wanted));
         }
         let deep = format!("call:f{{a:{}", "[".repeat(100_000));
-        for text in ["", "call:g{}", "f{}", "call:f{a:x}", "call:f{a:1", "call:f{} x", &deep] {
+        for text in [
+            "",
+            "call:g{}",
+            "f{}",
+            "call:f{a:x}",
+            "call:f{a:1",
+            "call:f{} x",
+            &deep,
+        ] {
             assert_eq!(read(text), None);
         }
     }

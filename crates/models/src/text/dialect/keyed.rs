@@ -25,8 +25,10 @@ pub(super) struct Notation {
     value_end: &'static str,
     /// Behind the arguments.
     end: &'static str,
-    /// Behind each part; a reader takes any white space there, and a value has a line of its own.
+    /// Behind each part; a reader takes any white space there.
     line: &'static str,
+    /// Values stand on lines of their own.
+    on_lines: bool,
 }
 
 pub(super) const TAGGED: Notation = Notation {
@@ -36,6 +38,7 @@ pub(super) const TAGGED: Notation = Notation {
     value_end: "</parameter>",
     end: "</function>",
     line: "\n",
+    on_lines: true,
 };
 pub(super) const PAIRED: Notation = Notation {
     name: ["", ""],
@@ -44,6 +47,7 @@ pub(super) const PAIRED: Notation = Notation {
     value_end: "</arg_value>",
     end: "",
     line: "",
+    on_lines: false,
 };
 pub(super) const DSML: Notation = Notation {
     name: ["<｜DSML｜invoke name=\"", "\">"],
@@ -51,13 +55,18 @@ pub(super) const DSML: Notation = Notation {
     value: [" string=\"true\">", " string=\"false\">"],
     value_end: "</｜DSML｜parameter>",
     end: "</｜DSML｜invoke>",
-    line: "",
+    line: "\n",
+    on_lines: false,
 };
 
 impl Notation {
     /// Whether a text ends as a whole call does: a value may hold what closes calls.
     pub(super) fn is_whole(self, body: &str) -> bool {
-        let end = if self.end.is_empty() { self.value_end } else { self.end };
+        let end = if self.end.is_empty() {
+            self.value_end
+        } else {
+            self.end
+        };
         let body = body.trim_end();
         body.ends_with(end) || self.end.is_empty() && !body.contains(self.key[0])
     }
@@ -101,7 +110,7 @@ impl Notation {
             let is_other = says && rest.starts_with(other);
             pass(rest, if is_other { other } else { text })?;
             let mut value = until(rest, self.value_end)?;
-            if !self.line.is_empty() {
+            if self.on_lines {
                 value = value.strip_prefix('\n').unwrap_or(value);
                 value = value.strip_suffix('\n').unwrap_or(value);
             }
@@ -135,61 +144,84 @@ impl Notation {
         let schema = schema.map_err(|why| refused(why.to_string()))?;
         let none = Map::new();
         let properties = schema["properties"].as_object().unwrap_or(&none);
-        let required = schema["required"].as_array().map(Vec::as_slice).unwrap_or_default();
-        if let Some(name) = required.iter().filter_map(Value::as_str).find(|name| !properties.contains_key(*name)) {
+        let required = schema["required"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        if let Some(name) = required
+            .iter()
+            .filter_map(Value::as_str)
+            .find(|name| !properties.contains_key(*name))
+        {
             return Err(refused(format!("{name:?} is required and has no schema")));
         }
-        let line = |text: &str| literal(&format!("{text}{}", self.line));
-        let mut parts = vec![literal(self.name[0]), literal(&tool.name)];
-        if !self.name[1].is_empty() {
-            parts.push(line(self.name[1]));
-        }
+        let line = |text: &str| format!("{text}{}", self.line);
+        let name = format!("{}{}{}", self.name[0], tool.name, line(self.name[1]));
+        let mut parts = vec![literal(&name)];
         let mut rules = Vec::new();
         for (number, (key, value)) in properties.iter().enumerate() {
             let rule = format!("argument_{place}_{number}");
-            let has_line = !self.line.is_empty();
-            let optional = if required.contains(&Value::from(key.as_str())) { "" } else { "?" };
-            parts.push(format!("{rule}{optional}"));
-            let begins = [mark(self.key[0]), literal(key), mark(self.key[1])].join(" ");
+            let is_required = required.contains(&Value::from(key.as_str()));
+            parts.push(format!("{rule}{}", if is_required { "" } else { "?" }));
             let is_text = is_text(value);
-            let opening = self.value[usize::from(!is_text)];
-            let mut opening = if opening.is_empty() { String::new() } else { mark(opening) };
-            if has_line {
-                opening += &literal(self.line);
-            }
-            let closing = mark(self.value_end);
-            let constants = value["enum"].as_array().cloned();
-            let constants = constants.or_else(|| value.get("const").map(|one| vec![one.clone()]));
-            let (value, closing) = match constants.filter(|_| is_text) {
-                Some(words) => {
-                    let words = words.iter().filter_map(Value::as_str).map(literal);
-                    let words = words.collect::<Vec<_>>().join(" | ");
-                    (format!("({words})"), if has_line { line_end(self) } else { closing })
-                }
-                None if is_text => {
-                    let end = format!("{}{}", if has_line { "\n" } else { "" }, self.value_end);
-                    let is_token = closing.starts_with('<');
-                    let ends = if is_token { String::new() } else { format!("[suffix={}]", literal(&end)) };
-                    rules.push(format!("{rule}_text{ends}: /(?s:.*)/"));
-                    (format!("{rule}_text"), if is_token { closing } else { literal(self.line) })
-                }
-                None => {
-                    let schema = with_definitions(value, &schema);
-                    rules.push(format!("{rule}_json: {}", grammar::rule(&schema)));
-                    (format!("{rule}_json"), if has_line { line_end(self) } else { closing })
-                }
+            let break_before = if self.on_lines { "\n" } else { "" };
+            let begins = [
+                mark(self.key[0]),
+                literal(key),
+                mark(self.key[1]),
+                mark(self.value[usize::from(!is_text)]),
+                literal(break_before),
+            ];
+            // An empty literal is none.
+            let begins = begins.into_iter().filter(|part| part != "\"\"");
+            let begins = begins.collect::<Vec<_>>().join(" ");
+            let end = mark(self.value_end);
+            let (end, behind) = if end.starts_with('<') {
+                (None, end)
+            } else {
+                (
+                    Some(format!("{break_before}{}", self.value_end)),
+                    String::new(),
+                )
             };
-            rules.push(format!("{rule}: {begins} {opening} {value} {closing}"));
+            let closing = end
+                .as_ref()
+                .map_or(behind.clone(), |end| literal(&line(end)));
+            let words = value["enum"]
+                .as_array()
+                .map(Vec::as_slice)
+                .unwrap_or_default();
+            let words = words
+                .iter()
+                .chain(value.get("const"))
+                .filter_map(Value::as_str);
+            let words: Vec<_> = words.map(literal).collect();
+            let rest = if !is_text {
+                let schema = with_definitions(value, &schema);
+                rules.push(format!("{rule}_value: {}", grammar::rule(&schema)));
+                format!("{rule}_value {closing}")
+            } else if !words.is_empty() {
+                format!("({}) {closing}", words.join(" | "))
+            } else if let Some(end) = end {
+                // The text goes on to the first mark of its end, which is a part of it.
+                let end = literal(&line(&end));
+                rules.push(format!("{rule}_value[suffix={end}]: /(.|\\n)*/"));
+                format!("{rule}_value")
+            } else {
+                rules.push(format!("{rule}_value: /(.|\\n)*/"));
+                format!("{rule}_value {behind}")
+            };
+            rules.push(format!("{rule}: {begins} {rest}"));
         }
         if !self.end.is_empty() {
             parts.push(literal(self.end));
         }
-        Ok(format!("body_{place}: {}\n{}", parts.join(" "), rules.join("\n")))
+        Ok(format!(
+            "body_{place}: {}\n{}",
+            parts.join(" "),
+            rules.join("\n")
+        ))
     }
-}
-
-fn line_end(notation: Notation) -> String {
-    literal(&format!("{0}{1}{0}", notation.line, notation.value_end))
 }
 
 /// A part of a schema with the definitions that it may refer to.

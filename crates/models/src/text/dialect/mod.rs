@@ -33,7 +33,6 @@ const FUNCTION: &str = "<function=";
 /// See [`FUNCTION`].
 const FUNCTION_ENDS: &str = "</function>";
 
-
 /// How a family writes its calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dialect {
@@ -102,7 +101,10 @@ impl Dialect {
             Self::Hermes | Self::Paired => &[("<tool_call>", "</tool_call>")],
             // The smaller ones forget the first mark now and then.
             Self::Tagged => &[("<tool_call>", "</tool_call>"), (FUNCTION, FUNCTION_ENDS)],
-            Self::Llama => &[("<|python_tag|>", ""), ("<|python_start|>", "<|python_end|>")],
+            Self::Llama => &[
+                ("<|python_tag|>", ""),
+                ("<|python_start|>", "<|python_end|>"),
+            ],
             Self::Mistral | Self::MistralNamed => &[("[TOOL_CALLS]", "")],
             Self::Gemma => &[
                 ("```tool_code", "```"),
@@ -129,6 +131,12 @@ impl Dialect {
         let frames = self.frames();
         let frame = frames.iter().find(|(begins, _)| *begins == opening);
         frame.or(frames.first()).map_or("", |(_, closing)| *closing)
+    }
+
+    /// The usual frame of calls.
+    #[cfg(test)]
+    pub(super) fn frame(self) -> (&'static str, &'static str) {
+        self.frames().first().copied().unwrap_or_default()
     }
 
     /// The notation of families whose arguments stand one by one.
@@ -220,10 +228,7 @@ mod tests {
                 "<tool_call>\n<function=example>\n<parameter=one>",
                 Dialect::Tagged,
             ),
-            (
-                "<tool_call>{name}<arg_key>{key}</arg_key>",
-                Dialect::Paired,
-            ),
+            ("<tool_call>{name}<arg_key>{key}</arg_key>", Dialect::Paired),
             ("{%- set dsml_token = '｜DSML｜' -%}", Dialect::Dsml),
             ("<|tool_call_begin|>{{ id }}", Dialect::Kimi),
             ("'<|tool_call>call:' + name", Dialect::Gemma4),

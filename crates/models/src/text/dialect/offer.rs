@@ -17,7 +17,12 @@ impl Offer {
     /// None where there are no tools.
     pub(in crate::text) fn of(dialect: Dialect, tools: &[Tool]) -> Option<Self> {
         let parsed = |schema: &Json| serde_json::from_str(&schema.0).ok();
-        let schema = |tool: &Tool| tool.parameters.as_ref().and_then(parsed).unwrap_or_default();
+        let schema = |tool: &Tool| {
+            tool.parameters
+                .as_ref()
+                .and_then(parsed)
+                .unwrap_or_default()
+        };
         (!tools.is_empty()).then(|| Self {
             dialect,
             names: tools.iter().map(|tool| tool.name.clone()).collect(),
@@ -60,7 +65,9 @@ pub(super) fn typed(text: &str, schema: &Value) -> Value {
         let is_listed = |known: &&str| *known == kind || *known == "integer" && value.is_number();
         kinds.is_empty() && !value.is_string() || kind != "string" && kinds.iter().any(is_listed)
     };
-    parsed.filter(fits).unwrap_or_else(|| Value::String(text.to_owned()))
+    parsed
+        .filter(fits)
+        .unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
 /// Whether a value of this schema is written as text, and not as JSON.
@@ -85,7 +92,10 @@ fn types<'a>(schema: &'a Value, kinds: &mut Vec<&'a str>, depth: usize) {
         Value::Array(list) => return list.iter().filter_map(Value::as_str).for_each(add),
         _ => {}
     }
-    let constants = schema["enum"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let constants = schema["enum"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     for value in constants.iter().chain(schema.get("const")) {
         add(match value {
             Value::Null => "null",

@@ -8,7 +8,8 @@ use tasks::{ChatEvent, ToolCall};
 use super::json_end::JsonEnd;
 use super::out::Out;
 use super::{
-    Dialect, FUNCTION, FUNCTION_ENDS, Offer, THOUGHT_BEGINS, THOUGHT_ENDS, call, gemma4, kimi, python,
+    Dialect, FUNCTION, FUNCTION_ENDS, Offer, THOUGHT_BEGINS, THOUGHT_ENDS, call, gemma4, kimi,
+    python,
 };
 
 /// White space that is held back, in bytes; more is told as it comes.
@@ -59,11 +60,7 @@ pub(in crate::text) struct Splitter {
 impl Splitter {
     /// `calls`: the tools that are offered. `thinks`: thinking may come first; `in_thought`: the prompt has
     /// begun it.
-    pub(in crate::text) fn new(
-        calls: Option<Offer>,
-        thinks: bool,
-        in_thought: bool,
-    ) -> Self {
+    pub(in crate::text) fn new(calls: Option<Offer>, thinks: bool, in_thought: bool) -> Self {
         Self {
             calls,
             thinks,
@@ -212,7 +209,10 @@ impl Splitter {
             };
             let held = self.held.as_str();
             // Within a text only the marks that nothing else begins with.
-            let mut openings = offer.dialect.openings().filter(|opening| *opening != FUNCTION);
+            let mut openings = offer
+                .dialect
+                .openings()
+                .filter(|opening| *opening != FUNCTION);
             if let Some(opening) = openings.find(|opening| opening.starts_with(held)) {
                 if opening == held {
                     self.begin_call();
@@ -241,7 +241,12 @@ impl Splitter {
             }
             return;
         }
-        if matches!(begun, ";" | ",") && self.calls.as_ref().is_some_and(|offer| offer.dialect.calls_bare()) {
+        if matches!(begun, ";" | ",")
+            && self
+                .calls
+                .as_ref()
+                .is_some_and(|offer| offer.dialect.calls_bare())
+        {
             self.held.clear();
             return;
         }
@@ -326,7 +331,10 @@ impl Splitter {
         if call.closing == FUNCTION_ENDS {
             let body = begun.to_owned();
             self.end_call(&body, "</tool_call>", true);
-        } else if dialect.notation().is_none_or(|notation| notation.is_whole(body)) {
+        } else if dialect
+            .notation()
+            .is_none_or(|notation| notation.is_whole(body))
+        {
             let body = body.to_owned();
             self.end_call(&body, "", true);
         }
@@ -363,7 +371,9 @@ impl Splitter {
         let of_family = match dialect {
             Dialect::Kimi => kimi::calls(body, names),
             Dialect::Gemma4 => gemma4::calls(body, names),
-            _ => dialect.notation().and_then(|notation| notation.calls(body, offer)),
+            _ => dialect
+                .notation()
+                .and_then(|notation| notation.calls(body, offer)),
         };
         if of_family.is_some() {
             return of_family;
@@ -402,9 +412,13 @@ fn longest_begun(text: &str, mark: &str) -> usize {
 }
 
 #[cfg(test)]
+mod cases;
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use super::cases::CASES;
     use super::*;
 
     fn tools() -> Vec<tasks::Tool> {
@@ -445,192 +459,6 @@ mod tests {
         }
         told
     }
-
-    /// Texts of every family, and what they come to.
-    const CASES: &[(Dialect, &str, &[&str])] = &[
-        (
-            Dialect::Hermes,
-            "plain <b>text</b>",
-            &["text plain <b>text</b>"],
-        ),
-        (
-            Dialect::Hermes,
-            "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": \"</tool_call>}\"}}\n</tool_call>",
-            &["call f{\"a\":\"</tool_call>}\"}"],
-        ),
-        (
-            Dialect::Hermes,
-            "Let me see.<tool_call>{\"name\":\"f\",\"arguments\":{}}</tool_call>\n<tool_call>\n{\"name\":\"g\"}\n</tool_call> ",
-            &["text Let me see.", "call f{}", "call g{}"],
-        ),
-        (
-            Dialect::Hermes,
-            "<think>\nf or g?\n\n</think>\n\n<tool_call>{\"name\":\"f\"}</tool_call>",
-            &["thought f or g?", "call f{}"],
-        ),
-        (
-            Dialect::Hermes,
-            "<think>a <tool_call> é</think>b",
-            &["thought a <tool_call> é", "text b"],
-        ),
-        // Calls of nobody's tools, broken and unfinished ones are text.
-        (
-            Dialect::Hermes,
-            "<tool_call>{\"name\":\"h\"}</tool_call>x",
-            &["text <tool_call>{\"name\":\"h\"}</tool_call>x"],
-        ),
-        (
-            Dialect::Hermes,
-            "<tool_call>{\"name\": \"f\", ",
-            &["text <tool_call>{\"name\": \"f\", "],
-        ),
-        (
-            Dialect::Hermes,
-            "<tool_call>f</tool_call>",
-            &["text <tool_call>f</tool_call>"],
-        ),
-        (Dialect::Hermes, "  a <tool_", &["text   a <tool_"]),
-        (
-            Dialect::Llama,
-            "{\"name\": \"f\", \"parameters\": {\"a\": 1}}; {\"name\": \"g\", \"parameters\": {}}",
-            &["call f{\"a\":1}", "call g{}"],
-        ),
-        (
-            Dialect::Llama,
-            "<|python_tag|>{\"type\": \"function\", \"name\": \"f\", \"parameters\": {}}",
-            &["call f{}"],
-        ),
-        (
-            Dialect::Llama,
-            "<|python_tag|>f(a=[1], b='x')",
-            &["call f{\"a\":[1],\"b\":\"x\"}"],
-        ),
-        (
-            Dialect::Llama,
-            "{\"city\": \"Paris\"}",
-            &["text {\"city\": \"Paris\"}"],
-        ),
-        (
-            Dialect::Llama,
-            "so {\"name\": \"f\"}",
-            &["text so {\"name\": \"f\"}"],
-        ),
-        (
-            Dialect::Mistral,
-            "[TOOL_CALLS] [{\"name\": \"f\", \"arguments\": {\"a\": [1]}}, {\"name\": \"g\", \"arguments\": {}}]",
-            &["call f{\"a\":[1]}", "call g{}"],
-        ),
-        (
-            Dialect::MistralNamed,
-            "Well.[TOOL_CALLS]f[CALL_ID]a1[ARGS]{\"name\": 2}[TOOL_CALLS]g[ARGS]{}",
-            &["text Well.", "call f{\"name\":2}", "call g{}"],
-        ),
-        (
-            Dialect::Gemma,
-            "```tool_code\nprint(f(a=1))\n```",
-            &["call f{\"a\":1}"],
-        ),
-        (
-            Dialect::Gemma,
-            "```json\n{\"name\": \"f\", \"arguments\": {}}\n```",
-            &["call f{}"],
-        ),
-        (
-            Dialect::Gemma,
-            "See:\n```json\n{\"a\": 1}\n```\nDone.",
-            &["text See:\n```json\n{\"a\": 1}\n```\nDone."],
-        ),
-        (
-            Dialect::Gemma,
-            "[f(a=True), g()]",
-            &["text [f(a=True), g()]"],
-        ),
-        // Llama 4.
-        (
-            Dialect::Llama,
-            "<|python_start|>[f(n=1), g()]<|python_end|>",
-            &["call f{\"n\":1}", "call g{}"],
-        ),
-        (
-            Dialect::Llama,
-            "<|python_start|>{\"name\": \"f\", \"parameters\": {}}<|python_end|>",
-            &["call f{}"],
-        ),
-        // Values of the types that the schema names; lines around them are the notation's.
-        (
-            Dialect::Tagged,
-            "<think>hm</think>\n\nLet me see.\n<tool_call>\n<function=f>\n<parameter=n>\n3\n</parameter>\n<parameter=s>\n12\n\
-             </parameter>\n<parameter=l>\n[1, {\"a\": null}]\n</parameter>\n<parameter=b>\nTrue\n</parameter>\n\
-             <parameter=o>\nnull\n</parameter>\n</function>\n</tool_call>\n<tool_call>\n<function=g>\n</function>\n</tool_call>",
-            &[
-                "thought hm",
-                "text Let me see.\n",
-                "call f{\"n\":3,\"s\":\"12\",\"l\":[1,{\"a\":null}],\"b\":true,\"o\":null}",
-                "call g{}",
-            ],
-        ),
-        (
-            Dialect::Tagged,
-            "<tool_call>\n<function=f>\n<parameter=s>\n\n a </tool_call> é\n\n</parameter>\n<parameter=n>\nx\n</parameter>\n\
-             </function>\n</tool_call>",
-            &["call f{\"s\":\"\\n a </tool_call> é\\n\",\"n\":\"x\"}"],
-        ),
-        (
-            Dialect::Tagged,
-            "<function=f>\n<parameter=b>\nfalse\n</parameter>\n</function>\n</tool_call>",
-            &["call f{\"b\":false}"],
-        ),
-        (
-            Dialect::Tagged,
-            "Write <function=f> for it.",
-            &["text Write <function=f> for it."],
-        ),
-        (
-            Dialect::Tagged,
-            "<tool_call>\n<function=f>\n<parameter=n>\n3",
-            &["text <tool_call>\n<function=f>\n<parameter=n>\n3"],
-        ),
-        (
-            Dialect::Tagged,
-            "<tool_call>\n<function=h>\n</function>\n</tool_call>",
-            &["text <tool_call>\n<function=h>\n</function>\n</tool_call>"],
-        ),
-        (
-            Dialect::Paired,
-            "ok<tool_call>f<arg_key>n</arg_key><arg_value>3</arg_value><arg_key>s</arg_key><arg_value>a b</arg_value></tool_call>\
-             <tool_call>g</tool_call>",
-            &["text ok", "call f{\"n\":3,\"s\":\"a b\"}", "call g{}"],
-        ),
-        (
-            Dialect::Paired,
-            "<tool_call>f\n<arg_key>l</arg_key>\n<arg_value>[\"x\"]</arg_value>\n</tool_call>",
-            &["call f{\"l\":[\"x\"]}"],
-        ),
-        (
-            Dialect::Dsml,
-            "I look.\n\n<｜DSML｜tool_calls>\n<｜DSML｜invoke name=\"f\">\n<｜DSML｜parameter name=\"s\" string=\"true\">1\
-             </｜DSML｜parameter>\n<｜DSML｜parameter name=\"n\" string=\"false\">2</｜DSML｜parameter>\n</｜DSML｜invoke>\n\
-             <｜DSML｜invoke name=\"g\">\n</｜DSML｜invoke>\n</｜DSML｜tool_calls>",
-            &["text I look.\n\n", "call f{\"s\":\"1\",\"n\":2}", "call g{}"],
-        ),
-        (
-            Dialect::Dsml,
-            "<｜DSML｜function_calls>\n<｜DSML｜invoke name=\"g\">\n</｜DSML｜invoke>\n</｜DSML｜function_calls>",
-            &["call g{}"],
-        ),
-        (
-            Dialect::Kimi,
-            "Sure.<|tool_calls_section_begin|><|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>{\"n\": 1}\
-             <|tool_call_end|><|tool_call_begin|>functions.g:1<|tool_call_argument_begin|>{}<|tool_call_end|>\
-             <|tool_calls_section_end|>",
-            &["text Sure.", "call f{\"n\":1}", "call g{}"],
-        ),
-        (
-            Dialect::Gemma4,
-            "<|tool_call>call:f{s:<|\"|>a, {b}<|\"|>,l:[1,<|\"|>x<|\"|>]}<tool_call|><|tool_call>call:g{}<tool_call|>",
-            &["call f{\"s\":\"a, {b}\",\"l\":[1,\"x\"]}", "call g{}"],
-        ),
-    ];
 
     #[test]
     fn it_does_not_matter_where_a_text_is_cut() {

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use engine::model::LogitRules;
-use llguidance::Matcher;
 use tasks::Failure;
 
-use super::Machine;
-use super::guide::{hide, unmet};
+use super::guide::hide;
+use super::held::Held;
+use super::{Grammar, Machine};
 use crate::text::bias::Bias;
 use crate::text::dialect::harmony::{Mark, Tokens, function};
 
@@ -17,14 +17,14 @@ const HEADER_MAX_BYTES: usize = 256;
 /// What an answer in channels is held to.
 pub(in crate::text) enum Hold {
     /// To a grammar of its messages, of the first and of each later one; thinking is free.
-    Messages { first: Matcher, later: Matcher },
+    Messages { first: Grammar, later: Grammar },
     /// To nothing but the arguments of the calls it makes: the grammar of the tool's name and of what follows.
-    Arguments { call: Matcher, names: Vec<String> },
+    Arguments { call: Grammar, names: Vec<String> },
 }
 
 /// What holds at a place.
 enum State {
-    Held(Box<Matcher>),
+    Held(Held),
     /// Thinking, behind which something has to come.
     Thought,
     /// The header of a message of any kind.
@@ -41,6 +41,8 @@ pub(in crate::text) struct ChannelGuide {
     hold: Hold,
     state: State,
     bias: Option<Bias>,
+    /// What went wrong with a token, to be told with the next mask.
+    failed: Option<Failure>,
     /// Tokens that were looked at.
     seen: usize,
 }
@@ -53,7 +55,7 @@ impl ChannelGuide {
         bias: Option<Bias>,
     ) -> Self {
         let state = match &hold {
-            Hold::Messages { first, .. } => State::Held(Box::new(first.deep_clone())),
+            Hold::Messages { first, .. } => State::Held(first.begin()),
             Hold::Arguments { .. } => State::Header(Vec::new()),
         };
         Self {
@@ -63,28 +65,28 @@ impl ChannelGuide {
             hold,
             state,
             bias,
+            failed: None,
             seen: 0,
         }
     }
 
     fn take(&mut self, token: u32) -> Result<(), Failure> {
+        self.seen += 1;
         let mark = self.tokens.mark(token);
         let next = match (&mut self.state, &self.hold) {
-            (State::Held(matcher), hold) => {
-                matcher.consume_token(token).map_err(unmet)?;
+            (State::Held(held), hold) => {
+                held.take(token)?;
                 match hold {
                     // A header that ends a grammar is that of thinking.
-                    Hold::Messages { .. }
-                        if mark == Some(Mark::Message) && matcher.is_stopped() =>
-                    {
+                    Hold::Messages { .. } if mark == Some(Mark::Message) && held.is_over() => {
                         State::Thought
                     }
-                    Hold::Arguments { .. } if matcher.is_stopped() => State::Free,
+                    Hold::Arguments { .. } if held.is_over() => State::Free,
                     _ => return Ok(()),
                 }
             }
             (State::Thought, Hold::Messages { later, .. }) if mark == Some(Mark::End) => {
-                State::Held(Box::new(later.deep_clone()))
+                State::Held(later.begin())
             }
             (State::Header(header), Hold::Arguments { call, names }) => match mark {
                 Some(Mark::Message) => begun(&self.machine, header, call, names, token),
@@ -127,7 +129,7 @@ impl ChannelGuide {
 fn begun(
     machine: &Machine,
     header: &[u8],
-    call: &Matcher,
+    call: &Grammar,
     names: &[String],
     message: u32,
 ) -> State {
@@ -138,30 +140,32 @@ fn begun(
     };
     let mut tokens = machine.spell(name.as_bytes());
     tokens.push(message);
-    let mut matcher = call.deep_clone();
-    match matcher.consume_tokens(&tokens) {
-        Ok(()) => State::Held(Box::new(matcher)),
-        Err(_) => State::Free,
-    }
+    call.behind(&tokens).map_or(State::Free, State::Held)
 }
 
 impl LogitRules for ChannelGuide {
     fn apply(&mut self, generated: &[u32], logits: &mut [f32]) -> Result<(), Failure> {
         for &token in generated.get(self.seen..).unwrap_or_default() {
-            self.seen += 1;
             self.take(token)?;
+        }
+        if let Some(failure) = self.failed.take() {
+            return Err(failure);
         }
         if let Some(bias) = &mut self.bias {
             bias.apply(generated, logits)?;
         }
         match &mut self.state {
-            State::Held(matcher) => {
-                let mask = matcher.compute_mask_or_eos().map_err(unmet)?;
-                hide(&mask, logits);
-            }
+            State::Held(held) => hide(held.mask()?, logits),
             State::Thought => self.keep_thinking(logits),
             State::Header(_) | State::Free => {}
         }
         Ok(())
+    }
+
+    fn chosen(&mut self, token: u32) {
+        self.failed = self.take(token).err();
+        if let (State::Held(held), Some(makers)) = (&mut self.state, &self.machine.makers) {
+            held.make_ahead(makers);
+        }
     }
 }

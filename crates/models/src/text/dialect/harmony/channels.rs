@@ -206,7 +206,9 @@ mod tests {
         let mut pieces = Vec::new();
         let mut rest = transcript;
         loop {
-            let found = MARKS.iter().filter_map(|(text, mark)| Some((rest.find(text)?, text, mark)));
+            let found = MARKS
+                .iter()
+                .filter_map(|(text, mark)| Some((rest.find(text)?, text, mark)));
             let Some((place, text, mark)) = found.min_by_key(|(place, ..)| *place) else {
                 pieces.push(Err(rest));
                 return pieces;
@@ -251,7 +253,10 @@ mod tests {
                 _ => continue,
             };
             assert!(!text.is_empty(), "an event without text");
-            match told.last_mut().filter(|last| last.starts_with(kind) && kind != "call ") {
+            match told
+                .last_mut()
+                .filter(|last| last.starts_with(kind) && kind != "call ")
+            {
                 Some(last) => last.push_str(&text),
                 None => told.push(format!("{kind}{text}")),
             }
@@ -288,7 +293,12 @@ mod tests {
             "<|channel|>analysis<|message|>long<|end|><|start|>assistant<|channel|>commentary<|message|>**Plan**:\n1. é\
              <|end|><|start|>assistant<|channel|>commentary to=functions.now<|constrain|>json<|message|>{}<|end|>\
              <|start|>assistant to=functions.now<|channel|>commentary<|message|>",
-            &["thought long", "text **Plan**:\n1. é", "call now{}", "call now{}"],
+            &[
+                "thought long",
+                "text **Plan**:\n1. é",
+                "call now{}",
+                "call now{}",
+            ],
         ),
         // Thoughts, and texts, of two messages are paragraphs.
         (
@@ -311,10 +321,19 @@ mod tests {
             &["thought print(1)", "text 1"],
         ),
         // Frames that are not whole.
-        ("<|channel|>final<|message|>a<|channel|>final<|message|>b", &["text a\n\nb"]),
-        ("<|channel|>final<|message|>a<|message|>b<|constrain|>c", &["text abc"]),
+        (
+            "<|channel|>final<|message|>a<|channel|>final<|message|>b",
+            &["text a\n\nb"],
+        ),
+        (
+            "<|channel|>final<|message|>a<|message|>b<|constrain|>c",
+            &["text abc"],
+        ),
         ("<|channel|>analysis", &[]),
-        ("<|channel|>analysis<|message|>x<|end|>lost<|start|>assistant", &["thought x"]),
+        (
+            "<|channel|>analysis<|message|>x<|end|>lost<|start|>assistant",
+            &["thought x"],
+        ),
         ("no frame", &["text no frame"]),
         ("", &[]),
     ];
@@ -324,7 +343,11 @@ mod tests {
         for (transcript, wanted) in CASES {
             assert_eq!(&told(transcript, None, &[]), wanted, "{transcript}");
             for cut in 0..=transcript.len() {
-                assert_eq!(&told(transcript, Some(cut), &[]), wanted, "{transcript} at {cut}");
+                assert_eq!(
+                    &told(transcript, Some(cut), &[]),
+                    wanted,
+                    "{transcript} at {cut}"
+                );
             }
         }
     }
@@ -343,7 +366,11 @@ mod tests {
             ),
         ] {
             for cut in (0..=transcript.len()).map(Some).chain([None]) {
-                assert_eq!(told(transcript, cut, &[stop]), wanted, "{transcript} at {cut:?}");
+                assert_eq!(
+                    told(transcript, cut, &[stop]),
+                    wanted,
+                    "{transcript} at {cut:?}"
+                );
             }
         }
     }

@@ -83,15 +83,20 @@ impl Turns {
 
     /// Calls and results that follow each other: each call gets a turn of its own, and its results behind it.
     fn call(&mut self, run: &[Message]) {
-        let mut results: Vec<Option<&Message>> =
-            run.iter().map(|turn| Some(turn).filter(|turn| turn.role == "tool")).collect();
+        let mut results: Vec<Option<&Message>> = run
+            .iter()
+            .map(|turn| Some(turn).filter(|turn| turn.role == "tool"))
+            .collect();
         let calls = run.iter().flat_map(|turn| {
             let calls = turn.tool_calls.iter().enumerate();
             calls.map(move |(place, call)| (turn, place == 0, call))
         });
         for (turn, is_first, call) in calls {
             let thoughts = [turn.reasoning.as_deref(), Some(turn.content.as_str())];
-            let thoughts = thoughts.into_iter().flatten().filter(|text| !text.is_empty());
+            let thoughts = thoughts
+                .into_iter()
+                .flatten()
+                .filter(|text| !text.is_empty());
             let thoughts: Vec<_> = thoughts.filter(|_| is_first).collect();
             self.messages.push(Message {
                 reasoning: Some(thoughts.join("\n\n")).filter(|text| !text.is_empty()),
@@ -102,7 +107,10 @@ impl Turns {
                 (Some(of), Some(id)) => of == id,
                 _ => true, // without ids they come in the order of the calls
             };
-            if let Some(found) = results.iter_mut().find(|result| result.is_some_and(answers)) {
+            if let Some(found) = results
+                .iter_mut()
+                .find(|result| result.is_some_and(answers))
+            {
                 self.messages.extend(found.take().cloned());
             }
         }
@@ -151,9 +159,17 @@ mod tests {
         let turns = Turns::of(messages, &[]).expect("turns").messages;
         let shown = turns.iter().map(|turn| {
             let thought = turn.reasoning.as_deref().map(|text| format!("({text})"));
-            let calls = turn.tool_calls.iter().map(|call| format!("->{}", call.name));
+            let calls = turn
+                .tool_calls
+                .iter()
+                .map(|call| format!("->{}", call.name));
             let calls: String = calls.collect();
-            format!("{}:{}{}{calls}", turn.role, turn.content, thought.unwrap_or_default())
+            format!(
+                "{}:{}{}{calls}",
+                turn.role,
+                turn.content,
+                thought.unwrap_or_default()
+            )
         });
         shown.collect::<Vec<_>>().join(" ")
     }
@@ -163,7 +179,12 @@ mod tests {
         let user = Message::text("user", "u");
         let both = calling(vec![call("1", "f"), call("2", "g")]);
         let wanted = "user:u assistant:->f tool:r1 assistant:->g tool:r2";
-        let swapped = [user.clone(), both.clone(), result("2", "r2"), result("1", "r1")];
+        let swapped = [
+            user.clone(),
+            both.clone(),
+            result("2", "r2"),
+            result("1", "r1"),
+        ];
         assert_eq!(shown(&swapped), wanted);
         let unnamed = [
             user.clone(),
