@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::house::{check_refusal, request, send, settings};
-use crate::stage::{responses, ACCOUNT, binding, openai, rest, settled, stage};
+use crate::stage::{ACCOUNT, binding, openai, responses, rest, settled, stage};
 
 const USAGE: &str = r#"{"prompt_tokens":147,"completion_tokens":3,"total_tokens":150}"#;
 const CALL: &str = r#"call weather {"city":"London"}"#;
@@ -281,17 +281,41 @@ async fn streams_of_responses_number_their_events_and_end_with_the_whole_answer(
     };
     let frames = [
         event(0, "created", &format!(r#""response":{begun}"#)),
-        event(1, "output_item.added", &format!(r#""output_index":0,"item":{}"#, reasoning(""))),
-        event(2, "reasoning_text.delta", &format!(r#"{},"delta":"hm""#, at("rs", 0))),
-        event(3, "reasoning_text.done", &format!(r#"{},"text":"hm""#, at("rs", 0))),
-        event(4, "output_item.done", &format!(r#""output_index":0,"item":{}"#, reasoning("hm"))),
+        event(
+            1,
+            "output_item.added",
+            &format!(r#""output_index":0,"item":{}"#, reasoning("")),
+        ),
+        event(
+            2,
+            "reasoning_text.delta",
+            &format!(r#"{},"delta":"hm""#, at("rs", 0)),
+        ),
+        event(
+            3,
+            "reasoning_text.done",
+            &format!(r#"{},"text":"hm""#, at("rs", 0)),
+        ),
+        event(
+            4,
+            "output_item.done",
+            &format!(r#""output_index":0,"item":{}"#, reasoning("hm")),
+        ),
         event(
             5,
             "output_item.added",
             &format!(r#""output_index":1,"item":{}"#, message("", "in_progress")),
         ),
-        event(6, "output_text.delta", &format!(r#"{},"delta":"hi""#, at("msg", 1))),
-        event(7, "output_text.done", &format!(r#"{},"text":"hi""#, at("msg", 1))),
+        event(
+            6,
+            "output_text.delta",
+            &format!(r#"{},"delta":"hi""#, at("msg", 1)),
+        ),
+        event(
+            7,
+            "output_text.done",
+            &format!(r#"{},"text":"hi""#, at("msg", 1)),
+        ),
         event(
             8,
             "output_item.done",
@@ -311,7 +335,7 @@ async fn streams_of_responses_number_their_events_and_end_with_the_whole_answer(
         r#"{"reason":"max_output_tokens"}"#,
         r#"{"input_tokens":147,"output_tokens":2,"total_tokens":149}"#,
     );
-    let last = event(6, "incomplete", &format!(r#""response":{cut}"#));
+    let last = event(5, "incomplete", &format!(r#""response":{cut}"#));
     let end = format!("data: {last}\n\ndata: [DONE]\n\n");
     assert!(settled(&answer).ends_with(&end), "{}", answer.body);
 }
@@ -319,7 +343,10 @@ async fn streams_of_responses_number_their_events_and_end_with_the_whole_answer(
 #[tokio::test]
 async fn streams_of_responses_tell_of_calls() {
     let tool = r#""tools":[{"type":"function","name":"weather","parameters":{"type":"object"},"strict":true}]"#;
-    let body = format!(r#""input":{},{tool},"stream":true}}"#, serde_json::json!(CALL));
+    let body = format!(
+        r#""input":{},{tool},"stream":true}}"#,
+        serde_json::json!(CALL)
+    );
     let answer = responses("oss", &body).await;
     let frames = settled(&answer);
     let item = |arguments: &str, status: &str| {
@@ -330,10 +357,20 @@ async fn streams_of_responses_tell_of_calls() {
     let arguments = r#"{\"city\":\"London\"}"#;
     let mut rest = frames.as_str();
     for wanted in [
-        format!(r#""sequence_number":1,"output_index":0,{}"#, item("", "in_progress")),
-        format!(r#""type":"response.function_call_arguments.delta","sequence_number":2,"item_id":"fcHEX","output_index":0,"delta":"{arguments}""#),
-        format!(r#""type":"response.function_call_arguments.done","sequence_number":3,"item_id":"fcHEX","output_index":0,"arguments":"{arguments}""#),
-        format!(r#""sequence_number":4,"output_index":0,{}"#, item(arguments, "completed")),
+        format!(
+            r#""sequence_number":1,"output_index":0,{}"#,
+            item("", "in_progress")
+        ),
+        format!(
+            r#""type":"response.function_call_arguments.delta","sequence_number":2,"item_id":"fcHEX","output_index":0,"delta":"{arguments}""#
+        ),
+        format!(
+            r#""type":"response.function_call_arguments.done","sequence_number":3,"item_id":"fcHEX","output_index":0,"arguments":"{arguments}""#
+        ),
+        format!(
+            r#""sequence_number":4,"output_index":0,{}"#,
+            item(arguments, "completed")
+        ),
         r#""type":"response.completed","sequence_number":5"#.into(),
     ] {
         let place = rest.find(&wanted);

@@ -129,12 +129,7 @@ fn message(id: &str, text: &str, status: &str) -> Value {
     })
 }
 
-fn function_call(
-    id: &str,
-    call_id: &str,
-    name: &str,
-    (arguments, status): (&str, &str),
-) -> Value {
+fn function_call(id: &str, call_id: &str, name: &str, (arguments, status): (&str, &str)) -> Value {
     json!({
         "type": "function_call",
         "id": id,
@@ -230,7 +225,11 @@ impl Stream {
 
     /// More of a text.
     fn say(&mut self, is_thought: bool, text: &str, out: &mut Lines) -> Result<(), Failure> {
-        if self.open.as_ref().is_none_or(|open| open.is_thought != is_thought) {
+        if self
+            .open
+            .as_ref()
+            .is_none_or(|open| open.is_thought != is_thought)
+        {
             self.end_text(COMPLETED, out)?;
             let open = Open {
                 is_thought,
@@ -318,6 +317,10 @@ impl Scribe for Stream {
         self.end_text(status, out)?;
         let output = std::mem::take(&mut self.output);
         let response = self.head.write(status, output, Some(usage));
-        self.push(&format!("response.{status}"), json!({"response": response}), out)
+        self.push(
+            &format!("response.{status}"),
+            json!({"response": response}),
+            out,
+        )
     }
 }
