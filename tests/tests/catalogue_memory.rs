@@ -52,7 +52,12 @@ fn decoders_of_the_hub_take_twice_their_size_unless_they_are_packed() {
     for set in hub.filter(|set| !keeps(set)) {
         // A GGUF file holds its own configuration.
         let is_packed = set.files.iter().all(|file| file.path != "config.json");
-        let range = if is_packed { 0.99..1.3 } else { 1.95..2.05 };
+        let range = match set.architecture.as_str() {
+            // Most of it are blocks of 17 bytes, which are held in 24, beside matrices of 16 bits or 8.
+            "gpt-oss" => 1.3..1.6,
+            _ if is_packed => 0.99..1.3,
+            _ => 1.95..2.05,
+        };
         let ratio = set.memory_bytes as f64 / set.disk_bytes as f64;
         assert!(
             range.contains(&ratio),

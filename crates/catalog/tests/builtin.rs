@@ -47,9 +47,9 @@ fn as_many_names_as_counted_have_weights_of_each_grade() {
     assert_eq!(
         counted,
         [
-            (Grade::Exact, 60),
+            (Grade::Exact, 62),
             (Grade::Quantised, 5),
-            (Grade::Twin, 15),
+            (Grade::Twin, 13),
             (Grade::Stub, 34)
         ]
     );

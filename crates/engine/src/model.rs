@@ -103,6 +103,9 @@ pub trait LogitRules: Send {
     /// # Errors
     /// What keeps the rules from being held to, which fails this sequence.
     fn apply(&mut self, generated: &[u32], logits: &mut [f32]) -> Result<(), Failure>;
+    /// The token that the next step computes, with which `generated` ends in the next [`LogitRules::apply`]: what that
+    /// needs may be made on another thread while the device works. Must not wait.
+    fn chosen(&mut self, _token: u32) {}
 }
 
 /// Turns the tokens of one sequence into the events of its task.

@@ -225,6 +225,12 @@ impl<T: Task, M: StepModel> StepLane<T, M> {
             live.writer.finish(finish, usage, &mut events);
         }
         let heard = events.into_iter().all(|event| live.reader.event(event));
+        if finish.is_none()
+            && heard
+            && let Some(rules) = &mut live.rules
+        {
+            rules.chosen(token);
+        }
         match finish {
             None if heard => self.schedule.push(id, token),
             _ => {

@@ -33,6 +33,8 @@ pub struct Message {
     pub images: Vec<Vec<u8>>,
     /// Tools that the assistant called in this turn.
     pub tool_calls: Vec<ToolCall>,
+    /// What the assistant thought before it said or called this, where that was kept.
+    pub reasoning: Option<String>,
     /// Which call a turn of the role `tool` answers.
     pub tool_call_id: Option<String>,
     /// Who speaks, or which tool.
@@ -47,6 +49,7 @@ impl Message {
             content: content.into(),
             images: Vec::new(),
             tool_calls: Vec::new(),
+            reasoning: None,
             tool_call_id: None,
             name: None,
         }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::house::{check_refusal, request, send, settings};
-use crate::stage::{ACCOUNT, binding, openai, rest, settled, stage};
+use crate::stage::{ACCOUNT, binding, openai, responses, rest, settled, stage};
 
 const USAGE: &str = r#"{"prompt_tokens":147,"completion_tokens":3,"total_tokens":150}"#;
 const CALL: &str = r#"call weather {"city":"London"}"#;
@@ -250,4 +250,131 @@ async fn a_failure_of_any_stream_before_its_text_is_plain_json() {
     let wrong = r#"{"messages":[{"role":"user","content":5}],"stream":true}"#;
     let answer = rest("mistral", wrong).await;
     check_refusal(&answer, 400, 8001, "AiError: Invalid input");
+}
+
+#[tokio::test]
+async fn streams_of_responses_number_their_events_and_end_with_the_whole_answer() {
+    let response = |status: &str, output: &str, details: &str, usage: &str| {
+        format!(
+            r#"{{"id":"respHEX","created_at":0,"object":"response","model":"@cf/test/oss","status":"{status}","instructions":null,"error":null,"incomplete_details":{details},"output":[{output}],"parallel_tool_calls":true,"temperature":1.0,"top_p":1.0,"tool_choice":"auto","tools":[],"max_output_tokens":null,"usage":{usage}}}"#
+        )
+    };
+    let event = |number: usize, kind: &str, fields: &str| {
+        format!(r#"{{"type":"response.{kind}","sequence_number":{number},{fields}}}"#)
+    };
+    let reasoning = |text: &str| {
+        format!(
+            r#"{{"id":"rsHEX","type":"reasoning","summary":[],"content":[{{"type":"reasoning_text","text":"{text}"}}],"status":null}}"#
+        )
+    };
+    let message = |text: &str, status: &str| {
+        format!(
+            r#"{{"id":"msgHEX","type":"message","role":"assistant","status":"{status}","content":[{{"type":"output_text","text":"{text}","annotations":[]}}]}}"#
+        )
+    };
+    let begun = response("in_progress", "", "null", "null");
+    let usage = r#"{"input_tokens":147,"output_tokens":3,"total_tokens":150}"#;
+    let both = format!("{},{}", reasoning("hm"), message("hi", "completed"));
+    let whole = response("completed", &both, "null", usage);
+    let at = |item: &str, index: usize| {
+        format!(r#""item_id":"{item}HEX","output_index":{index},"content_index":0"#)
+    };
+    let frames = [
+        event(0, "created", &format!(r#""response":{begun}"#)),
+        event(
+            1,
+            "output_item.added",
+            &format!(r#""output_index":0,"item":{}"#, reasoning("")),
+        ),
+        event(
+            2,
+            "reasoning_text.delta",
+            &format!(r#"{},"delta":"hm""#, at("rs", 0)),
+        ),
+        event(
+            3,
+            "reasoning_text.done",
+            &format!(r#"{},"text":"hm""#, at("rs", 0)),
+        ),
+        event(
+            4,
+            "output_item.done",
+            &format!(r#""output_index":0,"item":{}"#, reasoning("hm")),
+        ),
+        event(
+            5,
+            "output_item.added",
+            &format!(r#""output_index":1,"item":{}"#, message("", "in_progress")),
+        ),
+        event(
+            6,
+            "output_text.delta",
+            &format!(r#"{},"delta":"hi""#, at("msg", 1)),
+        ),
+        event(
+            7,
+            "output_text.done",
+            &format!(r#"{},"text":"hi""#, at("msg", 1)),
+        ),
+        event(
+            8,
+            "output_item.done",
+            &format!(r#""output_index":1,"item":{}"#, message("hi", "completed")),
+        ),
+        event(9, "completed", &format!(r#""response":{whole}"#)),
+    ];
+    let frames: Vec<_> = frames.iter().map(String::as_str).collect();
+    let answer = responses("oss", r#""input":"think hm | say hi","stream":true}"#).await;
+    assert_eq!(settled(&answer), lines(&frames));
+    assert_eq!(answer.header("content-type"), Some("text/event-stream"));
+
+    let answer = responses("oss", r#""input":"say hi | cut","stream":true}"#).await;
+    let cut = response(
+        "incomplete",
+        &message("hi", "incomplete"),
+        r#"{"reason":"max_output_tokens"}"#,
+        r#"{"input_tokens":147,"output_tokens":2,"total_tokens":149}"#,
+    );
+    let last = event(5, "incomplete", &format!(r#""response":{cut}"#));
+    let end = format!("data: {last}\n\ndata: [DONE]\n\n");
+    assert!(settled(&answer).ends_with(&end), "{}", answer.body);
+}
+
+#[tokio::test]
+async fn streams_of_responses_tell_of_calls() {
+    let tool = r#""tools":[{"type":"function","name":"weather","parameters":{"type":"object"},"strict":true}]"#;
+    let body = format!(
+        r#""input":{},{tool},"stream":true}}"#,
+        serde_json::json!(CALL)
+    );
+    let answer = responses("oss", &body).await;
+    let frames = settled(&answer);
+    let item = |arguments: &str, status: &str| {
+        format!(
+            r#""item":{{"type":"function_call","id":"fcHEX","call_id":"callHEX","name":"weather","arguments":"{arguments}","status":"{status}"}}"#
+        )
+    };
+    let arguments = r#"{\"city\":\"London\"}"#;
+    let mut rest = frames.as_str();
+    for wanted in [
+        format!(
+            r#""sequence_number":1,"output_index":0,{}"#,
+            item("", "in_progress")
+        ),
+        format!(
+            r#""type":"response.function_call_arguments.delta","sequence_number":2,"item_id":"fcHEX","output_index":0,"delta":"{arguments}""#
+        ),
+        format!(
+            r#""type":"response.function_call_arguments.done","sequence_number":3,"item_id":"fcHEX","output_index":0,"arguments":"{arguments}""#
+        ),
+        format!(
+            r#""sequence_number":4,"output_index":0,{}"#,
+            item(arguments, "completed")
+        ),
+        r#""type":"response.completed","sequence_number":5"#.into(),
+    ] {
+        let place = rest.find(&wanted);
+        assert!(place.is_some(), "{wanted} is not in {rest}");
+        rest = &rest[place.unwrap_or(0)..];
+    }
 }

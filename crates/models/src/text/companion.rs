@@ -12,16 +12,14 @@ use tasks::{
 use super::Text;
 use super::bias::Bias;
 use super::detokeniser::Detokeniser;
-use super::dialect::{Calls, Dialect, Splitter, THOUGHT_BEGINS, THOUGHT_ENDS};
-use super::grammar::{self, Guide, Machine, Thought};
+use super::dialect::harmony::{ANSWER_BEGINS, Channels, Tokens};
+use super::dialect::{Calls, Dialect, Offer, Splitter, THOUGHT_BEGINS, THOUGHT_ENDS};
+use super::grammar::{self, ChannelGuide, Grammar, Guide, Hold, Machine, Thought};
 use super::logprobs::Logprobs;
 use super::stop::StopGate;
 use super::template::Thinking;
 use crate::decoder::Shelf;
 use crate::load::LoadError;
-
-/// The mark of GPT-OSS's channels: thinking, answer and calls in one text.
-const CHANNEL: &str = "<|channel|>";
 
 /// Prepares chats for a decoder.
 pub struct ChatCompanion {
@@ -31,6 +29,8 @@ pub struct ChatCompanion {
     window: usize,
     dialect: Dialect,
     thinks: bool,
+    /// The marks of channels, where answers come in some.
+    channels: Option<Tokens>,
     /// Made when it is first needed, which most never are.
     machine: OnceLock<Result<Arc<Machine>, String>>,
     /// Special tokens whose text counts, where tools are offered and where not.
@@ -52,16 +52,17 @@ impl ChatCompanion {
     /// A tokenizer that makes tokens the model does not have is [`LoadError::Corrupt`].
     pub(crate) fn new(text: Text, vocabulary: usize, window: usize) -> Result<Self, LoadError> {
         text.check_vocabulary(vocabulary)?;
-        if text.tokenizer.token_to_id(CHANNEL).is_some() {
-            return Err(LoadError::Unsupported {
-                file: "tokenizer.json".into(),
-                detail: format!(
-                    "it writes its answers in channels ({CHANNEL}), which are not told apart yet"
-                ),
-            });
-        }
         let ends = text.ends.as_slice().into();
         let (dialect, thinks) = (text.dialect(), text.thinks());
+        let channels = Tokens::of(&text.tokenizer);
+        if channels.is_some() != (dialect == Dialect::Harmony) {
+            return Err(LoadError::Unsupported {
+                file: "tokenizer.json".into(),
+                detail: "its chat template and its tokens do not agree on whether answers come in channels \
+                         (<|channel|>)"
+                    .into(),
+            });
+        }
         let thoughts: &[&str] = if thinks {
             &[THOUGHT_BEGINS, THOUGHT_ENDS]
         } else {
@@ -78,6 +79,7 @@ impl ChatCompanion {
             window,
             dialect,
             thinks,
+            channels,
             machine: OnceLock::new(),
             marks,
             adapters: None,
@@ -177,6 +179,9 @@ impl ChatCompanion {
         if is_lazy && offered.is_empty() {
             return Ok(bias.map(|bias| Box::new(bias) as _));
         }
+        if let Some(tokens) = self.channels {
+            return self.channel_rules(tokens, answer.as_ref(), &calls, bias);
+        }
         let mut starts = Vec::new();
         let mut rules = Vec::new();
         if let Some(schema) = &answer {
@@ -203,25 +208,45 @@ impl ChatCompanion {
             rules.join("\n")
         );
         let machine = self.machine()?;
-        let matcher = match machine.matcher(grammar) {
-            Ok(matcher) => matcher,
-            Err(Failure::JsonModeUnmet(why)) if is_lazy => {
-                tracing::warn!("arguments of tools are not held to their schemas: {why}");
-                return Ok(bias.map(|bias| Box::new(bias) as _));
-            }
-            Err(Failure::JsonModeUnmet(why)) if answer.is_none() => {
-                return Err(Failure::BadInput(format!(
-                    "the parameters of the tools cannot be held to: {why}"
-                )));
-            }
-            Err(failure) => return Err(failure),
+        let Some(grammar) = read(&machine, grammar, is_lazy, answer.is_some())? else {
+            return Ok(bias.map(|bias| Box::new(bias) as _));
         };
         let marks = if is_lazy {
             self.dialect.marks()
         } else {
             Vec::new()
         };
-        let guide = Guide::new(machine, matcher, marks, thought, bias);
+        let guide = Guide::new(machine, grammar, marks, thought, bias);
+        Ok(Some(Box::new(guide)))
+    }
+
+    /// The same for answers in channels.
+    fn channel_rules(
+        &self,
+        tokens: Tokens,
+        answer: Option<&serde_json::Value>,
+        calls: &Calls<'_>,
+        bias: Option<Bias>,
+    ) -> Result<Option<Box<dyn LogitRules>>, Failure> {
+        let machine = self.machine()?;
+        let read = |grammar, is_lazy| read(&machine, grammar, is_lazy, answer.is_some());
+        let hold = if answer.is_some() || calls.are_required() {
+            let may_call = calls.are_required() || !calls.tools.is_empty();
+            let [first, later] = tokens.messages(answer, may_call.then_some(calls))?;
+            let (first, later) = (read(first, false)?, read(later, false)?);
+            first
+                .zip(later)
+                .map(|(first, later)| Hold::Messages { first, later })
+        } else {
+            let names = calls.tools.iter().map(|tool| tool.name.clone()).collect();
+            let call = read(tokens.begun(calls)?, true)?;
+            call.map(|call| Hold::Arguments { call, names })
+        };
+        let Some(hold) = hold else {
+            return Ok(bias.map(|bias| Box::new(bias) as _));
+        };
+        let marks = (tokens, Arc::clone(&self.ends));
+        let guide = ChannelGuide::new(Arc::clone(&machine), marks, hold, bias);
         Ok(Some(Box::new(guide)))
     }
 
@@ -230,6 +255,26 @@ impl ChatCompanion {
         let id = self.text.tokenizer.token_to_id(mark)?;
         let added = self.text.tokenizer.get_added_tokens_decoder();
         added.get(&id).filter(|added| added.special).map(|_| id)
+    }
+}
+
+/// A grammar that was read; none for that of calls which nobody asked for, where it cannot be held to.
+fn read(
+    machine: &Machine,
+    grammar: String,
+    is_lazy: bool,
+    has_schema: bool,
+) -> Result<Option<Grammar>, Failure> {
+    match machine.grammar(grammar) {
+        Ok(grammar) => Ok(Some(grammar)),
+        Err(Failure::JsonModeUnmet(why)) if is_lazy => {
+            tracing::warn!("arguments of tools are not held to their schemas: {why}");
+            Ok(None)
+        }
+        Err(Failure::JsonModeUnmet(why)) if !has_schema => Err(Failure::BadInput(format!(
+            "the parameters of the tools cannot be held to: {why}"
+        ))),
+        Err(failure) => Err(failure),
     }
 }
 
@@ -255,6 +300,8 @@ impl StepCompanion<Chat> for ChatCompanion {
             thought,
             thinks,
         } = dressed;
+        // A raw prompt is a text, unless it ends as the template's prompts do.
+        let is_raw = matches!(&request.prompt, Prompt::Raw(text) if !text.ends_with(ANSWER_BEGINS));
         if tokens.is_empty() {
             return Err(Failure::BadInput("the prompt is empty".to_owned()));
         }
@@ -269,14 +316,22 @@ impl StepCompanion<Chat> for ChatCompanion {
             });
         }
         let names: Vec<_> = tools.iter().map(|tool| tool.name.clone()).collect();
-        let calls = (!names.is_empty()).then_some((self.dialect, names));
-        let marks = Arc::clone(&self.marks[usize::from(calls.is_some())]);
         let mut options = request.options;
         let bias = Bias::new(std::mem::take(&mut options.logit_bias), self.vocabulary)?;
         let rules = self.rules(&options, thought, bias)?;
         let adapter = match &options.lora {
             None => None,
             Some(lora) => Some(self.shelf()?.take(lora)?),
+        };
+        let marks = Arc::clone(&self.marks[usize::from(!names.is_empty())]);
+        let gate = StopGate::new(std::mem::take(&mut options.stop));
+        let parts = match self.channels {
+            Some(tokens) => Parts::Channels(tokens, Channels::new(names, gate, is_raw)),
+            None => {
+                let calls = Offer::of(self.dialect, offered(&options));
+                let splitter = Splitter::new(calls, thinks, thought == Thought::Begun);
+                Parts::Marked(gate, splitter)
+            }
         };
         Ok(Admission {
             max_new_tokens,
@@ -288,9 +343,8 @@ impl StepCompanion<Chat> for ChatCompanion {
             writer: Box::new(ChatWriter {
                 prompt_tokens: Some(u32::try_from(tokens.len()).unwrap_or(u32::MAX)),
                 cached_tokens: 0,
-                gate: StopGate::new(options.stop),
                 detokeniser: Detokeniser::new(Arc::clone(&self.text.tokenizer), marks),
-                splitter: Splitter::new(calls, thinks, thought == Thought::Begun),
+                parts,
                 one_call: options.one_call,
                 logprobs: options
                     .logprobs
@@ -339,24 +393,96 @@ struct ChatWriter {
     prompt_tokens: Option<u32>,
     cached_tokens: u32,
     detokeniser: Detokeniser,
-    gate: StopGate,
-    splitter: Splitter,
+    parts: Parts,
     one_call: bool,
     logprobs: Option<Logprobs>,
     ends: Arc<[u32]>,
 }
 
-impl ChatWriter {
-    /// What tokens decode to, past the gate and into its parts.
-    fn say(&mut self, piece: &str, out: &mut Vec<ChatEvent>) {
-        let text = self.gate.push(piece);
-        self.splitter.push(&text, out);
-        if let Some(logprobs) = &mut self.logprobs {
-            logprobs.text(piece);
-            logprobs.told(&text);
+/// Who tells the parts of an answer apart.
+enum Parts {
+    /// By marks in the text.
+    Marked(StopGate, Splitter),
+    /// By tokens around the text.
+    Channels(Tokens, Channels),
+}
+
+impl Parts {
+    fn told_calls(&self) -> usize {
+        match self {
+            Self::Marked(_, splitter) => splitter.told_calls(),
+            Self::Channels(_, channels) => channels.told_calls(),
         }
     }
 
+    /// A text came that ends the answer.
+    fn are_shut(&self) -> bool {
+        match self {
+            Self::Marked(gate, _) => gate.is_shut(),
+            Self::Channels(_, channels) => channels.is_shut(),
+        }
+    }
+
+    /// Bytes of text that wait for the end of a call.
+    fn open_bytes(&self) -> usize {
+        match self {
+            Self::Marked(_, splitter) => splitter.open_bytes(),
+            Self::Channels(_, channels) => channels.open_bytes(),
+        }
+    }
+
+    /// What a token comes to, and the bytes of text that no text of stop holds back now.
+    fn token(
+        &mut self,
+        token: u32,
+        detokeniser: &mut Detokeniser,
+        out: &mut Vec<ChatEvent>,
+    ) -> (String, usize) {
+        if let Self::Channels(tokens, channels) = self
+            && let Some(mark) = tokens.mark(token)
+        {
+            let piece = detokeniser.finish();
+            channels.push(&piece, out);
+            channels.mark(mark, out);
+            (piece, channels.take_passed())
+        } else {
+            let piece = detokeniser.push(token);
+            let passed = self.push(&piece, out);
+            (piece, passed)
+        }
+    }
+
+    fn push(&mut self, text: &str, out: &mut Vec<ChatEvent>) -> usize {
+        match self {
+            Self::Marked(gate, splitter) => {
+                let text = gate.push(text);
+                splitter.push(&text, out);
+                text.len()
+            }
+            Self::Channels(_, channels) => {
+                channels.push(text, out);
+                channels.take_passed()
+            }
+        }
+    }
+
+    fn finish(&mut self, out: &mut Vec<ChatEvent>) -> usize {
+        match self {
+            Self::Marked(gate, splitter) => {
+                let held = gate.finish();
+                splitter.push(&held, out);
+                splitter.finish(out);
+                held.len()
+            }
+            Self::Channels(_, channels) => {
+                channels.finish(out);
+                channels.take_passed()
+            }
+        }
+    }
+}
+
+impl ChatWriter {
     fn tell_prompt(&mut self, out: &mut Vec<ChatEvent>) {
         if let Some(prompt_tokens) = self.prompt_tokens.take() {
             out.push(ChatEvent::Read {
@@ -386,32 +512,31 @@ impl Writer<Chat> for ChatWriter {
             }
             return Some(Finish::Stop);
         }
-        let piece = self.detokeniser.push(token);
         let first = out.len();
-        self.say(&piece, out);
+        let (piece, passed) = self.parts.token(token, &mut self.detokeniser, out);
         if let Some(logprobs) = &mut self.logprobs {
-            logprobs.tell(self.splitter.open_bytes(), first, out);
+            logprobs.text(&piece);
+            logprobs.told(passed);
+            logprobs.tell(self.parts.open_bytes(), first, out);
         }
-        if self.one_call && self.splitter.told_calls() > 0 {
+        if self.one_call && self.parts.told_calls() > 0 {
             return Some(Finish::ToolCalls);
         }
-        self.gate.is_shut().then_some(Finish::Stop)
+        self.parts.are_shut().then_some(Finish::Stop)
     }
 
     fn finish(&mut self, finish: Finish, usage: Usage, out: &mut Vec<ChatEvent>) {
         self.tell_prompt(out);
-        let piece = self.detokeniser.finish();
         let first = out.len();
-        self.say(&piece, out);
-        let held = self.gate.finish();
-        self.splitter.push(&held, out);
-        self.splitter.finish(out);
+        let piece = self.detokeniser.finish();
+        let passed = self.parts.push(&piece, out) + self.parts.finish(out);
         if let Some(logprobs) = &mut self.logprobs {
-            logprobs.told(&held);
-            logprobs.finish(self.gate.is_shut(), first, out);
+            logprobs.text(&piece);
+            logprobs.told(passed);
+            logprobs.finish(self.parts.are_shut(), first, out);
         }
         let finish = match finish {
-            Finish::Stop if self.splitter.told_calls() > 0 => Finish::ToolCalls,
+            Finish::Stop if self.parts.told_calls() > 0 => Finish::ToolCalls,
             finish => finish,
         };
         out.push(ChatEvent::Done { finish, usage });

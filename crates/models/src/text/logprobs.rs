@@ -81,9 +81,9 @@ impl Logprobs {
         }
     }
 
-    /// So much of the text has passed the gate.
-    pub(super) fn told(&mut self, text: &str) {
-        self.told += text.len();
+    /// So many more bytes of the text have passed the gate.
+    pub(super) fn told(&mut self, bytes: usize) {
+        self.told += bytes;
     }
 
     /// Tells, in front of the events from `first`, of the tokens whose text is all told but for `open` bytes.

@@ -27,7 +27,7 @@ pub use companion::ChatCompanion;
 
 use crate::gguf::Gguf;
 use crate::load::{Files, JSON_MAX_BYTES, LoadError};
-use dialect::{Dialect, THOUGHT_BEGINS, taught};
+use dialect::{Dialect, THOUGHT_BEGINS, harmony, taught};
 use template::{Marks, Template, Thinking};
 
 const TOKENIZER: &str = "tokenizer.json";
@@ -121,7 +121,10 @@ impl Text {
         let known = TURN_ENDS
             .iter()
             .filter_map(|text| tokenizer.token_to_id(text));
-        let ends: BTreeSet<u32> = notes.ends.into_iter().chain(known).collect();
+        let mut ends: BTreeSet<u32> = notes.ends.into_iter().chain(known).collect();
+        if let Some(tokens) = harmony::Tokens::of(&tokenizer) {
+            ends = tokens.ends(&tokenizer, ends);
+        }
         let ends = ends.into_iter().collect();
         Ok(Self {
             tokenizer: Arc::new(tokenizer),
@@ -166,6 +169,11 @@ impl Text {
                     .to_owned(),
             )
         })?;
+        if self.dialect() == Dialect::Harmony {
+            let turns = harmony::Turns::of(messages, tools)?;
+            let rendered = template.render(&turns.messages, &turns.tools, thinking)?;
+            return Ok(turns.put(rendered));
+        }
         let has_tools = |turn: &Message| turn.role == "tool" || !turn.tool_calls.is_empty();
         let speaks_of_tools = !tools.is_empty() || messages.iter().any(has_tools);
         if !speaks_of_tools || template.knows_tools() {

@@ -86,6 +86,14 @@ impl StopGate {
         std::mem::replace(&mut self.held, rest)
     }
 
+    /// Gives what was held back of a text; another begins, which is looked at by itself.
+    pub(super) fn renew(&mut self) -> String {
+        for pattern in &mut self.patterns {
+            pattern.matched = 0;
+        }
+        self.finish()
+    }
+
     /// Gives what was held back, at the end of the answer.
     pub(super) fn finish(&mut self) -> String {
         std::mem::take(&mut self.held)

@@ -187,6 +187,9 @@ fn turn(message: &Message, arguments: Arguments, shortens: bool) -> Value {
         });
         turn["tool_calls"] = calls.collect();
     }
+    if let Some(reasoning) = &message.reasoning {
+        turn["thinking"] = reasoning.as_str().into();
+    }
     if let Some(call) = &message.tool_call_id {
         turn["tool_call_id"] = id(call).into();
     }

@@ -4,27 +4,34 @@
 //! words ([`taught`]).
 
 mod call;
+mod calls;
+mod gemma4;
+pub(super) mod harmony;
 mod json_end;
+mod keyed;
+mod kimi;
+mod offer;
+mod out;
 mod python;
 mod splitter;
 pub(super) mod taught;
 
-use serde_json::Value;
-use tasks::{Failure, Tool, ToolChoice};
-
+pub(super) use calls::Calls;
+pub(super) use offer::Offer;
 pub(super) use splitter::Splitter;
 
-use super::grammar::{self, Mark, literal};
+use super::grammar::Mark;
+use keyed::Notation;
 
 /// What stands around the thinking of Qwen 3, QwQ, DeepSeek R1 and their kin.
 pub(super) const THOUGHT_BEGINS: &str = "<think>";
 /// See [`THOUGHT_BEGINS`].
 pub(super) const THOUGHT_ENDS: &str = "</think>";
 
-/// Tools that one request may offer.
-const TOOLS_MAX: usize = 128;
-/// Calls in one answer that has to have some.
-const CALLS_MAX: usize = 8;
+/// A call of [`Dialect::Tagged`], which is one without more around it.
+const FUNCTION: &str = "<function=";
+/// See [`FUNCTION`].
+const FUNCTION_ENDS: &str = "</function>";
 
 /// How a family writes its calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,19 +46,47 @@ pub(super) enum Dialect {
     MistralNamed,
     /// The same object in a block of code: Gemma.
     Gemma,
+    /// `<tool_call><function=NAME><parameter=KEY>VALUE</parameter></function></tool_call>`: Qwen3-Coder, Qwen 3.5 and
+    /// later, Nemotron 3.
+    Tagged,
+    /// `<tool_call>NAME<arg_key>KEY</arg_key><arg_value>VALUE</arg_value></tool_call>`: GLM 4.5 and later.
+    Paired,
+    /// `<｜DSML｜invoke name="NAME">` and its like: DeepSeek V3.2 and later.
+    Dsml,
+    /// `<|tool_call_begin|>functions.NAME:0<|tool_call_argument_begin|>{}`: Kimi K2 and later.
+    Kimi,
+    /// `<|tool_call>call:NAME{}<tool_call|>`, in a notation of its own: Gemma 4.
+    Gemma4,
+    /// Messages in channels: gpt-oss. See [`harmony`], which does all that the others share.
+    Harmony,
 }
 
 impl Dialect {
     /// Of a chat template.
     pub(super) fn of(template: &str) -> Self {
         let has = |text: &str| template.contains(text);
-        if has("[TOOL_CALLS]") && has("[ARGS]") {
+        if has("<|channel|>") && has("<|message|>") {
+            Self::Harmony
+        } else if has("[TOOL_CALLS]") && has("[ARGS]") {
             Self::MistralNamed
         } else if has("[TOOL_CALLS]") {
             Self::Mistral
+        } else if has("<function=") && has("<parameter=") {
+            Self::Tagged
+        } else if has("<arg_key>") {
+            Self::Paired
+        } else if has("｜DSML｜") {
+            Self::Dsml
+        } else if has(kimi::BEGIN) {
+            Self::Kimi
+        } else if has("<|tool_call>") {
+            Self::Gemma4
         } else if has("<tool_call>") {
             Self::Hermes
-        } else if has("<|python_tag|>") || has("<|start_header_id|>") && has("\"parameters\"") {
+        } else if has("<|python_tag|>")
+            || has("<|python_start|>")
+            || has("<|start_header_id|>") && has("\"parameters\"")
+        {
             Self::Llama
         } else if has("<start_of_turn>") {
             Self::Gemma
@@ -60,22 +95,57 @@ impl Dialect {
         }
     }
 
-    /// What a call begins with.
-    fn openings(self) -> &'static [&'static str] {
+    /// What a call begins with, and what ends it.
+    fn frames(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Self::Hermes => &["<tool_call>"],
-            Self::Llama => &["<|python_tag|>"],
-            Self::Mistral | Self::MistralNamed => &["[TOOL_CALLS]"],
-            Self::Gemma => &["```tool_code", "```tool_call", "```json"],
+            Self::Hermes | Self::Paired => &[("<tool_call>", "</tool_call>")],
+            // The smaller ones forget the first mark now and then.
+            Self::Tagged => &[("<tool_call>", "</tool_call>"), (FUNCTION, FUNCTION_ENDS)],
+            Self::Llama => &[
+                ("<|python_tag|>", ""),
+                ("<|python_start|>", "<|python_end|>"),
+            ],
+            Self::Mistral | Self::MistralNamed => &[("[TOOL_CALLS]", "")],
+            Self::Gemma => &[
+                ("```tool_code", "```"),
+                ("```tool_call", "```"),
+                ("```json", "```"),
+            ],
+            Self::Dsml => &[
+                ("<｜DSML｜tool_calls>", "</｜DSML｜tool_calls>"),
+                ("<｜DSML｜function_calls>", "</｜DSML｜function_calls>"),
+            ],
+            Self::Kimi => &[("<|tool_calls_section_begin|>", "<|tool_calls_section_end|>")],
+            Self::Gemma4 => &[("<|tool_call>", "<tool_call|>")],
+            Self::Harmony => &[],
         }
     }
 
-    /// What ends it.
-    fn closing(self) -> &'static str {
+    /// What a call begins with.
+    fn openings(self) -> impl Iterator<Item = &'static str> {
+        self.frames().iter().map(|(opening, _)| *opening)
+    }
+
+    /// What ends a call that began so; what ends one that began without a mark.
+    fn closing(self, opening: &str) -> &'static str {
+        let frames = self.frames();
+        let frame = frames.iter().find(|(begins, _)| *begins == opening);
+        frame.or(frames.first()).map_or("", |(_, closing)| *closing)
+    }
+
+    /// The usual frame of calls.
+    #[cfg(test)]
+    pub(super) fn frame(self) -> (&'static str, &'static str) {
+        self.frames().first().copied().unwrap_or_default()
+    }
+
+    /// The notation of families whose arguments stand one by one.
+    fn notation(self) -> Option<Notation> {
         match self {
-            Self::Hermes => "</tool_call>",
-            Self::Llama | Self::Mistral | Self::MistralNamed => "",
-            Self::Gemma => "```",
+            Self::Tagged => Some(keyed::TAGGED),
+            Self::Paired => Some(keyed::PAIRED),
+            Self::Dsml => Some(keyed::DSML),
+            _ => None,
         }
     }
 
@@ -97,24 +167,40 @@ impl Dialect {
     pub(super) fn special(self) -> &'static [&'static str] {
         match self {
             Self::Hermes => &["<tool_call>", "</tool_call>"],
-            Self::Llama => &["<|python_tag|>"],
+            Self::Llama => &["<|python_tag|>", "<|python_start|>", "<|python_end|>"],
             Self::Mistral | Self::MistralNamed => &["[TOOL_CALLS]", "[ARGS]", "[CALL_ID]"],
-            Self::Gemma => &[],
+            Self::Gemma | Self::Harmony => &[],
+            Self::Tagged => &["<tool_call>", "</tool_call>"],
+            Self::Paired => &[
+                "<tool_call>",
+                "</tool_call>",
+                "<arg_key>",
+                "</arg_key>",
+                "<arg_value>",
+                "</arg_value>",
+            ],
+            Self::Dsml => &["｜DSML｜"],
+            Self::Kimi => &[
+                "<|tool_calls_section_begin|>",
+                "<|tool_calls_section_end|>",
+                kimi::BEGIN,
+                kimi::ARGUMENTS,
+                kimi::END,
+            ],
+            Self::Gemma4 => &["<|tool_call>", "<tool_call|>", gemma4::QUOTE],
         }
     }
 
     /// Where the arguments of a call that was not asked for begin to be held to their schemas.
     pub(super) fn marks(self) -> Vec<Mark> {
-        let text = match self {
-            Self::Hermes => "<tool_call>",
-            Self::Llama => "<|python_tag|>",
-            Self::Mistral | Self::MistralNamed => "[TOOL_CALLS]",
-            Self::Gemma => "```tool_code",
-        };
-        let mut marks = vec![Mark {
-            text,
-            is_call: false,
-        }];
+        // A block of JSON may be an answer.
+        let openings = self.openings().filter(|text| *text != "```json");
+        let mut marks: Vec<_> = openings
+            .map(|text| Mark {
+                text,
+                is_call: text == FUNCTION,
+            })
+            .collect();
         if self.calls_bare() {
             marks.push(Mark {
                 text: "{\"name\"",
@@ -122,139 +208,6 @@ impl Dialect {
             });
         }
         marks
-    }
-}
-
-/// What the grammar of an answer is made of.
-pub(super) struct Calls<'a> {
-    pub(super) dialect: Dialect,
-    pub(super) tools: &'a [Tool],
-    pub(super) choice: &'a ToolChoice,
-    /// No more than one.
-    pub(super) one_call: bool,
-    /// The token of a special token's text, where the vocabulary has it.
-    pub(super) special: &'a dyn Fn(&str) -> Option<u32>,
-}
-
-impl Calls<'_> {
-    /// Whether a tool has to be called.
-    pub(super) fn are_required(&self) -> bool {
-        matches!(self.choice, ToolChoice::Required | ToolChoice::Named(_))
-    }
-
-    /// Rules `calls`: a whole answer of calls, its opening marks with it.
-    ///
-    /// # Errors
-    /// [`Failure::BadInput`] for tools that cannot be called so.
-    pub(super) fn whole(&self) -> Result<String, Failure> {
-        let most = match self.choice {
-            ToolChoice::Named(_) => 1,
-            _ if self.one_call => 1,
-            _ => CALLS_MAX,
-        };
-        let more = most - 1;
-        let rest = |between: &str| match more {
-            0 => String::new(),
-            _ => format!(" ({between} call){{0,{more}}}"),
-        };
-        let calls = match self.dialect {
-            Dialect::Hermes | Dialect::Gemma => format!("calls: call{}", rest("\"\\n\"")),
-            Dialect::Llama => format!("calls: call{}", rest("\"; \"")),
-            Dialect::Mistral => {
-                let mark = self.mark("[TOOL_CALLS]");
-                format!("calls: {mark} \" [\" call{} \"]\"", rest("\", \""))
-            }
-            Dialect::MistralNamed => format!("calls: call{}", rest("")),
-        };
-        let bodies = self.bodies("", " ")?;
-        let call = match self.dialect {
-            Dialect::Hermes => "call: \"<tool_call>\\n\" body \"\\n</tool_call>\"".into(),
-            Dialect::Gemma => "call: \"```tool_code\\n\" body \"\\n```\"".into(),
-            Dialect::Llama | Dialect::Mistral => "call: body".into(),
-            Dialect::MistralNamed => format!("call: {} body", self.mark("[TOOL_CALLS]")),
-        };
-        Ok(format!("{calls}\n{call}\n{bodies}"))
-    }
-
-    /// Rules `calls`: what follows the mark of a call that was not asked for.
-    ///
-    /// # Errors
-    /// As [`Calls::whole`].
-    pub(super) fn begun(&self) -> Result<String, Failure> {
-        let bodies = self.bodies("GAP?", "GAP?")?;
-        let calls = match self.dialect {
-            Dialect::Hermes => "calls: GAP? body GAP? \"</tool_call>\"",
-            Dialect::Gemma => "calls: GAP? body GAP? \"```\"",
-            Dialect::Llama => "calls: GAP? body",
-            Dialect::MistralNamed => "calls: body",
-            Dialect::Mistral if self.one_call => "calls: GAP? \"[\" body \"]\"",
-            Dialect::Mistral => "calls: GAP? \"[\" body (\",\" GAP? body)* \"]\"",
-        };
-        Ok(format!("{calls}\n{bodies}"))
-    }
-
-    /// Rules `body`, and one for the arguments of each tool. `inner` stands inside braces and before signs, `outer`
-    /// behind signs: a rule, or white space as it is.
-    fn bodies(&self, inner: &str, outer: &str) -> Result<String, Failure> {
-        let tools: Vec<&Tool> = match self.choice {
-            ToolChoice::Named(name) => self.tools.iter().filter(|t| t.name == *name).collect(),
-            _ => self.tools.iter().collect(),
-        };
-        if tools.is_empty() {
-            let text = match self.choice {
-                ToolChoice::Named(name) => format!("no tool is named {name}"),
-                _ => "no tool is given to call".to_owned(),
-            };
-            return Err(Failure::BadInput(text));
-        }
-        if tools.len() > TOOLS_MAX {
-            let many = tools.len();
-            let text = format!("{many} tools: at most {TOOLS_MAX} are taken");
-            return Err(Failure::BadInput(text));
-        }
-        let mut rules = Vec::new();
-        let mut bodies = Vec::new();
-        for (place, tool) in tools.into_iter().enumerate() {
-            let schema = grammar::object(tool.parameters.as_ref()).map_err(|refused| {
-                let name = &tool.name;
-                Failure::BadInput(format!("the parameters of the tool {name}: {refused}"))
-            })?;
-            rules.push(format!("arguments_{place}: {}", grammar::rule(&schema)));
-            let name = Value::from(tool.name.as_str()).to_string();
-            let key = self.dialect.arguments();
-            bodies.push(match self.dialect {
-                Dialect::MistralNamed => format!(
-                    "{} {} arguments_{place}",
-                    literal(&tool.name),
-                    self.mark("[ARGS]")
-                ),
-                _ if inner.is_empty() => {
-                    let begin = format!("{{\"name\":{outer}{name},{outer}\"{key}\":{outer}");
-                    format!("{} arguments_{place} \"}}\"", literal(&begin))
-                }
-                _ => {
-                    let (name, key) = (literal(&name), literal(&format!("\"{key}\"")));
-                    let word = literal("\"name\"");
-                    format!(
-                        "\"{{\" {inner} {word} {inner} \":\" {outer} {name} {inner} \",\" {outer} {key} {inner} \":\" \
-                         {outer} arguments_{place} {inner} \"}}\""
-                    )
-                }
-            });
-        }
-        Ok(format!(
-            "body: {}\n{}",
-            bodies.join(" | "),
-            rules.join("\n")
-        ))
-    }
-
-    /// A mark in a grammar: its special token, or its letters.
-    fn mark(&self, text: &str) -> String {
-        match (self.special)(text) {
-            Some(token) => format!("<[{token}]>"),
-            None => literal(text),
-        }
     }
 }
 
@@ -270,6 +223,19 @@ mod tests {
             ("[AVAILABLE_TOOLS] [TOOL_CALLS] [", Dialect::Mistral),
             ("[TOOL_CALLS]name[ARGS]", Dialect::MistralNamed),
             ("<start_of_turn>user", Dialect::Gemma),
+            ("<|channel|>analysis<|message|>", Dialect::Harmony),
+            (
+                "<tool_call>\n<function=example>\n<parameter=one>",
+                Dialect::Tagged,
+            ),
+            ("<tool_call>{name}<arg_key>{key}</arg_key>", Dialect::Paired),
+            ("{%- set dsml_token = '｜DSML｜' -%}", Dialect::Dsml),
+            ("<|tool_call_begin|>{{ id }}", Dialect::Kimi),
+            ("'<|tool_call>call:' + name", Dialect::Gemma4),
+            (
+                "<|header_start|>assistant<|header_end|>{{ '<|python_start|>' }}",
+                Dialect::Llama,
+            ),
             ("<|im_start|>user", Dialect::Hermes),
         ] {
             assert_eq!(Dialect::of(template), dialect, "{template}");

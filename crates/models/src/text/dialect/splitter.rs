@@ -6,7 +6,11 @@
 use tasks::{ChatEvent, ToolCall};
 
 use super::json_end::JsonEnd;
-use super::{Dialect, THOUGHT_BEGINS, THOUGHT_ENDS, call, python};
+use super::out::Out;
+use super::{
+    Dialect, FUNCTION, FUNCTION_ENDS, Offer, THOUGHT_BEGINS, THOUGHT_ENDS, call, gemma4, kimi,
+    python,
+};
 
 /// White space that is held back, in bytes; more is told as it comes.
 const SPACE_MAX_BYTES: usize = 256;
@@ -35,12 +39,14 @@ struct Call {
     end: JsonEnd,
     /// Where the mark that it began with ends.
     mark: usize,
+    /// What ends it.
+    closing: &'static str,
 }
 
 /// The parts of one answer.
 pub(in crate::text) struct Splitter {
-    /// The family and the names of the tools, where tools are offered.
-    calls: Option<(Dialect, Vec<String>)>,
+    /// The tools that are offered.
+    calls: Option<Offer>,
     thinks: bool,
     state: State,
     held: String,
@@ -51,64 +57,10 @@ pub(in crate::text) struct Splitter {
     out: Out,
 }
 
-/// Events, with neighbouring text joined.
-#[derive(Default)]
-struct Out {
-    text: String,
-    reasoning: String,
-    events: Vec<ChatEvent>,
-}
-
-impl Out {
-    fn say(&mut self, text: &str) {
-        if !text.is_empty() {
-            self.end_reasoning();
-            self.text.push_str(text);
-        }
-    }
-
-    fn reason(&mut self, text: &str) {
-        if !text.is_empty() {
-            self.end_text();
-            self.reasoning.push_str(text);
-        }
-    }
-
-    fn call(&mut self, call: ToolCall) {
-        self.end_text();
-        self.end_reasoning();
-        self.events.push(ChatEvent::ToolCall(call));
-    }
-
-    fn end_text(&mut self) {
-        if !self.text.is_empty() {
-            let text = std::mem::take(&mut self.text);
-            self.events.push(ChatEvent::Text(text));
-        }
-    }
-
-    fn end_reasoning(&mut self) {
-        if !self.reasoning.is_empty() {
-            let text = std::mem::take(&mut self.reasoning);
-            self.events.push(ChatEvent::Reasoning(text));
-        }
-    }
-
-    fn hand_over(&mut self, out: &mut Vec<ChatEvent>) {
-        self.end_text();
-        self.end_reasoning();
-        out.append(&mut self.events);
-    }
-}
-
 impl Splitter {
-    /// `calls`: where tools are offered, their names. `thinks`: thinking may come first; `in_thought`: the prompt has
+    /// `calls`: the tools that are offered. `thinks`: thinking may come first; `in_thought`: the prompt has
     /// begun it.
-    pub(in crate::text) fn new(
-        calls: Option<(Dialect, Vec<String>)>,
-        thinks: bool,
-        in_thought: bool,
-    ) -> Self {
+    pub(in crate::text) fn new(calls: Option<Offer>, thinks: bool, in_thought: bool) -> Self {
         Self {
             calls,
             thinks,
@@ -210,11 +162,11 @@ impl Splitter {
             self.begin_call();
             return;
         }
-        let may_open =
-            |openings: &[&str]| openings.iter().any(|opening| opening.starts_with(begun));
-        let openings = self.calls.as_ref().map(|(dialect, _)| dialect.openings());
         let may = thought.is_some_and(|thought| thought.starts_with(begun))
-            || openings.is_some_and(may_open);
+            || self.calls.as_ref().is_some_and(|offer| {
+                let mut openings = offer.dialect.openings();
+                openings.any(|opening| opening.starts_with(begun))
+            });
         if !may {
             self.begin_answer();
         }
@@ -260,19 +212,19 @@ impl Splitter {
             if self.held.is_empty() {
                 return;
             }
-            let Some((dialect, _)) = &self.calls else {
+            let Some(offer) = &self.calls else {
                 break;
             };
-            if dialect.openings().contains(&self.held.as_str()) {
-                self.begin_call();
-                return;
-            }
             let held = self.held.as_str();
-            if dialect
+            // Within a text only the marks that nothing else begins with.
+            let mut openings = offer
+                .dialect
                 .openings()
-                .iter()
-                .any(|opening| opening.starts_with(held))
-            {
+                .filter(|opening| *opening != FUNCTION);
+            if let Some(opening) = openings.find(|opening| opening.starts_with(held)) {
+                if opening == held {
+                    self.begin_call();
+                }
                 return;
             }
             let first = self.held.remove(0);
@@ -297,7 +249,12 @@ impl Splitter {
             }
             return;
         }
-        if matches!(begun, ";" | ",") && self.calls.as_ref().is_some_and(|(d, _)| d.calls_bare()) {
+        if matches!(begun, ";" | ",")
+            && self
+                .calls
+                .as_ref()
+                .is_some_and(|offer| offer.dialect.calls_bare())
+        {
             self.held.clear();
             return;
         }
@@ -312,8 +269,10 @@ impl Splitter {
 
     /// Whether a call begins so; objects alone are calls `at_start` only.
     fn opens(&self, begun: &str, at_start: bool) -> bool {
-        self.calls.as_ref().is_some_and(|(dialect, _)| {
-            dialect.openings().contains(&begun) || at_start && dialect.calls_bare() && begun == "{"
+        self.calls.as_ref().is_some_and(|offer| {
+            let mut openings = offer.dialect.openings();
+            openings.any(|opening| opening == begun)
+                || at_start && offer.dialect.calls_bare() && begun == "{"
         })
     }
 
@@ -322,7 +281,12 @@ impl Splitter {
             raw: std::mem::take(&mut self.held),
             ..Call::default()
         };
-        if call.raw.trim_start() == "{" {
+        let opening = call.raw.trim_start();
+        let dialect = self.calls.as_ref().map(|offer| offer.dialect);
+        call.closing = dialect.map_or("", |dialect| dialect.closing(opening));
+        if opening == FUNCTION {
+            call.mark = call.raw.len() - FUNCTION.len(); // it is a part of the call
+        } else if opening == "{" {
             call.mark = call.raw.len() - 1;
             call.json = Some(call.mark);
             call.end.push('{');
@@ -336,15 +300,14 @@ impl Splitter {
         let State::Call(call) = &mut self.state else {
             return;
         };
-        let Some((dialect, _)) = &self.calls else {
+        let Some(Offer { dialect, .. }) = self.calls else {
             return;
         };
-        let dialect = *dialect;
         call.raw.push(letter);
         if let Some(begin) = call.json {
             if call.end.push(letter) {
-                let body = call.raw[call.mark..].to_owned();
-                self.end_call(&body, dialect.closing(), false);
+                let (body, closing) = (call.raw[call.mark..].to_owned(), call.closing);
+                self.end_call(&body, closing, false);
             } else if matches!(letter, '"' | ':')
                 && call.raw[call.mark..begin].trim().is_empty()
                 && !call::may_be_call(&call.raw[begin..])
@@ -367,9 +330,18 @@ impl Splitter {
             return;
         }
         // No JSON: what closes the call ends it.
-        let closing = dialect.closing();
-        if !closing.is_empty()
-            && let Some(body) = begun.strip_suffix(closing)
+        if call.closing.is_empty() {
+            return;
+        }
+        let Some(body) = begun.strip_suffix(call.closing) else {
+            return;
+        };
+        if call.closing == FUNCTION_ENDS {
+            let body = begun.to_owned();
+            self.end_call(&body, "</tool_call>", true);
+        } else if dialect
+            .notation()
+            .is_none_or(|notation| notation.is_whole(body))
         {
             let body = body.to_owned();
             self.end_call(&body, "", true);
@@ -401,8 +373,19 @@ impl Splitter {
     }
 
     fn read(&self, body: &str, is_code: bool) -> Option<Vec<ToolCall>> {
-        let (dialect, names) = self.calls.as_ref()?;
+        let offer = self.calls.as_ref()?;
+        let Offer { dialect, names, .. } = offer;
         let body = body.trim();
+        let of_family = match dialect {
+            Dialect::Kimi => kimi::calls(body, names),
+            Dialect::Gemma4 => gemma4::calls(body, names),
+            _ => dialect
+                .notation()
+                .and_then(|notation| notation.calls(body, offer)),
+        };
+        if of_family.is_some() {
+            return of_family;
+        }
         if matches!(dialect, Dialect::Mistral | Dialect::MistralNamed)
             && let Some(begin) = body.find('{').filter(|_| !body.starts_with(['[', '{']))
         {
@@ -437,15 +420,29 @@ fn longest_begun(text: &str, mark: &str) -> usize {
 }
 
 #[cfg(test)]
+mod cases;
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use super::cases::CASES;
     use super::*;
+
+    fn tools() -> Vec<tasks::Tool> {
+        let schema = r#"{"type":"object","properties":{"n":{"type":"integer"},"s":{"type":"string"},
+            "l":{"type":"array"},"b":{"type":"boolean"},"o":{"anyOf":[{"type":"string"},{"type":"null"}]}}}"#;
+        let tool = |name: &str, schema: Option<&str>| tasks::Tool {
+            name: name.into(),
+            description: None,
+            parameters: schema.map(|schema| tasks::Json(schema.into())),
+        };
+        vec![tool("f", Some(schema)), tool("g", None)]
+    }
 
     /// What the pieces come to: text and thoughts joined, calls as `name(arguments)`.
     fn told(dialect: Option<Dialect>, thinks: bool, pieces: &[&str]) -> Vec<String> {
-        let names = vec!["f".to_owned(), "g".to_owned()];
-        let calls = dialect.map(|dialect| (dialect, names));
+        let calls = dialect.and_then(|dialect| Offer::of(dialect, &tools()));
         let mut splitter = Splitter::new(calls, thinks, false);
         let mut events = Vec::new();
         for piece in pieces {
@@ -470,107 +467,6 @@ mod tests {
         }
         told
     }
-
-    /// Texts of every family, and what they come to.
-    const CASES: &[(Dialect, &str, &[&str])] = &[
-        (
-            Dialect::Hermes,
-            "plain <b>text</b>",
-            &["text plain <b>text</b>"],
-        ),
-        (
-            Dialect::Hermes,
-            "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": \"</tool_call>}\"}}\n</tool_call>",
-            &["call f{\"a\":\"</tool_call>}\"}"],
-        ),
-        (
-            Dialect::Hermes,
-            "Let me see.<tool_call>{\"name\":\"f\",\"arguments\":{}}</tool_call>\n<tool_call>\n{\"name\":\"g\"}\n</tool_call> ",
-            &["text Let me see.", "call f{}", "call g{}"],
-        ),
-        (
-            Dialect::Hermes,
-            "<think>\nf or g?\n\n</think>\n\n<tool_call>{\"name\":\"f\"}</tool_call>",
-            &["thought f or g?", "call f{}"],
-        ),
-        (
-            Dialect::Hermes,
-            "<think>a <tool_call> é</think>b",
-            &["thought a <tool_call> é", "text b"],
-        ),
-        // Calls of nobody's tools, broken and unfinished ones are text.
-        (
-            Dialect::Hermes,
-            "<tool_call>{\"name\":\"h\"}</tool_call>x",
-            &["text <tool_call>{\"name\":\"h\"}</tool_call>x"],
-        ),
-        (
-            Dialect::Hermes,
-            "<tool_call>{\"name\": \"f\", ",
-            &["text <tool_call>{\"name\": \"f\", "],
-        ),
-        (
-            Dialect::Hermes,
-            "<tool_call>f</tool_call>",
-            &["text <tool_call>f</tool_call>"],
-        ),
-        (Dialect::Hermes, "  a <tool_", &["text   a <tool_"]),
-        (
-            Dialect::Llama,
-            "{\"name\": \"f\", \"parameters\": {\"a\": 1}}; {\"name\": \"g\", \"parameters\": {}}",
-            &["call f{\"a\":1}", "call g{}"],
-        ),
-        (
-            Dialect::Llama,
-            "<|python_tag|>{\"type\": \"function\", \"name\": \"f\", \"parameters\": {}}",
-            &["call f{}"],
-        ),
-        (
-            Dialect::Llama,
-            "<|python_tag|>f(a=[1], b='x')",
-            &["call f{\"a\":[1],\"b\":\"x\"}"],
-        ),
-        (
-            Dialect::Llama,
-            "{\"city\": \"Paris\"}",
-            &["text {\"city\": \"Paris\"}"],
-        ),
-        (
-            Dialect::Llama,
-            "so {\"name\": \"f\"}",
-            &["text so {\"name\": \"f\"}"],
-        ),
-        (
-            Dialect::Mistral,
-            "[TOOL_CALLS] [{\"name\": \"f\", \"arguments\": {\"a\": [1]}}, {\"name\": \"g\", \"arguments\": {}}]",
-            &["call f{\"a\":[1]}", "call g{}"],
-        ),
-        (
-            Dialect::MistralNamed,
-            "Well.[TOOL_CALLS]f[CALL_ID]a1[ARGS]{\"name\": 2}[TOOL_CALLS]g[ARGS]{}",
-            &["text Well.", "call f{\"name\":2}", "call g{}"],
-        ),
-        (
-            Dialect::Gemma,
-            "```tool_code\nprint(f(a=1))\n```",
-            &["call f{\"a\":1}"],
-        ),
-        (
-            Dialect::Gemma,
-            "```json\n{\"name\": \"f\", \"arguments\": {}}\n```",
-            &["call f{}"],
-        ),
-        (
-            Dialect::Gemma,
-            "See:\n```json\n{\"a\": 1}\n```\nDone.",
-            &["text See:\n```json\n{\"a\": 1}\n```\nDone."],
-        ),
-        (
-            Dialect::Gemma,
-            "[f(a=True), g()]",
-            &["text [f(a=True), g()]"],
-        ),
-    ];
 
     #[test]
     fn it_does_not_matter_where_a_text_is_cut() {

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use engine::model::LogitRules;
-use llguidance::Matcher;
 use llguidance::toktrie::SimpleVob;
 use tasks::Failure;
 
-use super::Machine;
+use super::held::Held;
+use super::{Grammar, Machine};
 use crate::text::bias::Bias;
 use crate::text::dialect::{THOUGHT_BEGINS, THOUGHT_ENDS};
 
@@ -36,14 +36,15 @@ pub(in crate::text) enum Thought {
 /// Holds one answer to a grammar.
 pub(in crate::text) struct Guide {
     machine: Arc<Machine>,
-    /// As it was before the first token.
-    grammar: Matcher,
+    grammar: Grammar,
     /// Where the grammar begins to hold; without marks it holds from the beginning of the answer.
     marks: Vec<Mark>,
     bias: Option<Bias>,
     thought: Thought,
-    /// In its state since it began to hold.
-    active: Option<Matcher>,
+    /// Since it began to hold.
+    active: Option<Held>,
+    /// What went wrong with a token, to be told with the next mask.
+    failed: Option<Failure>,
     /// Tokens that were looked at.
     seen: usize,
     /// The end of the free text.
@@ -55,7 +56,7 @@ pub(in crate::text) struct Guide {
 impl Guide {
     pub(in crate::text) fn new(
         machine: Arc<Machine>,
-        grammar: Matcher,
+        grammar: Grammar,
         marks: Vec<Mark>,
         thought: Thought,
         bias: Option<Bias>,
@@ -63,7 +64,8 @@ impl Guide {
         let holds = marks.is_empty() && thought != Thought::Begun;
         Self {
             machine,
-            active: holds.then(|| grammar.deep_clone()),
+            active: holds.then(|| grammar.begin()),
+            failed: None,
             grammar,
             marks,
             bias,
@@ -82,12 +84,12 @@ impl Guide {
             self.thought = Thought::Begun;
             return Ok(());
         }
-        let Some(matcher) = &mut self.active else {
+        let Some(held) = &mut self.active else {
             self.watch(token);
             return Ok(());
         };
-        matcher.consume_token(token).map_err(unmet)?;
-        if matcher.is_stopped() && !self.marks.is_empty() {
+        held.take(token)?;
+        if held.is_over() && !self.marks.is_empty() {
             // The call is whole; free text follows, perhaps another.
             self.active = None;
             self.tail.clear();
@@ -110,7 +112,8 @@ impl Guide {
                     self.is_blank = true;
                     if self.marks.is_empty() {
                         let rest = std::mem::take(&mut self.tail);
-                        self.active = Some(self.begun(&rest).unwrap_or(self.grammar.deep_clone()));
+                        let begun = self.begun(&rest);
+                        self.active = Some(begun.unwrap_or_else(|| self.grammar.begin()));
                         return;
                     }
                 }
@@ -131,10 +134,8 @@ impl Guide {
     }
 
     /// The grammar after bytes that were written already.
-    fn begun(&self, bytes: &[u8]) -> Option<Matcher> {
-        let mut matcher = self.grammar.deep_clone();
-        let tokens = self.machine.spell(bytes);
-        matcher.consume_tokens(&tokens).ok().map(|()| matcher)
+    fn begun(&self, bytes: &[u8]) -> Option<Held> {
+        self.grammar.behind(&self.machine.spell(bytes))
     }
 
     fn found(&self) -> Option<Found> {
@@ -190,25 +191,38 @@ impl LogitRules for Guide {
         for &token in generated.get(self.seen..).unwrap_or_default() {
             self.take(token)?;
         }
+        if let Some(failure) = self.failed.take() {
+            return Err(failure);
+        }
         if let Some(bias) = &mut self.bias {
             bias.apply(generated, logits)?;
         }
-        let Some(matcher) = &mut self.active else {
+        let Some(held) = &mut self.active else {
             return Ok(());
         };
-        let mut mask = matcher.compute_mask_or_eos().map_err(unmet)?;
+        let mask = held.mask()?;
         if let Thought::May(token) = self.thought
             && self.seen == 0
         {
+            let mut mask = mask.clone();
             mask.allow_token(token);
+            hide(&mask, logits);
+        } else {
+            hide(mask, logits);
         }
-        hide(&mask, logits);
         Ok(())
+    }
+
+    fn chosen(&mut self, token: u32) {
+        self.failed = self.take(token).err();
+        if let (Some(held), Some(makers)) = (&mut self.active, &self.machine.makers) {
+            held.make_ahead(makers);
+        }
     }
 }
 
 /// Takes away what the mask does not allow.
-fn hide(mask: &SimpleVob, logits: &mut [f32]) {
+pub(super) fn hide(mask: &SimpleVob, logits: &mut [f32]) {
     let words = mask.as_slice().iter().copied();
     // Tokens beyond the mask are none.
     let words = words.chain(std::iter::repeat(0));
@@ -223,9 +237,4 @@ fn hide(mask: &SimpleVob, logits: &mut [f32]) {
             }
         }
     }
-}
-
-#[allow(clippy::needless_pass_by_value)] // what `map_err` hands over
-fn unmet(error: impl std::fmt::Display) -> Failure {
-    Failure::JsonModeUnmet(super::first_line(&error.to_string()))
 }

@@ -3,7 +3,10 @@
 //! The work is llguidance's (an Earley parser over a lexer of regular expressions, walked along a trie of the
 //! vocabulary). What is ours: the bytes of the vocabulary, bounds for schemas of strangers, and when a grammar holds.
 
+mod cache;
+mod channels;
 mod guide;
+mod held;
 mod schema;
 mod vocabulary;
 
@@ -17,6 +20,11 @@ use serde_json::json;
 use tasks::Failure;
 use tokenizers::Tokenizer;
 
+use cache::Cache;
+use held::Makers;
+
+pub(super) use cache::Grammar;
+pub(super) use channels::{ChannelGuide, Hold};
 pub(super) use guide::{Guide, Mark, Thought};
 pub(super) use schema::{checked, object};
 
@@ -38,10 +46,12 @@ const READING_STACK_BYTES: usize = 256 << 20;
 /// small model may write nothing else.
 const WHITE_SPACE: &str = r"(?: |\n[ \t]{0,24})";
 
-/// Makes matchers for one vocabulary.
+/// Reads grammars for one vocabulary.
 pub(super) struct Machine {
     factory: ParserFactory,
     trie: TokTrie,
+    cache: Cache,
+    makers: Option<Makers>,
 }
 
 impl Machine {
@@ -83,24 +93,38 @@ impl Machine {
                 precompute_large_lexemes: false,
                 ..ParserLimits::default()
             };
-            Ok(Self { factory, trie })
+            Ok(Self {
+                factory,
+                trie,
+                cache: Cache::default(),
+                makers: Makers::start(),
+            })
         }));
         made.unwrap_or_else(|_| Err("the grammar library gave up on its vocabulary".into()))
     }
 
-    /// A matcher for a grammar in llguidance's dialect of Lark.
+    /// A grammar in llguidance's dialect of Lark, read anew or kept since it was asked for last.
     ///
     /// # Errors
     /// [`Failure::JsonModeUnmet`] for one that cannot be held to, or only with more work than is allowed.
-    pub(super) fn matcher(&self, grammar: String) -> Result<Matcher, Failure> {
+    pub(super) fn grammar(&self, text: String) -> Result<Grammar, Failure> {
+        if let Some(kept) = self.cache.find(&text) {
+            return Ok(kept);
+        }
+        let grammar = self.read(text.clone())?;
+        self.cache.keep(text, &grammar);
+        Ok(grammar)
+    }
+
+    fn read(&self, text: String) -> Result<Grammar, Failure> {
         let read = || {
-            let grammar = TopLevelGrammar::from_lark(grammar);
+            let grammar = TopLevelGrammar::from_lark(text);
             let parser = self.factory.create_parser(grammar);
             let parser = parser.map_err(|error| first_line(&format!("{error:#}")))?;
             let mut matcher = Matcher::new(Ok(parser));
             // A grammar that nothing satisfies is found out by asking for its first token.
             match matcher.compute_mask_or_eos() {
-                Ok(_) => Ok(matcher),
+                Ok(mask) => Ok(Grammar { matcher, mask }),
                 Err(error) => Err(first_line(&format!("{error:#}"))),
             }
         };
@@ -180,9 +204,34 @@ mod tests {
     /// Whether a grammar takes a text, and the answer may end there.
     fn takes(machine: &Machine, rules: &str, text: &str) -> bool {
         let grammar = format!("start: calls\n{rules}\nGAP: /[ \\n]{{1,4}}/\n");
-        let mut matcher = machine.matcher(grammar).expect("a grammar");
+        let mut matcher = machine.grammar(grammar).expect("a grammar").matcher;
         let tokens = machine.spell(text.as_bytes());
         matcher.consume_tokens(&tokens).is_ok() && matcher.is_accepting().unwrap_or(false)
+    }
+
+    #[test]
+    fn a_grammar_that_was_asked_for_again_allows_the_same_and_few_are_kept() {
+        let machine = machine();
+        let text = |number: usize| format!("start: \"a{number}\" | \"b\"\n");
+        let steps = |grammar: &Grammar| {
+            let mut held = grammar.begin();
+            let first = held.mask().expect("a mask").as_slice().to_vec();
+            let token = machine.spell(b"a")[0];
+            held.take(token).expect("taken");
+            if let Some(makers) = &machine.makers {
+                held.make_ahead(makers);
+            }
+            (first, held.mask().expect("a mask").as_slice().to_vec())
+        };
+        let fresh = steps(&machine.read(text(0)).expect("a grammar"));
+        for _ in 0..3 {
+            assert!(steps(&machine.grammar(text(0)).expect("a grammar")) == fresh);
+        }
+        for number in 0..100 {
+            machine.grammar(text(number)).expect("a grammar");
+        }
+        assert!(machine.cache.find(&text(0)).is_none() && machine.cache.find(&text(99)).is_some());
+        assert!(machine.grammar("start: \"a\" missing\n".into()).is_err());
     }
 
     #[test]
@@ -249,6 +298,134 @@ mod tests {
                     ),
                     "{text}"
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn arguments_that_stand_one_by_one_are_held_to_their_types() {
+        let machine = machine();
+        let schema = r##"{"properties":{"n":{"type":"integer","maximum":5},"s":{"type":"string"},
+            "e":{"type":"string","enum":["a","b c"]},"l":{"type":"array","items":{"type":"boolean"}}},"required":["n"]}"##;
+        let tool = |name: &str, schema: Option<&str>| Tool {
+            name: name.to_owned(),
+            description: None,
+            parameters: schema.map(|schema| Json(schema.to_owned())),
+        };
+        let tools = [tool("f", Some(schema)), tool("g", None)];
+        let tagged =
+            |body: &str| format!("<tool_call>\n<function=f>\n{body}</function>\n</tool_call>");
+        let tag = |key: &str, value: &str| format!("<parameter={key}>\n{value}\n</parameter>\n");
+        let pair = |key: &str, value: &str| {
+            format!("<arg_key>{key}</arg_key><arg_value>{value}</arg_value>")
+        };
+        let dsml = |body: &str| {
+            format!(
+                "<｜DSML｜tool_calls>\n<｜DSML｜invoke name=\"f\">\n{body}</｜DSML｜invoke>\n</｜DSML｜tool_calls>"
+            )
+        };
+        let parameter = |key: &str, is_text: bool, value: &str| {
+            format!(
+                "<｜DSML｜parameter name=\"{key}\" string=\"{is_text}\">{value}</｜DSML｜parameter>\n"
+            )
+        };
+        let kimi = |arguments: &str| {
+            format!(
+                "<|tool_calls_section_begin|><|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>{arguments}\
+                 <|tool_call_end|><|tool_calls_section_end|>"
+            )
+        };
+        let gemma = |arguments: &str| format!("<|tool_call>call:f{{{arguments}}}<tool_call|>");
+        for (dialect, taken, refused) in [
+            (
+                Dialect::Tagged,
+                vec![
+                    tagged(&tag("n", "5")),
+                    tagged(
+                        &[
+                            tag("n", "-1"),
+                            tag("s", "any\n<b>\n\"x\" é"),
+                            tag("e", "b c"),
+                            tag("l", "[true, false]"),
+                        ]
+                        .concat(),
+                    ),
+                    "<tool_call>\n<function=g>\n</function>\n</tool_call>".into(),
+                ],
+                vec![
+                    tagged(&tag("n", "6")),
+                    tagged(""),
+                    tagged(&[tag("n", "5"), tag("e", "c")].concat()),
+                    tagged(&[tag("n", "5"), tag("l", "[1]")].concat()),
+                    tagged(&[tag("n", "5"), tag("x", "1")].concat()),
+                    tagged(&tag("n", "5")).replace("=f", "=h"),
+                ],
+            ),
+            (
+                Dialect::Paired,
+                vec![
+                    format!(
+                        "<tool_call>f{}{}</tool_call>",
+                        pair("n", "5"),
+                        pair("s", "a <b> c")
+                    ),
+                    "<tool_call>g</tool_call>".into(),
+                ],
+                vec![
+                    format!("<tool_call>f{}</tool_call>", pair("n", "6")),
+                    "<tool_call>f</tool_call>".into(),
+                ],
+            ),
+            (
+                Dialect::Dsml,
+                vec![dsml(
+                    &[parameter("n", false, "5"), parameter("s", true, "a\nb")].concat(),
+                )],
+                vec![
+                    dsml(&parameter("n", false, "6")),
+                    dsml(&parameter("n", true, "5")),
+                ],
+            ),
+            (
+                Dialect::Kimi,
+                vec![kimi("{\"n\":5,\"s\":\"x\"}")],
+                vec![kimi("{\"n\":6}"), kimi("{}")],
+            ),
+            (
+                Dialect::Gemma4,
+                vec![
+                    gemma("n:5"),
+                    gemma("n:5,s:<|\"|>a, {b}<|\"|>,e:<|\"|>a<|\"|>,l:[true,{k:<|\"|>v<|\"|>}]"),
+                    "<|tool_call>call:g{}<tool_call|>".into(),
+                ],
+                vec![
+                    gemma("n:6"),
+                    gemma(""),
+                    gemma("n:5,e:<|\"|>c<|\"|>"),
+                    gemma("n:5,s:x"),
+                ],
+            ),
+        ] {
+            let calls = Calls {
+                dialect,
+                tools: &tools,
+                choice: &ToolChoice::Required,
+                one_call: false,
+                special: &|_| None,
+            };
+            let whole = calls.whole().expect("rules");
+            let begun = calls.begun().expect("rules");
+            let (opening, _) = dialect.frame();
+            let behind = |text: &str| text.strip_prefix(opening).unwrap_or_default().to_owned();
+            for (texts, is_taken) in [(taken, true), (refused, false)] {
+                for text in texts {
+                    assert_eq!(takes(&machine, &whole, &text), is_taken, "{text}\n{whole}");
+                    assert_eq!(
+                        takes(&machine, &begun, &behind(&text)),
+                        is_taken,
+                        "{text}\n{begun}"
+                    );
+                }
             }
         }
     }

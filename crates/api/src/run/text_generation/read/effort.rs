@@ -2,6 +2,8 @@
 
 use catalog::{ModelCard, ReasoningEffort};
 
+use crate::run::text_generation::GPT_OSS;
+
 /// The words, least thinking first.
 const RANKS: [&str; 7] = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
 
@@ -21,11 +23,24 @@ pub(super) fn thinking(card: &ModelCard, word: Option<&str>, enabled: Option<boo
     if !card.flags.reasoning {
         return Thinking::default();
     }
-    let Some(levels) = &card.reasoning_effort else {
-        return Thinking {
-            is_on: enabled,
-            effort: None,
-        };
+    let of_class;
+    let levels = match &card.reasoning_effort {
+        Some(levels) => levels,
+        // One of the two cards lacks the words; the schema of both has them.
+        None if card.schema_class == GPT_OSS => {
+            of_class = ReasoningEffort {
+                supported: ["low", "medium", "high"].map(Into::into).into(),
+                default: "medium".into(),
+                mandatory: true,
+            };
+            &of_class
+        }
+        None => {
+            return Thinking {
+                is_on: enabled,
+                effort: None,
+            };
+        }
     };
     let effort = match word {
         Some(word) => level(levels, word),
@@ -93,6 +108,10 @@ mod tests {
             (
                 "@cf/openai/gpt-oss-120b",
                 "low=low max=medium none=medium =medium",
+            ),
+            (
+                "@cf/openai/gpt-oss-20b",
+                "low=low high=high none=medium =medium",
             ),
             ("@cf/zai-org/glm-4.7-flash", "low=on =on"),
             ("@cf/meta/llama-3.2-1b-instruct", "low=unset =unset"),

@@ -54,6 +54,10 @@ fn message(turn: &Value) -> Result<Message, Refusal> {
         content,
         images,
         tool_calls,
+        reasoning: given(turn, "reasoning")
+            .or_else(|| given(turn, "reasoning_content"))
+            .and_then(Value::as_str)
+            .map(Into::into),
         tool_call_id: turn["tool_call_id"].as_str().map(Into::into),
         name: turn["name"].as_str().map(Into::into),
         ..Message::text(if role == "function" { "tool" } else { role }, "")

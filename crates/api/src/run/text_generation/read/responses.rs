@@ -11,7 +11,7 @@ use crate::run::fields::{flag, list, text, unserved, window};
 use crate::run::text_generation::Asked;
 
 /// What the answer repeats of the request.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(in crate::run::text_generation) struct ResponseWords {
     pub(in crate::run::text_generation) instructions: Value,
     pub(in crate::run::text_generation) parallel_tool_calls: bool,
@@ -116,8 +116,17 @@ fn turns(input: &Value, card: &ModelCard) -> Result<Vec<Message>, Refusal> {
             if items.is_empty() {
                 return Err(Failure::BadInput("input is empty".into()).into());
             }
+            let mut thought = None;
             for item in items {
-                turns.extend(turn(item)?);
+                if item["type"] == "reasoning" {
+                    thought = reasoning(item);
+                    continue;
+                }
+                let mut turn = turn(item)?;
+                if turn.role == "assistant" {
+                    turn.reasoning = thought.take();
+                }
+                turns.push(turn);
             }
         }
     }
@@ -125,8 +134,15 @@ fn turns(input: &Value, card: &ModelCard) -> Result<Vec<Message>, Refusal> {
     Ok(turns)
 }
 
-/// The turn of an item; thoughts of the past are none.
-fn turn(item: &Value) -> Result<Option<Message>, Refusal> {
+/// What the model thought before the item that follows.
+fn reasoning(item: &Value) -> Option<String> {
+    let parts = item["content"].as_array()?.iter();
+    let texts: Vec<_> = parts.filter_map(|part| part["text"].as_str()).collect();
+    (!texts.is_empty()).then(|| texts.join("\n\n"))
+}
+
+/// The turn of an item.
+fn turn(item: &Value) -> Result<Message, Refusal> {
     let named = |name: &str| {
         let text = item[name].as_str();
         text.ok_or_else(|| Failure::BadInput(format!("an item of input lacks its {name}")))
@@ -135,7 +151,7 @@ fn turn(item: &Value) -> Result<Option<Message>, Refusal> {
         None | Some("message") => {
             let (content, images) = messages::content(&item["content"])?;
             let turn = Message::text(named("role")?, content);
-            Ok(Some(Message { images, ..turn }))
+            Ok(Message { images, ..turn })
         }
         Some("function_call") => {
             let call = ToolCall {
@@ -143,19 +159,18 @@ fn turn(item: &Value) -> Result<Option<Message>, Refusal> {
                 name: named("name")?.into(),
                 arguments: messages::arguments(&item["arguments"])?,
             };
-            Ok(Some(Message {
+            Ok(Message {
                 tool_calls: vec![call],
                 ..Message::text("assistant", "")
-            }))
+            })
         }
         Some("function_call_output") => {
             let (content, _) = messages::content(&item["output"])?;
-            Ok(Some(Message {
+            Ok(Message {
                 tool_call_id: Some(named("call_id")?.into()),
                 ..Message::text("tool", content)
-            }))
+            })
         }
-        Some("reasoning") => Ok(None),
         Some(kind) => Err(unserved(&format!("input[].type {kind:?}")).into()),
     }
 }

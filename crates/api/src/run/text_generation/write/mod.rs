@@ -99,9 +99,8 @@ impl Form {
                 Box::new(plain::Stream::new(plain::Kind::Text, true, dress, choices))
             }
             Self::Chat { is_native } => Box::new(chat::Stream::new(*is_native, dress, choices)),
-            Self::Verdict { .. } | Self::Response(_) => {
-                Box::new(legacy::Stream::new(Calls::Bare, dress))
-            }
+            Self::Response(words) => Box::new(response::Stream::new(words, &dress)),
+            Self::Verdict { .. } => Box::new(legacy::Stream::new(Calls::Bare, dress)),
         }
     }
 }
