@@ -162,7 +162,7 @@ fn inference_routes() -> Vec<Route> {
             openai(
                 "Answer in the form of OpenAI's Responses, of gpt-oss only",
                 "ResponsesRequest",
-                Gives::JsonOrEvents("gpt-oss-output"),
+                Gives::Json("gpt-oss-output"),
                 "PromptError",
             ),
         ),

@@ -217,9 +217,12 @@ async fn one_refusal_in_the_dress_of_each_surface() {
 }
 
 #[tokio::test]
-async fn the_responses_route_is_for_gpt_oss() {
+async fn the_responses_route_is_for_gpt_oss_and_streams_nothing() {
     let text = "AiError: Responses API is not supported for model \"@cf/test/open\"";
     check_prompt_error(&responses("open", r#""input":"say hi"}"#).await, 400, text);
+    let text = "AiError: Streaming is not supported on this route";
+    let answer = responses("oss", r#""input":"say hi","stream":true}"#).await;
+    check_prompt_error(&answer, 400, text);
     // A chat is no response.
     let answer = responses("oss", r#""messages":[{"role":"user","content":"a"}]}"#).await;
     assert!(

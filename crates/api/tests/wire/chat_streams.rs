@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::house::{check_refusal, request, send, settings};
-use crate::stage::{ACCOUNT, binding, openai, responses, rest, settled, stage};
+use crate::stage::{ACCOUNT, binding, openai, rest, settled, stage};
 
 const USAGE: &str = r#"{"prompt_tokens":147,"completion_tokens":3,"total_tokens":150}"#;
 const CALL: &str = r#"call weather {"city":"London"}"#;
@@ -324,11 +324,11 @@ async fn streams_of_responses_number_their_events_and_end_with_the_whole_answer(
         event(9, "completed", &format!(r#""response":{whole}"#)),
     ];
     let frames: Vec<_> = frames.iter().map(String::as_str).collect();
-    let answer = responses("oss", r#""input":"think hm | say hi","stream":true}"#).await;
+    let answer = rest("oss", r#"{"input":"think hm | say hi","stream":true}"#).await;
     assert_eq!(settled(&answer), lines(&frames));
     assert_eq!(answer.header("content-type"), Some("text/event-stream"));
 
-    let answer = responses("oss", r#""input":"say hi | cut","stream":true}"#).await;
+    let answer = rest("oss", r#"{"input":"say hi | cut","stream":true}"#).await;
     let cut = response(
         "incomplete",
         &message("hi", "incomplete"),
@@ -344,10 +344,10 @@ async fn streams_of_responses_number_their_events_and_end_with_the_whole_answer(
 async fn streams_of_responses_tell_of_calls() {
     let tool = r#""tools":[{"type":"function","name":"weather","parameters":{"type":"object"},"strict":true}]"#;
     let body = format!(
-        r#""input":{},{tool},"stream":true}}"#,
+        r#"{{"input":{},{tool},"stream":true}}"#,
         serde_json::json!(CALL)
     );
-    let answer = responses("oss", &body).await;
+    let answer = rest("oss", body).await;
     let frames = settled(&answer);
     let item = |arguments: &str, status: &str| {
         format!(

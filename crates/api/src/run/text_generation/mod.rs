@@ -141,6 +141,10 @@ pub(crate) fn respond<'a>(
     input: &Value,
 ) -> Result<impl Future<Output = Answered> + use<'a>, Refusal> {
     let (asked, words) = read::responses(input, call.card)?;
+    if asked.streams {
+        let text = "Streaming is not supported on this route";
+        return Err(Failure::Unsupported(text.into()).into());
+    }
     Ok(generate(call, asked, Form::Response(Box::new(words))))
 }
 
