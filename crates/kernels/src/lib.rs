@@ -16,6 +16,8 @@ mod lanes;
 mod linear;
 mod pool;
 mod rows;
+mod sublayer;
+mod text_attention;
 mod tile;
 
 pub use activations::{Activations, Precision};
@@ -27,6 +29,8 @@ pub use ggml::{Format, FormatError};
 pub use linear::PackedLinear;
 pub use pool::Pool;
 pub use rows::{Gate, gated, layer_norm, rms_norm};
+pub use sublayer::{Balance, LayerNorm, bias_gate};
+pub use text_attention::TextAttention;
 
 /// Inputs that share a scale, and the depth of a tile.
 pub const BLOCK_INPUTS: usize = 32;

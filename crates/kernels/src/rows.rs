@@ -208,7 +208,7 @@ impl Computation for Gated<'_> {
 
 #[allow(clippy::inline_always)] // as `Computation` asks
 #[inline(always)]
-fn gelu_tanh<L: Lanes>(x: L) -> L {
+pub(crate) fn gelu_tanh<L: Lanes>(x: L) -> L {
     let square = x.multiply(x);
     let slope = square.multiply_add(L::splat(GELU_CUBIC * GELU_SLOPE), L::splat(GELU_SLOPE));
     let half = x.multiply(L::splat(0.5));
@@ -219,7 +219,7 @@ fn gelu_tanh<L: Lanes>(x: L) -> L {
 /// Abramowitz and Stegun, whose error is below 1.5e-7.
 #[allow(clippy::inline_always)] // as `Computation` asks
 #[inline(always)]
-fn gelu_erf<L: Lanes>(x: L) -> L {
+pub(crate) fn gelu_erf<L: Lanes>(x: L) -> L {
     const P: f32 = 0.327_591_1;
     const COEFFICIENTS: [f32; 5] = [
         1.061_405_4,

@@ -1,0 +1,321 @@
+//! Attention of all rows of a text to each other (Vaswani et al. 2017), on rows of queries, keys and values
+//! side by side.
+//!
+//! Head by head: its keys are turned so that 32 of them lie side by side, and tiles of 8 queries read them.
+//! A row's result depends on its text only, and has the same bits on every back end.
+
+use std::cell::RefCell;
+
+use crate::backend::{Backend, Columns};
+use crate::lanes::{self, Computation, LANES, Lanes, exponential, largest, sum};
+use crate::pool::Pool;
+
+/// Queries that read keys and values together.
+const TILE_ROWS: usize = 8;
+/// Vectors of keys, or of a value, that are worked on together.
+const TILE_VECTORS: usize = 2;
+/// Keys that lie side by side.
+const TILE_KEYS: usize = TILE_VECTORS * LANES;
+/// Multiplications that are worth waking a helper for: about 20 microseconds of one core.
+const CHUNK_MIN_OPERATIONS: usize = 1 << 20;
+
+/// The attention of a layer.
+#[derive(Debug, Clone, Copy)]
+pub struct TextAttention<'a> {
+    /// Heads.
+    pub heads: usize,
+    /// Floats of a head.
+    pub size: usize,
+    /// Multiplies the scores.
+    pub scale: f32,
+    /// Added to the rows, `[3 * heads * size]`; empty where there is none.
+    pub bias: &'a [f32],
+}
+
+impl TextAttention<'_> {
+    /// Writes what the rows of one text attend to into `out`, `[rows, heads * size]`. `rows` is
+    /// `[rows, 3 * heads * size]`: queries, keys, values.
+    ///
+    /// # Panics
+    /// When the sizes do not fit each other.
+    pub fn run(&self, rows: &[f32], out: &mut [f32], backend: Backend) {
+        let width = self.heads * self.size;
+        assert!(width > 0 && out.len().is_multiple_of(width));
+        assert!(rows.len() == 3 * out.len());
+        assert!(self.bias.is_empty() || self.bias.len() == 3 * width);
+        let count = out.len() / width;
+        let operations = 2 * count * count * width;
+        let pool = Pool::global();
+        let chunks = (operations / CHUNK_MIN_OPERATIONS)
+            .clamp(1, 4 * pool.threads())
+            .min(self.heads);
+        let out = Columns::new(out, width);
+        pool.run(chunks, &|chunk| {
+            let heads = self.heads * chunk / chunks..self.heads * (chunk + 1) / chunks;
+            HEAD.with_borrow_mut(|head| {
+                let work = Work {
+                    attention: self,
+                    rows,
+                    count,
+                    heads,
+                    out: &out,
+                    head,
+                };
+                lanes::run(backend, work);
+            });
+        });
+    }
+}
+
+/// One head, laid out for the tiles; used again for the next.
+#[derive(Debug, Default)]
+struct Head {
+    /// `[keys / 32][size][32]`, padded with zeros.
+    keys: Vec<f32>,
+    /// `[keys][size]`, rows padded with zeros.
+    values: Vec<f32>,
+    /// `[8][size]`, scaled.
+    queries: Vec<f32>,
+    /// `[8][keys]`.
+    scores: Vec<f32>,
+    /// `[8][size]`, padded.
+    sums: Vec<f32>,
+}
+
+thread_local! {
+    static HEAD: RefCell<Head> = RefCell::default();
+}
+
+/// Some heads.
+struct Work<'a> {
+    attention: &'a TextAttention<'a>,
+    rows: &'a [f32],
+    count: usize,
+    heads: std::ops::Range<usize>,
+    out: &'a Columns<'a>,
+    head: &'a mut Head,
+}
+
+impl Computation for Work<'_> {
+    type Output = ();
+
+    #[allow(clippy::inline_always)] // as `Computation` asks
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        let Self {
+            attention,
+            rows,
+            count,
+            heads,
+            out,
+            head: scratch,
+        } = self;
+        let size = attention.size;
+        let shape = Shape {
+            count,
+            size,
+            padded: size.next_multiple_of(TILE_KEYS),
+            keys: count.next_multiple_of(TILE_KEYS),
+        };
+        scratch.keys.clear();
+        scratch.keys.resize(shape.keys * size, 0.0);
+        scratch.values.clear();
+        scratch.values.resize(count * shape.padded, 0.0);
+        scratch.queries.resize(TILE_ROWS * size, 0.0);
+        scratch.scores.resize(TILE_ROWS * shape.keys, 0.0);
+        scratch.sums.resize(TILE_ROWS * shape.padded, 0.0);
+        for head in heads {
+            scratch.take(attention, rows, head, shape);
+            for first in (0..count).step_by(TILE_ROWS) {
+                scratch.ask(attention, rows, head, first, shape);
+                let Head {
+                    keys,
+                    values,
+                    queries,
+                    scores,
+                    sums,
+                } = &mut *scratch;
+                score::<L>(keys, queries, scores, shape);
+                let mut inverses = [0.0; TILE_ROWS];
+                let lines = scores.chunks_exact_mut(shape.keys);
+                for (line, inverse) in lines.zip(&mut inverses) {
+                    *inverse = 1.0 / soften::<L>(line, count);
+                }
+                gather::<L>(scores, values, &inverses, sums, shape);
+                let last = TILE_ROWS.min(count - first);
+                let sums = sums.chunks_exact(shape.padded);
+                for (row, sums) in sums.take(last).enumerate() {
+                    out.set((first + row, head * size), &sums[..size]);
+                }
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    /// Rows of the text.
+    count: usize,
+    size: usize,
+    /// The size of a value, padded.
+    padded: usize,
+    /// The keys, padded.
+    keys: usize,
+}
+
+impl Head {
+    /// Lays out the keys and values of a head.
+    #[allow(clippy::inline_always)] // as `Computation` asks
+    #[inline(always)]
+    fn take(&mut self, attention: &TextAttention<'_>, rows: &[f32], head: usize, shape: Shape) {
+        let (size, width) = (shape.size, attention.heads * shape.size);
+        let (key, value) = (width + head * size, 2 * width + head * size);
+        let (mut key_bias, mut value_bias): (&[f32], &[f32]) = (&[], &[]);
+        if !attention.bias.is_empty() {
+            key_bias = &attention.bias[key..key + size];
+            value_bias = &attention.bias[value..value + size];
+        }
+        let tiles = self.keys.chunks_exact_mut(TILE_KEYS * size);
+        for (tile, rows) in tiles.zip(rows.chunks(TILE_KEYS * 3 * width)) {
+            for (place, row) in rows.chunks_exact(3 * width).enumerate() {
+                let keys = &row[key..key + size];
+                for (index, line) in tile.chunks_exact_mut(TILE_KEYS).enumerate() {
+                    line[place] = keys[index];
+                }
+            }
+            if !key_bias.is_empty() {
+                for (line, bias) in tile.chunks_exact_mut(TILE_KEYS).zip(key_bias) {
+                    for place in line {
+                        *place += bias;
+                    }
+                }
+            }
+        }
+        let lines = self.values.chunks_exact_mut(shape.padded);
+        for (line, row) in lines.zip(rows.chunks_exact(3 * width)) {
+            line[..size].copy_from_slice(&row[value..value + size]);
+            for (place, bias) in line.iter_mut().zip(value_bias) {
+                *place += bias;
+            }
+        }
+    }
+
+    /// Takes the queries of a tile; rows after the last are the last one again.
+    #[allow(clippy::inline_always)] // as `Computation` asks
+    #[inline(always)]
+    fn ask(
+        &mut self,
+        attention: &TextAttention<'_>,
+        rows: &[f32],
+        head: usize,
+        first: usize,
+        shape: Shape,
+    ) {
+        let (size, width) = (shape.size, attention.heads * shape.size);
+        for (row, query) in self.queries.chunks_exact_mut(size).enumerate() {
+            let row = (first + row).min(shape.count - 1);
+            let from = &rows[row * 3 * width + head * size..][..size];
+            for (index, (place, value)) in query.iter_mut().zip(from).enumerate() {
+                let bias = attention.bias.get(head * size + index);
+                *place = (value + bias.copied().unwrap_or(0.0)) * attention.scale;
+            }
+        }
+    }
+}
+
+/// `scores[r][k] = queries[r] . keys[k]`.
+#[allow(clippy::inline_always)] // as `Computation` asks
+#[inline(always)]
+fn score<L: Lanes>(keys: &[f32], queries: &[f32], scores: &mut [f32], shape: Shape) {
+    let size = shape.size;
+    let mut each = [&queries[..size]; TILE_ROWS];
+    for (row, query) in each.iter_mut().enumerate() {
+        *query = &queries[row * size..][..size];
+    }
+    let (vectors, _) = keys.as_chunks::<LANES>();
+    let (scores, _) = scores.as_chunks_mut::<LANES>();
+    let line = shape.keys / LANES;
+    for (tile, keys) in vectors.chunks_exact(TILE_VECTORS * size).enumerate() {
+        let mut sums = [[L::splat(0.0); TILE_VECTORS]; TILE_ROWS];
+        for (index, keys) in keys.chunks_exact(TILE_VECTORS).enumerate() {
+            let mut loaded = [L::splat(0.0); TILE_VECTORS];
+            for (place, keys) in loaded.iter_mut().zip(keys) {
+                *place = L::load(keys);
+            }
+            for (sums, query) in sums.iter_mut().zip(&each) {
+                let factor = L::splat(query[index]);
+                for (sum, keys) in sums.iter_mut().zip(loaded) {
+                    *sum = keys.multiply_add(factor, *sum);
+                }
+            }
+        }
+        for (row, sums) in sums.into_iter().enumerate() {
+            let places = &mut scores[row * line + tile * TILE_VECTORS..][..TILE_VECTORS];
+            for (place, sum) in places.iter_mut().zip(sums) {
+                sum.store(place);
+            }
+        }
+    }
+}
+
+/// Turns a row's scores into weights, and gives their sum. What comes after `count` is padding.
+#[allow(clippy::inline_always)] // as `Computation` asks
+#[inline(always)]
+fn soften<L: Lanes>(scores: &mut [f32], count: usize) -> f32 {
+    scores[count..].fill(f32::NEG_INFINITY);
+    let (vectors, _) = scores.as_chunks_mut::<LANES>();
+    let mut maximum = L::splat(f32::NEG_INFINITY);
+    for vector in vectors.iter() {
+        maximum = L::load(vector).maximum(maximum);
+    }
+    let maximum = L::splat(largest(maximum));
+    let mut total = L::splat(0.0);
+    for vector in vectors.iter_mut() {
+        let power = exponential(L::load(vector).subtract(maximum));
+        power.store(vector);
+        total = total.add(power);
+    }
+    // The padding's weights are the smallest number there is, and the largest is 1.
+    sum(total)
+}
+
+/// `sums[r] = inverses[r] * (weights[r] x values)`.
+#[allow(clippy::inline_always)] // as `Computation` asks
+#[inline(always)]
+fn gather<L: Lanes>(
+    weights: &[f32],
+    values: &[f32],
+    inverses: &[f32; TILE_ROWS],
+    sums: &mut [f32],
+    shape: Shape,
+) {
+    let mut each = [&weights[..shape.count]; TILE_ROWS];
+    for (row, line) in each.iter_mut().enumerate() {
+        *line = &weights[row * shape.keys..][..shape.count];
+    }
+    let (values, _) = values.as_chunks::<LANES>();
+    let (sums, _) = sums.as_chunks_mut::<LANES>();
+    let across = shape.padded / LANES;
+    for column in (0..across).step_by(TILE_VECTORS) {
+        let mut held = [[L::splat(0.0); TILE_VECTORS]; TILE_ROWS];
+        for (key, line) in values.chunks_exact(across).enumerate() {
+            let mut loaded = [L::splat(0.0); TILE_VECTORS];
+            for (place, values) in loaded.iter_mut().zip(&line[column..]) {
+                *place = L::load(values);
+            }
+            for (held, weights) in held.iter_mut().zip(&each) {
+                let weight = L::splat(weights[key]);
+                for (sum, values) in held.iter_mut().zip(loaded) {
+                    *sum = values.multiply_add(weight, *sum);
+                }
+            }
+        }
+        for (row, held) in held.into_iter().enumerate() {
+            let inverse = L::splat(inverses[row]);
+            let places = &mut sums[row * across + column..][..TILE_VECTORS];
+            for (place, sum) in places.iter_mut().zip(held) {
+                sum.multiply(inverse).store(place);
+            }
+        }
+    }
+}
