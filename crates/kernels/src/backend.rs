@@ -12,7 +12,7 @@ use crate::tile::{Eight, FiveMin, Four, FourMin, Tile};
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
 pub(crate) use columns::Columns;
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86::{has_avx2, has_avx512_vnni};
+pub(crate) use x86::{has_avx_vnni, has_avx2, has_avx512_vnni};
 
 /// A set of instructions for the integer dot products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,6 +21,8 @@ pub enum Backend {
     Portable,
     /// 256-bit multiply-add of bytes.
     Avx2,
+    /// 256-bit dot products of bytes (AVX-VNNI beside AVX2).
+    AvxVnni,
     /// 512-bit dot products of bytes (AVX-512 F, BW, VL and VNNI).
     Avx512Vnni,
 }
@@ -32,6 +34,9 @@ impl Backend {
         {
             if has_avx512_vnni() {
                 return Self::Avx512Vnni;
+            }
+            if has_avx_vnni() {
+                return Self::AvxVnni;
             }
             if has_avx2() {
                 return Self::Avx2;
@@ -47,6 +52,9 @@ impl Backend {
         {
             if has_avx2() {
                 available.push(Self::Avx2);
+            }
+            if has_avx_vnni() {
+                available.push(Self::AvxVnni);
             }
             if has_avx512_vnni() {
                 available.push(Self::Avx512Vnni);
@@ -64,7 +72,7 @@ impl Backend {
     ) {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => x86::quantise_avx2(activations, values, how),
+            Self::Avx2 | Self::AvxVnni => x86::quantise_avx2(activations, values, how),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => x86::quantise_avx512(activations, values, how),
             _ => activations.fill(values, how),
@@ -84,6 +92,10 @@ impl Backend {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 if has_avx2() => {
                 product::<T, x86::Avx2>(tiles, activations, outputs, out);
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni if has_avx_vnni() => {
+                product::<T, x86::AvxVnni>(tiles, activations, outputs, out);
             }
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni if has_avx512_vnni() => {

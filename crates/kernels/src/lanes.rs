@@ -55,7 +55,7 @@ pub(crate) trait Computation {
 pub(crate) fn run<C: Computation>(backend: Backend, computation: C) -> C::Output {
     match backend {
         #[cfg(target_arch = "x86_64")]
-        Backend::Avx2 => avx2::run(computation),
+        Backend::Avx2 | Backend::AvxVnni => avx2::run(computation),
         #[cfg(target_arch = "x86_64")]
         Backend::Avx512Vnni => avx512::run(computation),
         _ => computation.run::<Portable>(),

@@ -1,4 +1,4 @@
-//! x86-64: AVX2, and AVX-512 with VNNI.
+//! x86-64: AVX2, AVX-VNNI, and AVX-512 with VNNI.
 //!
 //! `unsafe` here has three reasons: instructions that the processor must have (each back end is
 //! reached through [`super::Backend`], which asks the processor first), loads from the fields of
@@ -11,7 +11,9 @@
 
 mod avx2;
 mod avx512;
+mod avx_vnni;
 
+pub(crate) use avx_vnni::AvxVnni;
 pub(crate) use avx2::{Avx2, Load256};
 pub(crate) use avx512::{Avx512Vnni, Load512};
 
@@ -23,6 +25,10 @@ pub(crate) fn has_avx2() -> bool {
     is_x86_feature_detected!("avx2")
         && is_x86_feature_detected!("fma")
         && is_x86_feature_detected!("f16c")
+}
+
+pub(crate) fn has_avx_vnni() -> bool {
+    has_avx2() && is_x86_feature_detected!("avxvnni")
 }
 
 pub(crate) fn has_avx512_vnni() -> bool {

@@ -17,7 +17,7 @@ use crate::tile::{Eight, FiveMin, Four, FourMin, GROUP_BYTES, GROUPS, Tile};
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
 
 /// Outputs in a register.
-const LANES: usize = TILE_OUTPUTS / 2;
+pub(super) const LANES: usize = TILE_OUTPUTS / 2;
 
 /// Loads of half a tile: outputs 0 to 7 or 8 to 15.
 pub(crate) trait Load256: Tile {
