@@ -70,11 +70,11 @@ impl TextAttention<'_> {
 /// One head, laid out for the tiles; used again for the next.
 #[derive(Debug, Default)]
 struct Head {
-    /// `[keys / 32][size][32]`, padded with zeros.
+    /// `[keys / 32][size][32]`, both padded with zeros.
     keys: Vec<f32>,
-    /// `[keys][size]`, rows padded with zeros.
+    /// `[keys][size]`, both padded with zeros.
     values: Vec<f32>,
-    /// `[8][size]`, scaled.
+    /// `[8][size]`, scaled, padded with zeros.
     queries: Vec<f32>,
     /// `[8][keys]`.
     scores: Vec<f32>,
@@ -118,10 +118,11 @@ impl Computation for Work<'_> {
             keys: count.next_multiple_of(TILE_KEYS),
         };
         scratch.keys.clear();
-        scratch.keys.resize(shape.keys * size, 0.0);
+        scratch.keys.resize(shape.keys * shape.depth(), 0.0);
         scratch.values.clear();
-        scratch.values.resize(count * shape.padded, 0.0);
-        scratch.queries.resize(TILE_ROWS * size, 0.0);
+        scratch.values.resize(shape.keys * shape.padded, 0.0);
+        scratch.queries.clear();
+        scratch.queries.resize(TILE_ROWS * shape.depth(), 0.0);
         scratch.scores.resize(TILE_ROWS * shape.keys, 0.0);
         scratch.sums.resize(TILE_ROWS * shape.padded, 0.0);
         for head in heads {
@@ -163,6 +164,15 @@ struct Shape {
     keys: usize,
 }
 
+impl Shape {
+    /// The size of a query and a key, padded to whole vectors.
+    #[allow(clippy::inline_always)] // as `Computation` asks
+    #[inline(always)]
+    fn depth(self) -> usize {
+        self.size.next_multiple_of(LANES)
+    }
+}
+
 impl Head {
     /// Lays out the keys and values of a head.
     #[allow(clippy::inline_always)] // as `Computation` asks
@@ -175,12 +185,12 @@ impl Head {
             key_bias = &attention.bias[key..key + size];
             value_bias = &attention.bias[value..value + size];
         }
-        let tiles = self.keys.chunks_exact_mut(TILE_KEYS * size);
+        let tiles = self.keys.chunks_exact_mut(TILE_KEYS * shape.depth());
         for (tile, rows) in tiles.zip(rows.chunks(TILE_KEYS * 3 * width)) {
             for (place, row) in rows.chunks_exact(3 * width).enumerate() {
                 let keys = &row[key..key + size];
-                for (index, line) in tile.chunks_exact_mut(TILE_KEYS).enumerate() {
-                    line[place] = keys[index];
+                for (line, key) in tile.chunks_exact_mut(TILE_KEYS).zip(keys) {
+                    line[place] = *key;
                 }
             }
             if !key_bias.is_empty() {
@@ -212,12 +222,19 @@ impl Head {
         shape: Shape,
     ) {
         let (size, width) = (shape.size, attention.heads * shape.size);
-        for (row, query) in self.queries.chunks_exact_mut(size).enumerate() {
+        let (mut bias, at): (&[f32], usize) = (&[], head * size);
+        if !attention.bias.is_empty() {
+            bias = &attention.bias[at..at + size];
+        }
+        for (row, query) in self.queries.chunks_exact_mut(shape.depth()).enumerate() {
             let row = (first + row).min(shape.count - 1);
-            let from = &rows[row * 3 * width + head * size..][..size];
-            for (index, (place, value)) in query.iter_mut().zip(from).enumerate() {
-                let bias = attention.bias.get(head * size + index);
-                *place = (value + bias.copied().unwrap_or(0.0)) * attention.scale;
+            let query = &mut query[..size];
+            query.copy_from_slice(&rows[row * 3 * width + at..][..size]);
+            for (place, bias) in query.iter_mut().zip(bias) {
+                *place += bias;
+            }
+            for place in query {
+                *place *= attention.scale;
             }
         }
     }
@@ -225,27 +242,33 @@ impl Head {
 
 /// `scores[r][k] = queries[r] . keys[k]`.
 #[allow(clippy::inline_always)] // as `Computation` asks
+#[allow(clippy::needless_range_loop)] // two arrays side by side, of constant length
 #[inline(always)]
 fn score<L: Lanes>(keys: &[f32], queries: &[f32], scores: &mut [f32], shape: Shape) {
-    let size = shape.size;
-    let mut each = [&queries[..size]; TILE_ROWS];
-    for (row, query) in each.iter_mut().enumerate() {
-        *query = &queries[row * size..][..size];
-    }
+    // Sixteen numbers of each query at once, so that nothing has to be asked about their bounds.
+    let depth = shape.depth() / LANES;
+    let (queries, _) = queries.as_chunks::<LANES>();
     let (vectors, _) = keys.as_chunks::<LANES>();
     let (scores, _) = scores.as_chunks_mut::<LANES>();
     let line = shape.keys / LANES;
-    for (tile, keys) in vectors.chunks_exact(TILE_VECTORS * size).enumerate() {
+    for (tile, keys) in vectors
+        .chunks_exact(TILE_VECTORS * shape.depth())
+        .enumerate()
+    {
         let mut sums = [[L::splat(0.0); TILE_VECTORS]; TILE_ROWS];
-        for (index, keys) in keys.chunks_exact(TILE_VECTORS).enumerate() {
-            let mut loaded = [L::splat(0.0); TILE_VECTORS];
-            for (place, keys) in loaded.iter_mut().zip(keys) {
-                *place = L::load(keys);
+        let (parts, _) = keys.as_chunks::<{ LANES * TILE_VECTORS }>();
+        for (part, keys) in parts.iter().enumerate() {
+            let mut each = [&queries[part]; TILE_ROWS];
+            for (row, each) in each.iter_mut().enumerate() {
+                *each = &queries[row * depth + part];
             }
-            for (sums, query) in sums.iter_mut().zip(&each) {
-                let factor = L::splat(query[index]);
-                for (sum, keys) in sums.iter_mut().zip(loaded) {
-                    *sum = keys.multiply_add(factor, *sum);
+            for index in 0..LANES {
+                let low = L::load(&keys[TILE_VECTORS * index]);
+                let high = L::load(&keys[TILE_VECTORS * index + 1]);
+                for row in 0..TILE_ROWS {
+                    let factor = L::splat(each[row][index]);
+                    sums[row][0] = low.multiply_add(factor, sums[row][0]);
+                    sums[row][1] = high.multiply_add(factor, sums[row][1]);
                 }
             }
         }
@@ -281,6 +304,7 @@ fn soften<L: Lanes>(scores: &mut [f32], count: usize) -> f32 {
 
 /// `sums[r] = inverses[r] * (weights[r] x values)`.
 #[allow(clippy::inline_always)] // as `Computation` asks
+#[allow(clippy::needless_range_loop)] // two arrays side by side, of constant length
 #[inline(always)]
 fn gather<L: Lanes>(
     weights: &[f32],
@@ -289,24 +313,28 @@ fn gather<L: Lanes>(
     sums: &mut [f32],
     shape: Shape,
 ) {
-    let mut each = [&weights[..shape.count]; TILE_ROWS];
-    for (row, line) in each.iter_mut().enumerate() {
-        *line = &weights[row * shape.keys..][..shape.count];
-    }
+    let (weights, _) = weights.as_chunks::<LANES>();
     let (values, _) = values.as_chunks::<LANES>();
     let (sums, _) = sums.as_chunks_mut::<LANES>();
-    let across = shape.padded / LANES;
+    let (across, line) = (shape.padded / LANES, shape.keys / LANES);
     for column in (0..across).step_by(TILE_VECTORS) {
         let mut held = [[L::splat(0.0); TILE_VECTORS]; TILE_ROWS];
-        for (key, line) in values.chunks_exact(across).enumerate() {
-            let mut loaded = [L::splat(0.0); TILE_VECTORS];
-            for (place, values) in loaded.iter_mut().zip(&line[column..]) {
-                *place = L::load(values);
+        // The values of keys that pad the last part are zeros.
+        let parts = values.chunks_exact(LANES * across);
+        for (part, values) in parts.take(shape.count.div_ceil(LANES)).enumerate() {
+            let mut each = [&weights[part]; TILE_ROWS];
+            for (row, each) in each.iter_mut().enumerate() {
+                *each = &weights[row * line + part];
             }
-            for (held, weights) in held.iter_mut().zip(&each) {
-                let weight = L::splat(weights[key]);
-                for (sum, values) in held.iter_mut().zip(loaded) {
-                    *sum = values.multiply_add(weight, *sum);
+            for index in 0..LANES {
+                let [low, high] = &values[index * across + column..][..TILE_VECTORS] else {
+                    return;
+                };
+                let (low, high) = (L::load(low), L::load(high));
+                for row in 0..TILE_ROWS {
+                    let weight = L::splat(each[row][index]);
+                    held[row][0] = low.multiply_add(weight, held[row][0]);
+                    held[row][1] = high.multiply_add(weight, held[row][1]);
                 }
             }
         }
