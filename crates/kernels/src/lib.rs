@@ -15,6 +15,7 @@ mod ggml;
 mod lanes;
 mod linear;
 mod pool;
+mod rotation;
 mod rows;
 mod tile;
 
@@ -26,7 +27,8 @@ pub use float_linear::FloatLinear;
 pub use ggml::{Format, FormatError};
 pub use linear::PackedLinear;
 pub use pool::Pool;
-pub use rows::{Gate, gated, layer_norm, rms_norm};
+pub use rotation::rotate;
+pub use rows::{Gate, add, gated, layer_norm, rms_norm};
 
 /// Inputs that share a scale, and the depth of a tile.
 pub const BLOCK_INPUTS: usize = 32;
