@@ -15,6 +15,7 @@ mod ggml;
 mod lanes;
 mod linear;
 mod pool;
+mod rotation;
 mod rows;
 mod sublayer;
 mod text_attention;
@@ -28,7 +29,8 @@ pub use float_linear::FloatLinear;
 pub use ggml::{Format, FormatError};
 pub use linear::PackedLinear;
 pub use pool::Pool;
-pub use rows::{Gate, gated, layer_norm, rms_norm};
+pub use rotation::rotate;
+pub use rows::{Gate, add, gated, layer_norm, rms_norm};
 pub use sublayer::{Balance, LayerNorm, bias_gate};
 pub use text_attention::TextAttention;
 

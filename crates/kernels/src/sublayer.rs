@@ -3,7 +3,7 @@
 //! activation of a feed-forward.
 
 use crate::backend::Backend;
-use crate::lanes::{self, Computation, LANES, Lanes, logistic, sum};
+use crate::lanes::{self, Computation, LANES, Lanes, logistic};
 use crate::rows::{Gate, gelu_erf, gelu_tanh};
 
 /// What is done to the inputs of a product before they are rounded, channel by channel:
@@ -165,7 +165,7 @@ impl Computation for AddNorm<'_, '_> {
                 let total = &mut totals[index % 2];
                 *total = total.add(value);
             }
-            let mean = sum(totals[0].add(totals[1])) / width as f32;
+            let mean = totals[0].add(totals[1]).sum() / width as f32;
             let centre = L::splat(mean);
             let mut totals = [L::splat(0.0); 2];
             for index in 0..whole {
@@ -173,7 +173,7 @@ impl Computation for AddNorm<'_, '_> {
                 let total = &mut totals[index % 2];
                 *total = distance.multiply_add(distance, *total);
             }
-            let mut squares = sum(totals[0].add(totals[1]));
+            let mut squares = totals[0].add(totals[1]).sum();
             for value in &residual[whole * LANES..] {
                 squares = (value - mean).mul_add(value - mean, squares);
             }

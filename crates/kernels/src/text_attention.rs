@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 
 use crate::backend::{Backend, Columns};
-use crate::lanes::{self, Computation, LANES, Lanes, exponential, largest, sum};
+use crate::lanes::{self, Computation, LANES, Lanes, exponential};
 use crate::pool::Pool;
 
 /// Queries that read keys and values together.
@@ -291,7 +291,7 @@ fn soften<L: Lanes>(scores: &mut [f32], count: usize) -> f32 {
     for vector in vectors.iter() {
         maximum = L::load(vector).maximum(maximum);
     }
-    let maximum = L::splat(largest(maximum));
+    let maximum = L::splat(maximum.largest());
     let mut total = L::splat(0.0);
     for vector in vectors.iter_mut() {
         let power = exponential(L::load(vector).subtract(maximum));
@@ -299,7 +299,7 @@ fn soften<L: Lanes>(scores: &mut [f32], count: usize) -> f32 {
         total = total.add(power);
     }
     // The padding's weights are the smallest number there is, and the largest is 1.
-    sum(total)
+    total.sum()
 }
 
 /// `sums[r] = inverses[r] * (weights[r] x values)`.

@@ -19,7 +19,6 @@ pub(crate) use avx512::{Avx512Vnni, Load512};
 
 use super::Rows;
 use crate::BLOCK_INPUTS;
-use crate::activations::{Activations, Precision};
 
 pub(crate) fn has_avx2() -> bool {
     is_x86_feature_detected!("avx2")
@@ -42,38 +41,9 @@ pub(crate) fn has_avx512_vnni() -> bool {
 /// The bounds that the unchecked loads below rely on.
 fn assert_bounds<T>(tiles: &[T], rows: &Rows<'_>, row_count: usize, panel_count: usize) {
     let blocks = row_count * rows.blocks;
-    assert!(rows.blocks <= rows.stride);
-    assert!(tiles.len() >= (panel_count - 1) * rows.stride + rows.blocks);
-    assert!(rows.codes.len() >= blocks * BLOCK_INPUTS);
-    assert!(rows.scales.len() >= blocks && rows.sums.len() >= blocks);
-}
-
-/// The same Rust as everywhere, compiled for wider registers.
-pub(crate) fn quantise_avx512(
-    activations: &mut Activations,
-    values: &[f32],
-    how: (usize, Precision),
-) {
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-    fn compiled(activations: &mut Activations, values: &[f32], how: (usize, Precision)) {
-        activations.fill(values, how);
-    }
-    assert!(has_avx512_vnni());
-    // SAFETY: the processor has them, as asserted.
-    unsafe { compiled(activations, values, how) }
-}
-
-/// The same Rust as everywhere, compiled for wider registers.
-pub(crate) fn quantise_avx2(
-    activations: &mut Activations,
-    values: &[f32],
-    how: (usize, Precision),
-) {
-    #[target_feature(enable = "avx2")]
-    fn compiled(activations: &mut Activations, values: &[f32], how: (usize, Precision)) {
-        activations.fill(values, how);
-    }
-    assert!(has_avx2());
-    // SAFETY: the processor has them, as asserted.
-    unsafe { compiled(activations, values, how) }
+    assert!(tiles.len() >= panel_count * rows.blocks);
+    assert!(rows.codes.len() >= blocks * BLOCK_INPUTS && rows.lows.len() >= blocks * BLOCK_INPUTS);
+    assert!(rows.steps.len() >= blocks && rows.sums.len() >= blocks);
+    assert!(rows.words >= rows.blocks.div_ceil(u64::BITS as usize));
+    assert!(rows.seconds.len() >= row_count * rows.words);
 }
