@@ -87,7 +87,7 @@ impl Format {
         match self {
             Self::F32 => (1, 4),
             Self::F16 | Self::BF16 => (1, 2),
-            Self::Q4_0 => (32, 18),
+            Self::Q4_0 | Self::IQ4_NL => (32, 18),
             Self::Q4_1 => (32, 20),
             Self::Q5_0 => (32, 22),
             Self::Q5_1 => (32, 24),
@@ -97,7 +97,6 @@ impl Format {
             Self::Q4_K => (256, 144),
             Self::Q5_K => (256, 176),
             Self::Q6_K => (256, 210),
-            Self::IQ4_NL => (32, 18),
             Self::IQ4_XS => (256, 136),
             Self::MXFP4 => (32, 17),
         }

@@ -267,7 +267,7 @@ impl Computation for BiasGate<'_> {
 #[inline(always)]
 fn gelu_near<L: Lanes>(x: L) -> L {
     const COEFFICIENTS: [f32; 9] = [
-        6.740_342_3e-11,
+        6.740_342e-11,
         -6.066_869e-9,
         2.440_834_2e-7,
         -5.860_583e-6,

@@ -77,7 +77,9 @@ pub(super) fn balance(layer: Dense, inputs: &[f32]) -> Dense {
     let squares: f32 = squares.map(|(size, factor)| (size / factor).powi(2)).sum();
     let size = (squares / width as f32).sqrt();
     if size.is_normal() {
-        factors.iter_mut().for_each(|factor| *factor *= size);
+        for factor in &mut factors {
+            *factor *= size;
+        }
     }
     layer.balanced(centres, factors)
 }
