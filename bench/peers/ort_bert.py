@@ -63,13 +63,11 @@ def build(weights, config, path):
     def integers(*values):
         return constant(np.array(values, np.int64))
 
-    length = op("Gather", op("Shape", "ids"), constant(np.array(1, np.int64)))
-    zero, one = constant(np.array(0, np.int64)), constant(np.array(1, np.int64))
-    positions = op("Range", zero, length, one)
+    length = op("Slice", op("Shape", "ids"), integers(1), integers(2))
     rows = op("Gather", constant(weights["embeddings.word_embeddings.weight"]), "ids")
     places = weights["embeddings.position_embeddings.weight"]
     places = places + weights["embeddings.token_type_embeddings.weight"][0]
-    rows = op("Add", rows, op("Gather", constant(places), positions))
+    rows = op("Add", rows, op("Slice", constant(places), integers(0), length, integers(0)))
     rows = norm(rows, "embeddings.LayerNorm")
     split, joined = integers(0, 0, heads, hidden // heads), integers(0, 0, hidden)
     scale = constant(np.array((hidden // heads) ** -0.5, np.float32))

@@ -56,7 +56,7 @@ struct Need {
     total_bytes: u64,
 }
 
-/// `GET /hearth/ps`: the loaded models, and the memory that they share.
+/// `GET /hearth/ps`: the loaded models, and the memory and threads that they share.
 pub(crate) async fn list(State(app): State<Arc<App>>) -> Response {
     #[derive(Serialize)]
     struct Memory {
@@ -70,6 +70,8 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> Response {
     struct Page<'a> {
         models: Vec<Resident<'a>>,
         memory: Memory,
+        /// That compute on the CPU; `null`: not known.
+        threads: Option<usize>,
     }
     let memory = app.engine.memory();
     let loaded = app.engine.loaded();
@@ -89,6 +91,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> Response {
             needed_bytes: memory.needed_bytes,
             keep_alive_seconds: memory.keep_alive.map(|time| time.as_secs()),
         },
+        threads: app.settings.threads,
     };
     json(StatusCode::OK, &page)
 }

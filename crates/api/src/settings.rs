@@ -58,6 +58,8 @@ pub struct Settings {
     pub request_timeout: Duration,
     /// Where batches, usage and fine-tunes are kept; `None`: they are refused, and nothing is counted.
     pub ledger: Option<ledger::Ledger>,
+    /// Threads that compute on the CPU, to be told; `None`: not known.
+    pub threads: Option<usize>,
 }
 
 impl Settings {
@@ -76,6 +78,7 @@ impl Settings {
             body_limit_bytes: BODY_LIMIT_BYTES,
             request_timeout: REQUEST_TIMEOUT,
             ledger: None,
+            threads: None,
         }
     }
 }
@@ -94,6 +97,7 @@ impl fmt::Debug for Settings {
             .field("allow_hosts", &self.allow_hosts)
             .field("body_limit_bytes", &self.body_limit_bytes)
             .field("request_timeout", &self.request_timeout)
+            .field("threads", &self.threads)
             .field("ledger", &self.ledger.as_ref().map(ledger::Ledger::folder))
             .finish()
     }

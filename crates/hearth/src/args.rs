@@ -67,6 +67,9 @@ pub(crate) struct Common {
     /// Memory that models may take together, such as 8GB [default: the machine's, or its container's, less 256 MiB]
     #[arg(long, global = true, env = "HEARTH_MEMORY", value_name = "SIZE")]
     pub(crate) memory: Option<String>,
+    /// Threads that compute on the CPU [default: one for each physical core that this process may use]
+    #[arg(long, global = true, env = "HEARTH_THREADS", value_name = "N")]
+    pub(crate) threads: Option<usize>,
 }
 
 #[derive(Debug, Subcommand)]

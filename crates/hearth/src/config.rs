@@ -19,6 +19,9 @@ use crate::origin::Settings;
 pub(crate) const DEFAULT_LISTEN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7777);
 
+/// More threads than any machine has processors are a slip of the finger.
+const THREADS_MAX: usize = 4096;
+
 /// How long an idle model stays loaded.
 const DEFAULT_KEEP_ALIVE: &str = "5m";
 
@@ -47,6 +50,7 @@ pub(crate) struct ConfigFile {
     gates: Option<bool>,
     preload: Option<Vec<String>>,
     memory: Option<String>,
+    threads: Option<usize>,
     keep_alive: Option<String>,
     pin: Option<Vec<String>>,
     engine: Option<String>,
@@ -125,6 +129,8 @@ pub(crate) struct Place {
     pub(crate) wishes: Wishes,
     /// Bytes that models may take together.
     pub(crate) memory_bytes: u64,
+    /// Threads that compute on the CPU.
+    pub(crate) threads: usize,
 }
 
 impl Place {
@@ -167,6 +173,18 @@ impl Place {
             settings.show_default("memory", format!("{} MB", bytes / 1_000_000).into());
             bytes
         };
+        let threads = settings.choose(
+            "threads",
+            common.threads,
+            file.threads,
+            models::threads::default_count,
+        );
+        if !(1..=THREADS_MAX).contains(&threads) {
+            let name = settings.said_by("threads");
+            return Err(Stop::usage(format!(
+                "{name}: {threads} threads; 1 to {THREADS_MAX} can compute"
+            )));
+        }
         let wishes = wishes(common, file, settings)?;
         let home =
             home.ok_or_else(|| Stop::usage("no home folder is known: name one with --home"))?;
@@ -178,6 +196,7 @@ impl Place {
             offline,
             wishes,
             memory_bytes,
+            threads,
             device: device
                 .parse()
                 .map_err(|error| Stop::usage(format!("{}: {error}", settings.said_by("device"))))?,

@@ -91,7 +91,11 @@ pub(crate) fn doctor(patient: &Patient<'_>, as_json: bool) -> Result<(), Stop> {
     let store = loader::open_store(patient.place);
     let mut findings = vec![machine::version(), configuration(&patient.server)];
     findings.extend(machine::device(patient.place.device));
-    findings.extend([machine::processor(), machine::threads(), machine::memory()]);
+    findings.extend([
+        machine::processor(),
+        machine::threads(patient.place.threads),
+        machine::memory(),
+    ]);
     findings.extend([weights_here::folder(&store), weights_here::room(&store)]);
     findings.push(weights_here::sets(
         &store,

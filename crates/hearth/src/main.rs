@@ -27,6 +27,7 @@ mod run;
 mod serve;
 mod shown_config;
 mod stop;
+mod threads;
 mod verify;
 
 use std::io::Write;
@@ -73,6 +74,7 @@ fn start(cli: Cli, mut settings: Settings<'_>) -> Result<(), Stop> {
     }
     let file = ConfigFile::read(cli.common.config.as_deref(), &mut settings)?;
     let place = Place::new(&cli.common, &file, &mut settings)?;
+    threads::use_them(place.threads);
     let catalog = Arc::new(file.catalog()?);
     match cli.command {
         Command::Serve(args) => {

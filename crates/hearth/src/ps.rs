@@ -24,7 +24,12 @@ pub(crate) fn ps(args: &Ps) -> Result<(), Stop> {
     if let Some(budget) = memory["budget_bytes"].as_u64() {
         let needed = megabytes(&memory["needed_bytes"]);
         let budget = budget / 1_000_000;
-        return output::text(format!("{needed} of {budget} MB are set aside\n"));
+        let threads = match answer["threads"].as_u64() {
+            Some(1) => "; 1 thread computes".to_owned(),
+            Some(threads) => format!("; {threads} threads compute"),
+            None => String::new(),
+        };
+        return output::text(format!("{needed} of {budget} MB are set aside{threads}\n"));
     }
     Ok(())
 }

@@ -120,6 +120,7 @@ pub(crate) async fn bind(
     let settings = api::Settings {
         listen: address,
         ledger: ledger.clone(),
+        threads: Some(place.threads),
         ..server.settings
     };
     let (app, batches) = api::app_and_batches(engine, catalog, settings);

@@ -5,9 +5,11 @@
 //! row's result depends on its own query and its cache only: neither the rows beside it nor the
 //! instructions change a bit.
 
+use std::cell::RefCell;
+
 use crate::backend::{Backend, Columns};
 use crate::cache::{CACHE_BLOCK_POSITIONS, NoBlock, PagedCache};
-use crate::lanes::{self, Computation, LANES, Lanes, exponential, largest, tangent};
+use crate::lanes::{self, Computation, LANES, Lanes, exponential, tangent};
 use crate::pool::Pool;
 
 /// Query rows that read a block of keys together, where there are as many; then 4, 3, 2, 1.
@@ -86,18 +88,23 @@ impl Attention<'_> {
             .clamp(1, 4 * pool.threads())
             .min(items);
         let out = Columns::new(out, width);
+        let needed = TILE_ROWS * (cache.size() + cache.padded());
         pool.run(chunks, &|chunk| {
-            lanes::run(
-                backend,
-                Work {
-                    attention: self,
-                    cache,
-                    queries,
-                    tiles,
-                    items: items * chunk / chunks..items * (chunk + 1) / chunks,
-                    out: &out,
-                },
-            );
+            SCRATCH.with_borrow_mut(|scratch| {
+                scratch.resize(needed, 0.0);
+                lanes::run(
+                    backend,
+                    Work {
+                        attention: self,
+                        cache,
+                        queries,
+                        tiles,
+                        items: items * chunk / chunks..items * (chunk + 1) / chunks,
+                        out: &out,
+                        scratch,
+                    },
+                );
+            });
         });
         Ok(())
     }
@@ -127,6 +134,13 @@ struct Work<'a> {
     tiles: usize,
     items: std::ops::Range<usize>,
     out: &'a Columns<'a>,
+    /// The queries of a tile, scaled, `[TILE_ROWS, size]`, and its sums, `[TILE_ROWS, padded]`.
+    scratch: &'a mut [f32],
+}
+
+thread_local! {
+    /// Kept, so that a step of a running model allocates nothing.
+    static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Computation for Work<'_> {
@@ -141,8 +155,8 @@ impl Computation for Work<'_> {
         let all = self.queries.rows.len() / width * group;
         let end = self.queries.start + all / group;
         let padded = self.cache.padded();
-        let mut scaled = vec![0.0; TILE_ROWS * size];
-        let mut sums = vec![0.0; TILE_ROWS * padded];
+        let scratch = self.scratch;
+        let (scaled, sums) = scratch.split_at_mut(TILE_ROWS * size);
         for item in self.items.clone() {
             let (key_head, tile) = (item / self.tiles, item % self.tiles);
             let first = tile * TILE_ROWS;
@@ -174,15 +188,21 @@ impl Computation for Work<'_> {
                 rows[place] = rows[count - 1];
                 scaled.copy_within((count - 1) * size..count * size, place * size);
             }
+            let part = Part {
+                attention: self.attention,
+                cache: self.cache,
+                blocks: self.queries.blocks,
+                key_head,
+            };
             match count {
-                1 => self.tile::<L, 1>(key_head, &mut rows, &scaled, &mut sums),
-                2 => self.tile::<L, 2>(key_head, &mut rows, &scaled, &mut sums),
-                3 => self.tile::<L, 3>(key_head, &mut rows, &scaled, &mut sums),
-                4 => self.tile::<L, 4>(key_head, &mut rows, &scaled, &mut sums),
-                _ => self.tile::<L, TILE_ROWS>(key_head, &mut rows, &scaled, &mut sums),
+                1 => attend::<L, 1>(&part, &mut rows, scaled, sums),
+                2 => attend::<L, 2>(&part, &mut rows, scaled, sums),
+                3 => attend::<L, 3>(&part, &mut rows, scaled, sums),
+                4 => attend::<L, 4>(&part, &mut rows, scaled, sums),
+                _ => attend::<L, TILE_ROWS>(&part, &mut rows, scaled, sums),
             }
             for (row, sums) in rows[..count].iter().zip(sums.chunks_exact_mut(padded)) {
-                let sum = lanes::sum(L::load(&row.sums));
+                let sum = L::load(&row.sums).sum();
                 for value in &mut sums[..size] {
                     *value /= sum;
                 }
@@ -205,97 +225,101 @@ struct Row {
     sums: [f32; LANES],
 }
 
-impl Work<'_> {
-    /// Runs `R` rows over their blocks: `scaled` is `[R, size]`, `sums` `[R, padded]`.
-    #[allow(clippy::inline_always)] // as `Computation` asks
-    #[inline(always)]
-    fn tile<L: Lanes, const R: usize>(
-        &self,
-        key_head: usize,
-        rows: &mut [Row; TILE_ROWS],
-        scaled: &[f32],
-        sums: &mut [f32],
-    ) {
-        let from = rows[0].from;
-        let seen = rows[R - 1].seen;
-        let mut position = from / CACHE_BLOCK_POSITIONS * CACHE_BLOCK_POSITIONS;
-        while position < seen {
-            // The caller has checked the table.
-            let Ok((keys, values)) = self.cache.head(key_head, position, self.queries.blocks)
-            else {
-                return;
-            };
-            let mut weights = scores::<L, R>(keys, scaled, self.cache.size());
-            let mut factors = [1.0; R];
-            for ((row, weights), factor) in rows.iter_mut().zip(&mut weights).zip(&mut factors) {
-                *factor = self.soften::<L>(row, position, weights);
-            }
-            let used = (seen - position).min(CACHE_BLOCK_POSITIONS);
-            add_values::<L, R>(
-                &values[..used * self.cache.padded()],
-                &weights,
-                &factors,
-                sums,
-            );
-            position += CACHE_BLOCK_POSITIONS;
+/// What the rows of a tile see.
+struct Part<'a> {
+    attention: &'a Attention<'a>,
+    cache: &'a PagedCache,
+    blocks: &'a [u32],
+    key_head: usize,
+}
+
+/// Runs `R` rows over their blocks: `scaled` is `[R, size]`, `sums` `[R, padded]`.
+#[allow(clippy::inline_always)] // as `Computation` asks
+#[inline(always)]
+fn attend<L: Lanes, const R: usize>(
+    part: &Part<'_>,
+    rows: &mut [Row; TILE_ROWS],
+    scaled: &[f32],
+    sums: &mut [f32],
+) {
+    let from = rows[0].from;
+    let seen = rows[R - 1].seen;
+    let mut position = from / CACHE_BLOCK_POSITIONS * CACHE_BLOCK_POSITIONS;
+    while position < seen {
+        // The caller has checked the table.
+        let Ok((keys, values)) = part.cache.head(part.key_head, position, part.blocks) else {
+            return;
+        };
+        let mut weights = scores::<L, R>(keys, scaled, part.cache.size());
+        let mut factors = [1.0; R];
+        for ((row, weights), factor) in rows.iter_mut().zip(&mut weights).zip(&mut factors) {
+            *factor = soften::<L>(row, (position, part.attention.soft_cap), weights);
+        }
+        let used = (seen - position).min(CACHE_BLOCK_POSITIONS);
+        add_values::<L, R>(
+            &values[..used * part.cache.padded()],
+            &weights,
+            &factors,
+            sums,
+        );
+        position += CACHE_BLOCK_POSITIONS;
+    }
+}
+
+/// Turns a row's scores of one block into weights, and says by what the sums so far shrink.
+#[allow(clippy::inline_always)] // as `Computation` asks
+#[inline(always)]
+fn soften<L: Lanes>(
+    row: &mut Row,
+    (position, soft_cap): (usize, Option<f32>),
+    weights: &mut [[f32; LANES]; POSITION_VECTORS],
+) -> f32 {
+    let from = row.from.saturating_sub(position).min(CACHE_BLOCK_POSITIONS);
+    let seen = row.seen.saturating_sub(position).min(CACHE_BLOCK_POSITIONS);
+    if from >= seen {
+        weights.as_flattened_mut().fill(0.0);
+        return 1.0;
+    }
+    if let Some(cap) = soft_cap {
+        let (inverse, cap) = (L::splat(1.0 / cap), L::splat(cap));
+        for vector in weights.iter_mut() {
+            let capped = tangent(L::load(vector).multiply(inverse)).multiply(cap);
+            capped.store(vector);
         }
     }
-
-    /// Turns a row's scores of one block into weights, and says by what the sums so far shrink.
-    #[allow(clippy::inline_always)] // as `Computation` asks
-    #[inline(always)]
-    fn soften<L: Lanes>(
-        &self,
-        row: &mut Row,
-        position: usize,
-        weights: &mut [[f32; LANES]; POSITION_VECTORS],
-    ) -> f32 {
-        let flat = weights.as_flattened_mut();
-        let from = row.from.saturating_sub(position).min(flat.len());
-        let seen = row.seen.saturating_sub(position).min(flat.len());
-        if from >= seen {
-            flat.fill(0.0);
-            return 1.0;
-        }
-        if let Some(cap) = self.attention.soft_cap {
-            let (inverse, cap) = (L::splat(1.0 / cap), L::splat(cap));
-            for vector in weights.iter_mut() {
-                let capped = tangent(L::load(vector).multiply(inverse)).multiply(cap);
-                capped.store(vector);
-            }
-        }
+    let sees_all = from == 0 && seen == CACHE_BLOCK_POSITIONS;
+    if !sees_all {
         let flat = weights.as_flattened_mut();
         flat[..from].fill(f32::NEG_INFINITY);
         flat[seen..].fill(f32::NEG_INFINITY);
-        let [low, high] = &*weights;
-        let block_maximum = largest(L::load(low).maximum(L::load(high)));
-        let maximum = if block_maximum > row.maximum {
-            block_maximum
-        } else {
-            row.maximum
-        };
-        // The first block of a row without a sink has nothing to shrink.
-        let factor = if row.maximum > f32::NEG_INFINITY {
+    }
+    let [low, high] = &*weights;
+    let block_maximum = L::load(low).maximum(L::load(high)).largest();
+    // Nothing shrinks where the maximum stays, nor in the first block of a row without a sink.
+    let mut factor = 1.0;
+    if block_maximum > row.maximum {
+        if row.maximum > f32::NEG_INFINITY {
             let mut shrunk = [0.0; LANES];
-            exponential(L::splat(row.maximum - maximum)).store(&mut shrunk);
-            shrunk[0]
-        } else {
-            1.0
-        };
-        row.maximum = maximum;
-        for vector in weights.iter_mut() {
-            let power = exponential(L::load(vector).subtract(L::splat(maximum)));
-            power.store(vector);
+            exponential(L::splat(row.maximum - block_maximum)).store(&mut shrunk);
+            factor = shrunk[0];
         }
+        row.maximum = block_maximum;
+    }
+    let maximum = L::splat(row.maximum);
+    for vector in weights.iter_mut() {
+        let power = exponential(L::load(vector).subtract(maximum));
+        power.store(vector);
+    }
+    if !sees_all {
         let flat = weights.as_flattened_mut();
         flat[..from].fill(0.0);
         flat[seen..].fill(0.0);
-        let [low, high] = &*weights;
-        let block = L::load(low).add(L::load(high));
-        let so_far = L::load(&row.sums).multiply(L::splat(factor));
-        so_far.add(block).store(&mut row.sums);
-        factor
     }
+    let [low, high] = &*weights;
+    let block = L::load(low).add(L::load(high));
+    let so_far = L::load(&row.sums).multiply(L::splat(factor));
+    so_far.add(block).store(&mut row.sums);
+    factor
 }
 
 /// Scores of `R` rows with the 32 keys of a block: `keys` is `[size, 32]`, `scaled` `[R, size]`.

@@ -5,14 +5,14 @@ mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-use crate::activations::{Activations, Precision};
+use crate::activations::Activations;
 use crate::linear::ROWS_TOGETHER;
 use crate::pool::Pool;
 use crate::tile::{Eight, FiveMin, Four, FourMin, Tile};
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
 pub(crate) use columns::Columns;
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86::{has_avx2, has_avx512_vnni};
+pub(crate) use x86::{has_avx_vnni, has_avx2, has_avx512_vnni};
 
 /// A set of instructions for the integer dot products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,6 +21,8 @@ pub enum Backend {
     Portable,
     /// 256-bit multiply-add of bytes.
     Avx2,
+    /// 256-bit dot products of bytes (AVX-VNNI beside AVX2).
+    AvxVnni,
     /// 512-bit dot products of bytes (AVX-512 F, BW, VL and VNNI).
     Avx512Vnni,
 }
@@ -32,6 +34,9 @@ impl Backend {
         {
             if has_avx512_vnni() {
                 return Self::Avx512Vnni;
+            }
+            if has_avx_vnni() {
+                return Self::AvxVnni;
             }
             if has_avx2() {
                 return Self::Avx2;
@@ -48,27 +53,14 @@ impl Backend {
             if has_avx2() {
                 available.push(Self::Avx2);
             }
+            if has_avx_vnni() {
+                available.push(Self::AvxVnni);
+            }
             if has_avx512_vnni() {
                 available.push(Self::Avx512Vnni);
             }
         }
         available
-    }
-
-    /// Fills `activations`, whose shape is set, with rows of so many inputs.
-    pub(crate) fn quantise(
-        self,
-        activations: &mut Activations,
-        values: &[f32],
-        how: (usize, Precision),
-    ) {
-        match self {
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => x86::quantise_avx2(activations, values, how),
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512Vnni => x86::quantise_avx512(activations, values, how),
-            _ => activations.fill(values, how),
-        }
     }
 
     /// See [`crate::PackedLinear::multiply`].
@@ -84,6 +76,10 @@ impl Backend {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 if has_avx2() => {
                 product::<T, x86::Avx2>(tiles, activations, outputs, out);
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni if has_avx_vnni() => {
+                product::<T, x86::AvxVnni>(tiles, activations, outputs, out);
             }
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni if has_avx512_vnni() => {
@@ -106,27 +102,42 @@ impl AnyTile for FourMin {}
 impl AnyTile for FiveMin {}
 impl AnyTile for Eight {}
 
-/// The codes of some rows against the same tiles.
+/// Some rows against the same tiles; see [`Activations`].
 pub(crate) struct Rows<'a> {
     /// `[rows][blocks * 32]`.
     pub(crate) codes: &'a [i8],
+    /// `[rows][blocks * 32]`.
+    pub(crate) lows: &'a [i8],
     /// `[rows][blocks]`.
-    pub(crate) scales: &'a [f32],
+    pub(crate) steps: &'a [f32],
     /// `[rows][blocks]`.
     pub(crate) sums: &'a [i32],
+    /// `[rows][words]`.
+    pub(crate) seconds: &'a [u64],
     pub(crate) blocks: usize,
-    /// Tiles from a panel's first to the next panel's.
-    pub(crate) stride: usize,
+    pub(crate) words: usize,
+    /// Whether no other rows were multiplied with these tiles before.
+    pub(crate) are_first: bool,
+}
+
+impl Rows<'_> {
+    /// Which of 64 blocks from `64 * word` have second bytes in any of these rows, a bit for each.
+    #[allow(clippy::inline_always)] // part of the innermost loops
+    #[inline(always)]
+    pub(crate) fn seconds(&self, rows: std::ops::Range<usize>, word: usize) -> u64 {
+        rows.fold(0, |any, row| any | self.seconds[row * self.words + word])
+    }
 }
 
 /// The arithmetic of one back end.
 pub(crate) trait Arithmetic<T> {
-    /// The sums of `R` rows over `P` panels of 16 outputs. `tiles` is `[P][stride]`, of which the first
-    /// `blocks` are used.
+    /// The sums of `R` rows over `P` panels of 16 outputs. `tiles` is `[P][blocks]`.
     ///
     /// Every back end computes, for each row and output, in this order over the blocks:
-    /// `acc = fma(dot - offset * sum, weight_scale * scale, acc)`, and where the tile has a minimum
-    /// first `acc = fma(min, sum * scale, acc)`.
+    /// `acc = fma(dot - offset * sum, weight_scale * step, acc)`, and where the tile has a minimum
+    /// first `acc = fma(min, sum * step, acc)`, with the integers `dot = 256 * dot(codes) + dot(lows)`.
+    /// Where no row has second bytes, a back end may leave out `lows` and the 256: that only moves a power of
+    /// two between exact factors.
     fn sums<const R: usize, const P: usize>(
         tiles: &[T],
         rows: &Rows<'_>,
@@ -198,59 +209,20 @@ fn over_rows<T: Tile, A: Arithmetic<T>, const P: usize>(
             out.set((row + index, first), panels.as_flattened());
         }
     });
-    let seconds = &activations.seconds;
-    if seconds.everywhere {
-        in_groups!(activations.rows, |row, COUNT| {
-            let rows = some_seconds(activations, row * activations.blocks, COUNT);
-            let sums = A::sums::<COUNT, P>(tiles, &rows);
-            for (index, panels) in sums.iter().enumerate() {
-                out.add((row + index, first), panels.as_flattened());
-            }
-        });
-        return;
-    }
-    // Block by block, so that a row's sums are added in the same order in any company.
-    for (block, bounds) in seconds.starts.windows(2).enumerate() {
-        let (start, count) = (bounds[0], bounds[1] - bounds[0]);
-        in_groups!(count, |at, COUNT| {
-            let sums = A::sums::<COUNT, P>(
-                &tiles[block..],
-                &some_seconds(activations, start + at, COUNT),
-            );
-            for (index, panels) in sums.iter().enumerate() {
-                let row = seconds.rows[start + at + index];
-                out.add((row, first), panels.as_flattened());
-            }
-        });
-    }
 }
 
 fn some_rows(activations: &Activations, row: usize, count: usize) -> Rows<'_> {
-    let blocks = activations.blocks;
+    let (blocks, words) = (activations.blocks, activations.words());
     let range = row * blocks..(row + count) * blocks;
+    let codes = range.start * BLOCK_INPUTS..range.end * BLOCK_INPUTS;
     Rows {
-        codes: &activations.codes[range.start * BLOCK_INPUTS..range.end * BLOCK_INPUTS],
-        scales: &activations.scales[range.clone()],
+        codes: &activations.codes[codes.clone()],
+        lows: &activations.lows[codes],
+        steps: &activations.steps[range.clone()],
         sums: &activations.sums[range],
+        seconds: &activations.seconds[row * words..(row + count) * words],
         blocks,
-        stride: blocks,
-    }
-}
-
-/// Second bytes of one block, or of all blocks of some rows.
-fn some_seconds(activations: &Activations, first: usize, count: usize) -> Rows<'_> {
-    let seconds = &activations.seconds;
-    let blocks = if seconds.everywhere {
-        activations.blocks
-    } else {
-        1
-    };
-    let range = first..first + count * blocks;
-    Rows {
-        codes: &seconds.codes[range.start * BLOCK_INPUTS..range.end * BLOCK_INPUTS],
-        scales: &seconds.scales[range.clone()],
-        sums: &seconds.sums[range],
-        blocks,
-        stride: activations.blocks,
+        words,
+        are_first: row == 0,
     }
 }

@@ -11,6 +11,9 @@ pub const CACHE_BLOCK_POSITIONS: usize = 32;
 /// Blocks that are allocated at once. A short chat needs one piece, a full cache needs many.
 const PIECE_BLOCKS: usize = 64;
 
+/// Numbers that are converted at once.
+const CONVERTED_TOGETHER: usize = 64;
+
 /// Keys and values of one layer. A block is for each head its keys `[size, 32]`, positions side by
 /// side, and its values `[32, padded size]`. Memory is taken when a block is first written.
 #[derive(Debug)]
@@ -96,25 +99,32 @@ impl PagedCache {
         assert!(keys.len() == values.len() && keys.len().is_multiple_of(width));
         let (size, padded) = (self.size, self.padded());
         let (key_items, head_items) = (self.key_items(), self.head_items());
-        let mut half = vec![f16::ZERO; width];
+        // Converted in parts, on the stack: a step of a running model allocates nothing.
+        let mut half = [f16::ZERO; CONVERTED_TOGETHER];
         let rows = keys.chunks_exact(width).zip(values.chunks_exact(width));
         for (row, (keys, values)) in rows.enumerate() {
             let position = start + row;
             let at = position % CACHE_BLOCK_POSITIONS;
             let block = self.block_mut(position, blocks)?;
-            half.convert_from_f32_slice(keys);
-            for (head, keys) in half.chunks_exact(size).enumerate() {
-                let block = &mut block[head * head_items..][..key_items];
-                let lines = block.chunks_exact_mut(CACHE_BLOCK_POSITIONS);
-                for (line, key) in lines.zip(keys) {
-                    line[at] = key.to_bits();
+            let heads = keys.chunks_exact(size).zip(values.chunks_exact(size));
+            for ((keys, values), block) in heads.zip(block.chunks_exact_mut(head_items)) {
+                let (key_block, value_block) = block.split_at_mut(key_items);
+                let lines = key_block.chunks_mut(CONVERTED_TOGETHER * CACHE_BLOCK_POSITIONS);
+                for (keys, lines) in keys.chunks(CONVERTED_TOGETHER).zip(lines) {
+                    let half = &mut half[..keys.len()];
+                    half.convert_from_f32_slice(keys);
+                    let lines = lines.chunks_exact_mut(CACHE_BLOCK_POSITIONS);
+                    for (line, key) in lines.zip(half) {
+                        line[at] = key.to_bits();
+                    }
                 }
-            }
-            half.convert_from_f32_slice(values);
-            for (head, values) in half.chunks_exact(size).enumerate() {
-                let first = head * head_items + key_items + at * padded;
-                for (place, value) in block[first..first + size].iter_mut().zip(values) {
-                    *place = value.to_bits();
+                let places = value_block[at * padded..][..size].chunks_mut(CONVERTED_TOGETHER);
+                for (values, places) in values.chunks(CONVERTED_TOGETHER).zip(places) {
+                    let half = &mut half[..values.len()];
+                    half.convert_from_f32_slice(values);
+                    for (place, value) in places.iter_mut().zip(half) {
+                        *place = value.to_bits();
+                    }
                 }
             }
         }

@@ -6,6 +6,7 @@
 
 mod k_quants;
 
+use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
 use crate::BLOCK_INPUTS;
@@ -40,12 +41,21 @@ pub enum Format {
     Q5_K,
     /// 6 bits around 32, an 8-bit scale for 16, of 256.
     Q6_K,
+    /// 4-bit numbers of a table, a scale for 32.
+    IQ4_NL,
+    /// The same, a 6-bit scale for 32, of 256.
+    IQ4_XS,
     /// 4-bit floats, a power of two for 32 (OCP Microscaling Formats, 2023).
     MXFP4,
 }
 
 /// Twice the 4-bit floats by their codes, and 12: what is left is a whole number of 0 to 24.
 const FLOAT4: [u8; 16] = [12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0];
+
+/// What the codes of IQ4_NL and IQ4_XS stand for (`kvalues_iq4nl`), and 128.
+const TABLE4: [u8; 16] = [
+    1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241,
+];
 
 /// A byte string that is not a whole tensor of its format.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -77,7 +87,7 @@ impl Format {
         match self {
             Self::F32 => (1, 4),
             Self::F16 | Self::BF16 => (1, 2),
-            Self::Q4_0 => (32, 18),
+            Self::Q4_0 | Self::IQ4_NL => (32, 18),
             Self::Q4_1 => (32, 20),
             Self::Q5_0 => (32, 22),
             Self::Q5_1 => (32, 24),
@@ -87,6 +97,7 @@ impl Format {
             Self::Q4_K => (256, 144),
             Self::Q5_K => (256, 176),
             Self::Q6_K => (256, 210),
+            Self::IQ4_XS => (256, 136),
             Self::MXFP4 => (32, 17),
         }
     }
@@ -104,6 +115,7 @@ impl Format {
         match self {
             Self::Q4_K => Box::new(superblocks.flat_map(k_quants::q4_k)),
             Self::Q5_K => Box::new(superblocks.flat_map(k_quants::q5_k)),
+            Self::IQ4_XS => Box::new(superblocks.flat_map(iq4_xs)),
             _ => Box::new(superblocks.map(move |block| self.small_block(block))),
         }
     }
@@ -148,6 +160,7 @@ impl Format {
                     codes,
                 }
             }
+            Self::IQ4_NL => table4(half_at(block, 0), &block[2..]),
             Self::MXFP4 => {
                 // Its exponent is biased by 127, and the codes are doubled.
                 let scale = (f32::from(block[0]) - 128.0).exp2();
@@ -169,14 +182,20 @@ impl Format {
                 .chunks_exact(4)
                 .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
                 .collect(),
-            Self::F16 => row.chunks_exact(2).map(|b| half_at(b, 0)).collect(),
+            Self::F16 => {
+                let halves = row.as_chunks::<2>().0.iter();
+                let halves: Vec<f16> = halves.map(|half| f16::from_le_bytes(*half)).collect();
+                halves.to_f32_vec()
+            }
             Self::BF16 => row
-                .chunks_exact(2)
-                .map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32())
+                .as_chunks::<2>()
+                .0
+                .iter()
+                .map(|half| bf16::from_le_bytes(*half).to_f32())
                 .collect(),
-            Self::Q2_K => row.chunks_exact(84).flat_map(k_quants::q2_k).collect(),
-            Self::Q3_K => row.chunks_exact(110).flat_map(k_quants::q3_k).collect(),
-            Self::Q6_K => row.chunks_exact(210).flat_map(k_quants::q6_k).collect(),
+            Self::Q2_K => k_quants::floats(row.as_chunks::<84>().0, k_quants::q2_k),
+            Self::Q3_K => k_quants::floats(row.as_chunks::<110>().0, k_quants::q3_k),
+            Self::Q6_K => k_quants::floats(row.as_chunks::<210>().0, k_quants::q6_k),
             _ => unreachable!("{self:?} has a scale for 32"),
         }
     }
@@ -184,6 +203,27 @@ impl Format {
 
 fn half_at(bytes: &[u8], at: usize) -> f32 {
     f16::from_le_bytes([bytes[at], bytes[at + 1]]).to_f32()
+}
+
+/// 32 weights of IQ4_NL or IQ4_XS.
+fn table4(scale: f32, bytes: &[u8]) -> Block {
+    Block {
+        scale,
+        min: -128.0 * scale,
+        codes: nibbles(bytes).map(|code| TABLE4[usize::from(code)]),
+    }
+}
+
+/// `d: f16; highs: u16; lows: [4]; codes: [128]`: the scale of each 32 weights has four bits in a nibble of
+/// `lows` and two in `highs`, less 32.
+fn iq4_xs(block: &[u8]) -> impl Iterator<Item = Block> + '_ {
+    let highs = u16::from_le_bytes([block[2], block[3]]);
+    (0..8).map(move |j| {
+        let low = (block[4 + j / 2] >> (4 * (j % 2))) & 15;
+        let high = (highs >> (2 * j)) as u8 & 3;
+        let scale = f32::from(low | (high << 4)) - 32.0;
+        table4(half_at(block, 0) * scale, &block[8 + 16 * j..][..16])
+    })
 }
 
 /// 16 bytes: the low nibbles are inputs 0 to 15, the high ones 16 to 31.

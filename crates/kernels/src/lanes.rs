@@ -42,6 +42,14 @@ pub(crate) trait Lanes: Copy {
     fn round(self) -> Self;
     /// `2^self` for whole numbers from -126 to 127.
     fn power_of_two(self) -> Self;
+    /// Zeros where it is no number.
+    fn numbers(self) -> Self;
+    /// Whole numbers from -128 to 127 as bytes.
+    fn store_bytes(self, bytes: &mut [i8; LANES]);
+    /// The sum of all lanes: halves are added to each other until one is left.
+    fn sum(self) -> f32;
+    /// The largest lane, of numbers.
+    fn largest(self) -> f32;
 }
 
 /// A computation on lanes that [`run`] compiles for each set of instructions. Its `run` has to be
@@ -55,47 +63,11 @@ pub(crate) trait Computation {
 pub(crate) fn run<C: Computation>(backend: Backend, computation: C) -> C::Output {
     match backend {
         #[cfg(target_arch = "x86_64")]
-        Backend::Avx2 => avx2::run(computation),
+        Backend::Avx2 | Backend::AvxVnni => avx2::run(computation),
         #[cfg(target_arch = "x86_64")]
         Backend::Avx512Vnni => avx512::run(computation),
         _ => computation.run::<Portable>(),
     }
-}
-
-/// The sum of all lanes, always in the same order.
-#[allow(clippy::inline_always)] // has to become part of the function that enables its instructions
-#[inline(always)]
-pub(crate) fn sum<L: Lanes>(lanes: L) -> f32 {
-    let mut values = [0.0; LANES];
-    lanes.store(&mut values);
-    let mut width = LANES / 2;
-    while width > 0 {
-        for index in 0..width {
-            values[index] += values[index + width];
-        }
-        width /= 2;
-    }
-    values[0]
-}
-
-/// The largest lane.
-#[allow(clippy::inline_always)] // has to become part of the function that enables its instructions
-#[inline(always)]
-pub(crate) fn largest<L: Lanes>(lanes: L) -> f32 {
-    let mut values = [0.0; LANES];
-    lanes.store(&mut values);
-    let mut width = LANES / 2;
-    while width > 0 {
-        for index in 0..width {
-            values[index] = if values[index] > values[index + width] {
-                values[index]
-            } else {
-                values[index + width]
-            };
-        }
-        width /= 2;
-    }
-    values[0]
 }
 
 /// Whole vectors of a slice, and what is left.
@@ -103,4 +75,66 @@ pub(crate) fn largest<L: Lanes>(lanes: L) -> f32 {
 #[inline(always)]
 pub(crate) fn vectors(values: &[f32]) -> (&[[f32; LANES]], &[f32]) {
     values.as_chunks()
+}
+
+/// A slice in vectors, the last one filled up with zeros.
+pub(crate) struct Padded<'a> {
+    whole: &'a [[f32; LANES]],
+    last: [f32; LANES],
+}
+
+impl<'a> Padded<'a> {
+    #[allow(clippy::inline_always)] // as `Computation` asks
+    #[inline(always)]
+    pub(crate) fn new(values: &'a [f32]) -> Self {
+        let (whole, rest) = vectors(values);
+        let mut last = [0.0; LANES];
+        last[..rest.len()].copy_from_slice(rest);
+        Self { whole, last }
+    }
+
+    #[allow(clippy::inline_always)] // as `Computation` asks
+    #[inline(always)]
+    pub(crate) fn load<L: Lanes>(&self, index: usize) -> L {
+        L::load(self.whole.get(index).unwrap_or(&self.last))
+    }
+}
+
+/// The sum of the values.
+#[allow(clippy::inline_always)] // as `Computation` asks
+#[inline(always)]
+pub(crate) fn total<L: Lanes>(values: &[f32]) -> f32 {
+    let padded = Padded::new(values);
+    let count = values.len().div_ceil(LANES);
+    let mut sums = [L::splat(0.0); 2];
+    for index in 0..count {
+        let place = &mut sums[index % 2];
+        *place = place.add(padded.load(index));
+    }
+    sums[0].add(sums[1]).sum()
+}
+
+/// The sum of the squared distances from a centre.
+#[allow(clippy::inline_always)] // as `Computation` asks
+#[inline(always)]
+pub(crate) fn squares<L: Lanes>(values: &[f32], centre: f32) -> f32 {
+    // What would pad the last vector is as far from the centre as zero: the rest is summed alone.
+    let (vectors, rest) = vectors(values);
+    let mut sums = [L::splat(0.0); 4];
+    let (fours, others) = vectors.as_chunks::<4>();
+    for four in fours {
+        for (sum, vector) in sums.iter_mut().zip(four) {
+            let distance = L::load(vector).subtract(L::splat(centre));
+            *sum = distance.multiply_add(distance, *sum);
+        }
+    }
+    for (sum, vector) in sums.iter_mut().zip(others) {
+        let distance = L::load(vector).subtract(L::splat(centre));
+        *sum = distance.multiply_add(distance, *sum);
+    }
+    let mut squares = sums[0].add(sums[1]).add(sums[2].add(sums[3])).sum();
+    for value in rest {
+        squares = (value - centre).mul_add(value - centre, squares);
+    }
+    squares
 }

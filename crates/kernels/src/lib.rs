@@ -19,7 +19,10 @@ mod group_norm;
 mod lanes;
 mod linear;
 mod pool;
+mod rotation;
 mod rows;
+mod sublayer;
+mod text_attention;
 mod tile;
 
 pub use activations::{Activations, Precision};
@@ -33,7 +36,10 @@ pub use ggml::{Format, FormatError};
 pub use group_norm::GroupNorm;
 pub use linear::PackedLinear;
 pub use pool::Pool;
-pub use rows::{Gate, gated, layer_norm, rms_norm};
+pub use rotation::rotate;
+pub use rows::{Gate, add, gated, layer_norm, rms_norm};
+pub use sublayer::{Balance, LayerNorm, bias_gate};
+pub use text_attention::TextAttention;
 
 /// Inputs that share a scale, and the depth of a tile.
 pub const BLOCK_INPUTS: usize = 32;

@@ -1,10 +1,14 @@
 //! A weight matrix, packed once at load, and its product with rows of activations.
 
+use std::sync::{Mutex, PoisonError};
+
 use half::f16;
 
 use crate::activations::Activations;
 use crate::backend::Backend;
 use crate::ggml::{Block, Format, FormatError};
+use crate::lanes::{self, Computation, LANES, Lanes};
+use crate::pool::Pool;
 use crate::tile::{Eight, FiveMin, Four, FourMin, Tile};
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
 
@@ -36,6 +40,8 @@ impl Format {
             Self::Q4_1 | Self::Q4_K => size_of::<FourMin>(),
             Self::Q5_0 | Self::Q5_1 | Self::Q5_K | Self::MXFP4 => size_of::<FiveMin>(),
             Self::Q8_0
+            | Self::IQ4_NL
+            | Self::IQ4_XS
             | Self::F32
             | Self::F16
             | Self::BF16
@@ -76,25 +82,25 @@ impl PackedLinear {
                 given: bytes.len(),
             });
         }
-        let rows = bytes.chunks_exact(needed / outputs);
+        let row = |output: usize| &bytes[output * (needed / outputs)..][..needed / outputs];
+        let blocks = |output| format.blocks(row(output));
         let tiles = match format {
-            Format::Q4_0 => Tiles::Four(tiles(rows.map(|r| format.blocks(r)), inputs)),
-            Format::Q4_1 | Format::Q4_K => {
-                Tiles::FourMin(tiles(rows.map(|r| format.blocks(r)), inputs))
-            }
+            Format::Q4_0 => Tiles::Four(tiles(outputs, inputs, blocks)),
+            Format::Q4_1 | Format::Q4_K => Tiles::FourMin(tiles(outputs, inputs, blocks)),
             Format::Q5_0 | Format::Q5_1 | Format::Q5_K | Format::MXFP4 => {
-                Tiles::FiveMin(tiles(rows.map(|r| format.blocks(r)), inputs))
+                Tiles::FiveMin(tiles(outputs, inputs, blocks))
             }
-            Format::Q8_0 => Tiles::Eight(tiles(rows.map(|r| format.blocks(r)), inputs)),
+            Format::Q8_0 | Format::IQ4_NL | Format::IQ4_XS => {
+                Tiles::Eight(tiles(outputs, inputs, blocks))
+            }
             Format::F32
             | Format::F16
             | Format::BF16
             | Format::Q2_K
             | Format::Q3_K
-            | Format::Q6_K => Tiles::Eight(tiles(
-                rows.map(|r| eight_bits(&format.floats(r)).into_iter()),
-                inputs,
-            )),
+            | Format::Q6_K => Tiles::Eight(tiles(outputs, inputs, |output| {
+                eight_bits(&format.floats(row(output))).into_iter()
+            })),
         };
         Ok(Self {
             outputs,
@@ -109,11 +115,11 @@ impl PackedLinear {
     /// When `weights` has another size.
     pub fn from_floats(weights: &[f32], outputs: usize, inputs: usize) -> Self {
         assert!(outputs > 0 && inputs > 0 && weights.len() == outputs * inputs);
-        let rows = weights.chunks_exact(inputs);
+        let row = |output: usize| eight_bits(&weights[output * inputs..][..inputs]).into_iter();
         Self {
             outputs,
             inputs,
-            tiles: Tiles::Eight(tiles(rows.map(|r| eight_bits(r).into_iter()), inputs)),
+            tiles: Tiles::Eight(tiles(outputs, inputs, row)),
         }
     }
 
@@ -176,47 +182,83 @@ impl PackedLinear {
     }
 }
 
-/// Packs rows of blocks into tiles, `[outputs / 16][blocks]`.
+/// Packs rows of blocks, each given by its output, into tiles, `[outputs / 16][blocks]`. The threads of the
+/// pool share the work.
 fn tiles<T: Tile, R: Iterator<Item = Block>>(
-    rows: impl ExactSizeIterator<Item = R>,
+    outputs: usize,
     inputs: usize,
+    row: impl Fn(usize) -> R + Sync,
 ) -> Vec<T> {
     let blocks = inputs.div_ceil(BLOCK_INPUTS);
-    let mut tiles = vec![T::EMPTY; rows.len().div_ceil(TILE_OUTPUTS) * blocks];
-    for (output, row) in rows.enumerate() {
-        for (index, block) in row.enumerate() {
-            let tile = &mut tiles[output / TILE_OUTPUTS * blocks + index];
-            let lane = output % TILE_OUTPUTS;
-            for (input, code) in block.codes.into_iter().enumerate() {
-                tile.set_code(lane, input, code);
+    let panels = outputs.div_ceil(TILE_OUTPUTS);
+    let mut tiles = vec![T::EMPTY; panels * blocks];
+    let left = Mutex::new(tiles.chunks_exact_mut(blocks).enumerate());
+    Pool::global().run(panels, &|_| {
+        // Nothing panics while the lock is held.
+        let next = left.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let Some((panel, tiles)) = next else {
+            return;
+        };
+        let first = panel * TILE_OUTPUTS;
+        for output in first..outputs.min(first + TILE_OUTPUTS) {
+            for (tile, block) in tiles.iter_mut().zip(row(output)) {
+                tile.set_codes(output - first, &block.codes);
+                tile.set_scale(output - first, f16::from_f32(block.scale));
+                tile.set_min(output - first, f16::from_f32(block.min));
             }
-            tile.set_scale(lane, f16::from_f32(block.scale));
-            tile.set_min(lane, f16::from_f32(block.min));
         }
-    }
+    });
     tiles
 }
 
 /// Rounds floats to 8 bits, a half-precision scale for 32 of them (as ggml's Q8_0 does).
 fn eight_bits(row: &[f32]) -> Vec<Block> {
-    row.chunks(BLOCK_INPUTS)
-        .map(|values| {
-            let largest = values
-                .iter()
-                .fold(0.0_f32, |largest, v| largest.max(v.abs()));
+    lanes::run(Backend::best(), EightBits(row))
+}
+
+struct EightBits<'a>(&'a [f32]);
+
+impl Computation for EightBits<'_> {
+    type Output = Vec<Block>;
+
+    /// The same Rust on every back end, compiled for its registers.
+    #[allow(clippy::inline_always)] // as `Computation` asks
+    #[inline(always)]
+    fn run<L: Lanes>(self) -> Vec<Block> {
+        let mut blocks = Vec::with_capacity(self.0.len().div_ceil(BLOCK_INPUTS));
+        for part in self.0.chunks(BLOCK_INPUTS) {
+            let mut values = [0.0; BLOCK_INPUTS];
+            values[..part.len()].copy_from_slice(part);
+            let mut most = [0.0_f32; LANES];
+            for half in values.as_chunks::<LANES>().0 {
+                for (most, value) in most.iter_mut().zip(half) {
+                    *most = if value.abs() > *most {
+                        value.abs()
+                    } else {
+                        *most
+                    };
+                }
+            }
+            let mut largest = 0.0_f32;
+            for most in most {
+                largest = if most > largest { most } else { largest };
+            }
             let scale = f16::from_f32(largest / 127.0).to_f32();
             let inverse = if scale > 0.0 { scale.recip() } else { 0.0 };
             let mut codes = [128; BLOCK_INPUTS];
             for (code, value) in codes.iter_mut().zip(values) {
-                *code = ((value * inverse).round().clamp(-127.0, 127.0) as i32 + 128) as u8;
+                // To the nearest, halves away from zero; without a call of the mathematics library.
+                let steps = (value * inverse).clamp(-127.0, 127.0);
+                *code = ((steps + 0.5_f32.copysign(steps)) as i32 + 128) as u8;
             }
-            Block {
+            blocks.push(Block {
                 scale,
                 min: -128.0 * scale,
                 codes,
-            }
-        })
-        .collect()
+            });
+        }
+        blocks
+    }
 }
 
 fn dequantise<T: Tile>(tiles: &[T], output: usize, row: &mut [f32]) {

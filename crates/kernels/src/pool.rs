@@ -81,7 +81,13 @@ impl Pool {
     /// The process's pool: one thread for each physical core that the process may use, or as many
     /// as [`Pool::set_threads`] said before the first use.
     pub fn global() -> &'static Self {
-        POOL.get_or_init(|| Self::new(*THREADS.get_or_init(default_threads)))
+        POOL.get_or_init(|| Self::new(*THREADS.get_or_init(Self::default_threads)))
+    }
+
+    /// One thread for each physical core that the process may use: its affinity and the quota of its control
+    /// group count. Hyper-threads share the arithmetic of a core, so they gain nothing here.
+    pub fn default_threads() -> usize {
+        num_cpus::get_physical().min(num_cpus::get()).max(1)
     }
 
     /// Sets the size of the process's pool. Without effect once it is in use.
@@ -196,9 +202,4 @@ fn help(shared: &Shared) {
             shared.left.notify_all();
         }
     }
-}
-
-/// Hyper-threads share the arithmetic of a core, so they gain nothing here.
-fn default_threads() -> usize {
-    num_cpus::get_physical().min(num_cpus::get()).max(1)
 }

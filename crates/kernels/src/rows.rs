@@ -3,7 +3,7 @@
 //! Each is one pass over memory, with the same bits on every back end.
 
 use crate::backend::Backend;
-use crate::lanes::{self, Computation, LANES, Lanes, logistic, sum, tangent, vectors};
+use crate::lanes::{self, Computation, LANES, Lanes, Padded, logistic, squares, tangent, total};
 
 /// `sqrt(2 / pi)` and the cubic's coefficient of the approximation of GELU (Hendrycks and Gimpel
 /// 2016, section 2).
@@ -87,6 +87,45 @@ pub fn gated(gate: Gate, values: &mut [f32], others: Option<&[f32]>, backend: Ba
     );
 }
 
+/// `sums += others * factor`.
+///
+/// # Panics
+/// When `others` has another length.
+pub fn add(sums: &mut [f32], others: &[f32], factor: f32, backend: Backend) {
+    assert_eq!(sums.len(), others.len());
+    let adding = Adding {
+        sums,
+        others,
+        factor,
+    };
+    lanes::run(backend, adding);
+}
+
+struct Adding<'a> {
+    sums: &'a mut [f32],
+    others: &'a [f32],
+    factor: f32,
+}
+
+impl Computation for Adding<'_> {
+    type Output = ();
+
+    #[allow(clippy::inline_always)] // as `Computation` asks
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        let factor = L::splat(self.factor);
+        let (sums, rest) = self.sums.as_chunks_mut::<LANES>();
+        let (others, other_rest) = self.others.as_chunks::<LANES>();
+        for (sums, others) in sums.iter_mut().zip(others) {
+            let sum = L::load(others).multiply_add(factor, L::load(sums));
+            sum.store(sums);
+        }
+        for (sum, other) in rest.iter_mut().zip(other_rest) {
+            *sum = other.mul_add(self.factor, *sum);
+        }
+    }
+}
+
 struct Norm<'a> {
     row: &'a [f32],
     weight: &'a [f32],
@@ -104,20 +143,12 @@ impl Computation for Norm<'_> {
     fn run<L: Lanes>(self) {
         let width = self.row.len() as f32;
         let mean = if self.centred {
-            total::<L>(self.row, |value| value) / width
+            total::<L>(self.row) / width
         } else {
             0.0
         };
         let centre = L::splat(mean);
-        // What would pad the last vector is as far from the mean as zero: the rest is summed alone.
-        let (whole, rest) = self.row.split_at(self.row.len() / LANES * LANES);
-        let squares = total::<L>(whole, |value| {
-            let distance = value.subtract(centre);
-            distance.multiply(distance)
-        });
-        let squares = rest.iter().fold(squares, |squares, value| {
-            (value - mean).mul_add(value - mean, squares)
-        });
+        let squares = squares::<L>(self.row, mean);
         let scale = 1.0 / (squares / width + self.epsilon).sqrt();
         let factor = L::splat(scale);
         let zero = L::splat(0.0);
@@ -128,49 +159,16 @@ impl Computation for Norm<'_> {
         let mut last = [0.0; LANES];
         let places = whole.iter_mut().chain(std::iter::once(&mut last));
         for (index, place) in places.enumerate() {
-            let bias = biases.as_ref().map_or(zero, |biases| biases.load(index));
+            // No closures: they would be compiled without the caller's instructions.
+            let bias = match &biases {
+                Some(biases) => biases.load(index),
+                None => zero,
+            };
             let value = rows.load::<L>(index).subtract(centre).multiply(factor);
             value.multiply_add(weights.load(index), bias).store(place);
         }
         rest.copy_from_slice(&last[..rest.len()]);
     }
-}
-
-/// A slice in vectors, the last one filled up with zeros.
-struct Padded<'a> {
-    whole: &'a [[f32; LANES]],
-    last: [f32; LANES],
-}
-
-impl<'a> Padded<'a> {
-    #[allow(clippy::inline_always)] // as `Computation` asks
-    #[inline(always)]
-    fn new(values: &'a [f32]) -> Self {
-        let (whole, rest) = vectors(values);
-        let mut last = [0.0; LANES];
-        last[..rest.len()].copy_from_slice(rest);
-        Self { whole, last }
-    }
-
-    #[allow(clippy::inline_always)] // as `Computation` asks
-    #[inline(always)]
-    fn load<L: Lanes>(&self, index: usize) -> L {
-        L::load(self.whole.get(index).unwrap_or(&self.last))
-    }
-}
-
-/// The sum of a function of the values, and of the zeros that pad the last vector.
-#[allow(clippy::inline_always)] // as `Computation` asks
-#[inline(always)]
-fn total<L: Lanes>(values: &[f32], of: impl Fn(L) -> L) -> f32 {
-    let padded = Padded::new(values);
-    let count = values.len().div_ceil(LANES);
-    let mut sums = [L::splat(0.0); 2];
-    for index in 0..count {
-        let place = &mut sums[index % 2];
-        *place = place.add(of(padded.load(index)));
-    }
-    sum(sums[0].add(sums[1]))
 }
 
 struct Gated<'a> {
@@ -199,7 +197,10 @@ impl Computation for Gated<'_> {
                 Gate::GeluErf => gelu_erf(value),
                 Gate::Relu => L::splat(0.0).maximum(value),
             };
-            let other = others.as_ref().map_or(one, |others| others.load(index));
+            let other = match &others {
+                Some(others) => others.load(index),
+                None => one,
+            };
             open.multiply(other).store(place);
         }
         rest.copy_from_slice(&last[..rest.len()]);
@@ -208,7 +209,7 @@ impl Computation for Gated<'_> {
 
 #[allow(clippy::inline_always)] // as `Computation` asks
 #[inline(always)]
-fn gelu_tanh<L: Lanes>(x: L) -> L {
+pub(crate) fn gelu_tanh<L: Lanes>(x: L) -> L {
     let square = x.multiply(x);
     let slope = square.multiply_add(L::splat(GELU_CUBIC * GELU_SLOPE), L::splat(GELU_SLOPE));
     let half = x.multiply(L::splat(0.5));
@@ -219,7 +220,7 @@ fn gelu_tanh<L: Lanes>(x: L) -> L {
 /// Abramowitz and Stegun, whose error is below 1.5e-7.
 #[allow(clippy::inline_always)] // as `Computation` asks
 #[inline(always)]
-fn gelu_erf<L: Lanes>(x: L) -> L {
+pub(crate) fn gelu_erf<L: Lanes>(x: L) -> L {
     const P: f32 = 0.327_591_1;
     const COEFFICIENTS: [f32; 5] = [
         1.061_405_4,

@@ -59,7 +59,8 @@ pub(crate) trait Tile: Copy + Send + Sync {
 
     /// The code of an output's input, both counted within the tile.
     fn code(&self, output: usize, input: usize) -> u8;
-    fn set_code(&mut self, output: usize, input: usize, code: u8);
+    /// Sets the codes of all inputs of an output.
+    fn set_codes(&mut self, output: usize, codes: &[u8; BLOCK_INPUTS]);
     fn scale(&self, output: usize) -> f16;
     fn set_scale(&mut self, output: usize, scale: f16);
     /// Added to each weight; `None` for layouts without it.
@@ -78,11 +79,14 @@ fn nibble(codes: &[u8], output: usize, input: usize) -> u8 {
     (byte >> (4 * (group % 2))) & 15
 }
 
-fn set_nibble(codes: &mut [u8], output: usize, input: usize, code: u8) {
-    let group = input / 4;
-    let byte = &mut codes[group / 2 * GROUP_BYTES + place(output, input)];
-    let shift = 4 * (group % 2);
-    *byte = (*byte & !(15 << shift)) | ((code & 15) << shift);
+/// Sets the nibbles of an output, an even and an odd group at a time.
+fn set_nibbles(packed: &mut [u8], output: usize, codes: &[u8; BLOCK_INPUTS]) {
+    for (pair, codes) in codes.as_chunks::<8>().0.iter().enumerate() {
+        let both = &mut packed[pair * GROUP_BYTES + output * 4..][..4];
+        for (place, byte) in both.iter_mut().enumerate() {
+            *byte = (codes[place] & 15) | (codes[place + 4] << 4);
+        }
+    }
 }
 
 impl Tile for FourMin {
@@ -95,8 +99,8 @@ impl Tile for FourMin {
     fn code(&self, output: usize, input: usize) -> u8 {
         nibble(&self.codes, output, input)
     }
-    fn set_code(&mut self, output: usize, input: usize, code: u8) {
-        set_nibble(&mut self.codes, output, input, code);
+    fn set_codes(&mut self, output: usize, codes: &[u8; BLOCK_INPUTS]) {
+        set_nibbles(&mut self.codes, output, codes);
     }
     fn scale(&self, output: usize) -> f16 {
         self.scales[output]
@@ -121,8 +125,8 @@ impl Tile for Four {
     fn code(&self, output: usize, input: usize) -> u8 {
         nibble(&self.codes, output, input)
     }
-    fn set_code(&mut self, output: usize, input: usize, code: u8) {
-        set_nibble(&mut self.codes, output, input, code);
+    fn set_codes(&mut self, output: usize, codes: &[u8; BLOCK_INPUTS]) {
+        set_nibbles(&mut self.codes, output, codes);
     }
     fn scale(&self, output: usize) -> f16 {
         self.scales[output]
@@ -148,15 +152,15 @@ impl Tile for FiveMin {
         let high = (self.highs[place(output, input)] >> (input / 4)) & 1;
         nibble(&self.codes, output, input) | (high << 4)
     }
-    fn set_code(&mut self, output: usize, input: usize, code: u8) {
-        set_nibble(&mut self.codes, output, input, code);
-        let bit = 1 << (input / 4);
-        let byte = &mut self.highs[place(output, input)];
-        *byte = if code & 16 == 0 {
-            *byte & !bit
-        } else {
-            *byte | bit
-        };
+    fn set_codes(&mut self, output: usize, codes: &[u8; BLOCK_INPUTS]) {
+        set_nibbles(&mut self.codes, output, codes);
+        for place in 0..4 {
+            let mut highs = 0;
+            for (group, codes) in codes.as_chunks::<4>().0.iter().enumerate() {
+                highs |= ((codes[place] >> 4) & 1) << group;
+            }
+            self.highs[output * 4 + place] = highs;
+        }
     }
     fn scale(&self, output: usize) -> f16 {
         self.scales[output]
@@ -181,8 +185,10 @@ impl Tile for Eight {
     fn code(&self, output: usize, input: usize) -> u8 {
         self.codes[input / 4 * GROUP_BYTES + place(output, input)]
     }
-    fn set_code(&mut self, output: usize, input: usize, code: u8) {
-        self.codes[input / 4 * GROUP_BYTES + place(output, input)] = code;
+    fn set_codes(&mut self, output: usize, codes: &[u8; BLOCK_INPUTS]) {
+        for (group, codes) in codes.as_chunks::<4>().0.iter().enumerate() {
+            self.codes[group * GROUP_BYTES + output * 4..][..4].copy_from_slice(codes);
+        }
     }
     fn scale(&self, output: usize) -> f16 {
         self.scales[output]

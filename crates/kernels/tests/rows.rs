@@ -1,7 +1,7 @@
 //! Norms and activations against double precision.
 #![allow(clippy::unwrap_used)] // helpers of tests panic as tests do
 
-use kernels::{Backend, Gate, gated, layer_norm, rms_norm};
+use kernels::{Backend, Gate, add, gated, layer_norm, rms_norm, rotate};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -121,5 +121,52 @@ fn gates_are_those_of_double_precision_on_every_back_end() {
         let mut broken = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
         gated(gate, &mut broken, None, Backend::best());
         assert!(broken[0].is_nan(), "{gate:?} hides what is no number");
+    }
+}
+
+#[test]
+fn rotations_are_those_of_double_precision_on_every_back_end() {
+    for (size, half) in [(64, 32), (12, 6), (80, 20), (8, 0)] {
+        let (positions, heads) = (5, 3);
+        let rows = floats(positions * heads * size, 4.0, size as u64);
+        let angles = floats(positions * half, 9.0, 3);
+        let (sines, cosines): (Vec<f32>, Vec<f32>) = angles.iter().map(|a| a.sin_cos()).unzip();
+        for backend in Backend::available() {
+            let mut turned = rows.clone();
+            rotate(&mut turned, (heads, size), (&sines, &cosines), backend);
+            for (at, value) in turned.iter().enumerate() {
+                let (position, place) = (at / (heads * size), at % size);
+                let wanted = if place < 2 * half {
+                    let angle = f64::from(angles[position * half + place % half]);
+                    let other = f64::from(rows[if place < half { at + half } else { at - half }]);
+                    let sign = if place < half { -1.0 } else { 1.0 };
+                    f64::from(rows[at]) * angle.cos() + sign * other * angle.sin()
+                } else {
+                    f64::from(rows[at])
+                };
+                let off = (f64::from(*value) - wanted).abs();
+                assert!(off < 2e-6, "{backend:?}: {value} for {wanted}");
+            }
+            let mut again = rows.clone();
+            rotate(
+                &mut again,
+                (heads, size),
+                (&sines, &cosines),
+                Backend::Portable,
+            );
+            assert_eq!(bits(&turned), bits(&again), "{backend:?}");
+        }
+    }
+}
+
+#[test]
+fn sums_are_rounded_once_on_every_back_end() {
+    let (sums, others) = (floats(1003, 4.0, 1), floats(1003, 4.0, 2));
+    for backend in Backend::available() {
+        let mut found = sums.clone();
+        add(&mut found, &others, 0.3, backend);
+        for (found, (sum, other)) in found.iter().zip(sums.iter().zip(&others)) {
+            assert_eq!(found.to_bits(), other.mul_add(0.3, *sum).to_bits());
+        }
     }
 }

@@ -7,6 +7,7 @@ pub fn cpu() -> &'static str {
     match Backend::best() {
         Backend::Portable => "no AVX2: plain code, which is slow on large models",
         Backend::Avx2 => "AVX2",
+        Backend::AvxVnni => "AVX2 and AVX-VNNI",
         Backend::Avx512Vnni => "AVX2 and AVX-512 VNNI",
     }
 }

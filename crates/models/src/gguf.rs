@@ -88,15 +88,16 @@ pub(crate) struct Part {
 enum Dtype {
     /// One that candle reads too.
     Ggml(GgmlDType),
-    /// 4-bit floats, which the kernels read.
-    Mxfp4,
+    /// One that only the kernels read.
+    Ours(Format),
 }
 
 impl Dtype {
     /// The format of the kernels that packs it; `None` for floats and for what they do not read.
     fn format(self) -> Option<Format> {
-        let Self::Ggml(dtype) = self else {
-            return Some(Format::MXFP4);
+        let dtype = match self {
+            Self::Ggml(dtype) => dtype,
+            Self::Ours(format) => return Some(format),
         };
         Some(match dtype {
             GgmlDType::Q4_0 => Format::Q4_0,
@@ -264,21 +265,28 @@ impl Gguf {
         part: Option<Part>,
     ) -> Result<Tensor, LoadError> {
         let (dtype, bytes) = self.bytes(name, shape, part)?;
-        let Dtype::Ggml(dtype) = dtype else {
-            return self.floats4(name, shape, bytes);
+        let dtype = match dtype {
+            Dtype::Ggml(dtype) => dtype,
+            Dtype::Ours(format) => return self.unpacked(name, shape, format, bytes),
         };
         qtensor_from_ggml(dtype, bytes, shape.to_vec(), &Device::Cpu)
             .and_then(|tensor| tensor.dequantize(&Device::Cpu))
             .map_err(|error| LoadError::device(&error))
     }
 
-    /// A matrix of 4-bit floats in float32.
-    fn floats4(&self, name: &str, shape: &[usize], bytes: &[u8]) -> Result<Tensor, LoadError> {
+    /// A matrix of one of the kernels' formats in float32.
+    fn unpacked(
+        &self,
+        name: &str,
+        shape: &[usize],
+        format: Format,
+        bytes: &[u8],
+    ) -> Result<Tensor, LoadError> {
         let (outer, inner) = match *shape {
             [outer, inner] => (outer, inner),
             _ => (1, shape.iter().product()),
         };
-        let packed = PackedLinear::pack(Format::MXFP4, bytes, outer, inner)
+        let packed = PackedLinear::pack(format, bytes, outer, inner)
             .map_err(|error| LoadError::corrupt(&self.path, format!("tensor {name:?}: {error}")))?;
         let mut flat = vec![0.0; outer * inner];
         for (output, row) in flat.chunks_exact_mut(inner).enumerate() {
@@ -639,7 +647,9 @@ fn dtype_of(word: u32) -> Option<Dtype> {
         13 => GgmlDType::Q5K,
         14 => GgmlDType::Q6K,
         30 => GgmlDType::BF16,
-        39 => return Some(Dtype::Mxfp4),
+        20 => return Some(Dtype::Ours(Format::IQ4_NL)),
+        23 => return Some(Dtype::Ours(Format::IQ4_XS)),
+        39 => return Some(Dtype::Ours(Format::MXFP4)),
         _ => return None,
     }))
 }
@@ -649,7 +659,7 @@ impl Dtype {
     fn block_size(self) -> usize {
         match self {
             Self::Ggml(dtype) => dtype.block_size(),
-            Self::Mxfp4 => Format::MXFP4.block().0,
+            Self::Ours(format) => format.block().0,
         }
     }
 
@@ -657,7 +667,7 @@ impl Dtype {
     fn type_size(self) -> usize {
         match self {
             Self::Ggml(dtype) => dtype.type_size(),
-            Self::Mxfp4 => Format::MXFP4.block().1,
+            Self::Ours(format) => format.block().1,
         }
     }
 }

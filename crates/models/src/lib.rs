@@ -23,6 +23,7 @@ mod quality;
 pub mod sentence;
 mod table;
 mod text;
+pub mod threads;
 pub mod whisper;
 
 pub use checkpoint::Checkpoint;

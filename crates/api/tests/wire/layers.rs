@@ -157,7 +157,7 @@ async fn hearths_own_pages_say_what_is_there() {
     );
     assert_eq!(
         send(&app, page("/hearth/ps")).await.body,
-        r#"{"models":[],"memory":{"budget_bytes":null,"needed_bytes":0,"keep_alive_seconds":null}}"#
+        r#"{"models":[],"memory":{"budget_bytes":null,"needed_bytes":0,"keep_alive_seconds":null},"threads":null}"#
     );
     assert_eq!(
         ask(&app, &[("authorization", "Bearer x")]).await.status,

@@ -56,18 +56,25 @@ pub(super) fn processor() -> Finding {
     Finding::ok("processor", models::cpu())
 }
 
-pub(super) fn threads() -> Finding {
+pub(super) fn threads(count: usize) -> Finding {
     let cores =
         sysinfo::System::physical_core_count().map_or("unknown".to_owned(), |n| n.to_string());
     match std::thread::available_parallelism() {
-        Ok(threads) => Finding::ok(
+        Ok(usable) if count > usable.get() => Finding::warn(
             "threads",
-            format!("{threads} to compute with; physical cores: {cores}"),
+            format!("{count} compute, on {usable} processors that this process may use"),
+            "say no more --threads than there are processors: they wait for each other",
+        ),
+        Ok(usable) => Finding::ok(
+            "threads",
+            format!("{count} compute; usable processors: {usable}, physical cores: {cores}"),
         ),
         Err(error) => Finding::warn(
             "threads",
-            format!("their number is unknown ({error}); physical cores: {cores}"),
-            "hearth computes on one thread",
+            format!(
+                "{count} compute; usable processors: unknown ({error}), physical cores: {cores}"
+            ),
+            "say how many with --threads",
         ),
     }
 }

@@ -11,7 +11,7 @@ pub(crate) struct Columns<'a> {
     lent: PhantomData<&'a mut [f32]>,
 }
 
-// SAFETY: `set` and `add` touch only the columns that they name, and each user gives a column of a row to
+// SAFETY: `set` touches only the columns that it names, and each user gives a column of a row to
 // one chunk only (`product` by pairs of panels, `Attention::run` by heads and rows).
 unsafe impl Sync for Columns<'_> {}
 
@@ -40,12 +40,5 @@ impl<'a> Columns<'a> {
     pub(crate) fn set(&self, at: (usize, usize), sums: &[f32]) {
         let part = self.part(at, sums.len());
         part.copy_from_slice(&sums[..part.len()]);
-    }
-
-    /// Adds sums to what was set.
-    pub(super) fn add(&self, at: (usize, usize), sums: &[f32]) {
-        for (value, sum) in self.part(at, sums.len()).iter_mut().zip(sums) {
-            *value += sum;
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! x86-64: AVX2, and AVX-512 with VNNI.
+//! x86-64: AVX2, AVX-VNNI, and AVX-512 with VNNI.
 //!
 //! `unsafe` here has three reasons: instructions that the processor must have (each back end is
 //! reached through [`super::Backend`], which asks the processor first), loads from the fields of
@@ -11,18 +11,23 @@
 
 mod avx2;
 mod avx512;
+mod avx_vnni;
 
+pub(crate) use avx_vnni::AvxVnni;
 pub(crate) use avx2::{Avx2, Load256};
 pub(crate) use avx512::{Avx512Vnni, Load512};
 
 use super::Rows;
 use crate::BLOCK_INPUTS;
-use crate::activations::{Activations, Precision};
 
 pub(crate) fn has_avx2() -> bool {
     is_x86_feature_detected!("avx2")
         && is_x86_feature_detected!("fma")
         && is_x86_feature_detected!("f16c")
+}
+
+pub(crate) fn has_avx_vnni() -> bool {
+    has_avx2() && is_x86_feature_detected!("avxvnni")
 }
 
 pub(crate) fn has_avx512_vnni() -> bool {
@@ -36,38 +41,9 @@ pub(crate) fn has_avx512_vnni() -> bool {
 /// The bounds that the unchecked loads below rely on.
 fn assert_bounds<T>(tiles: &[T], rows: &Rows<'_>, row_count: usize, panel_count: usize) {
     let blocks = row_count * rows.blocks;
-    assert!(rows.blocks <= rows.stride);
-    assert!(tiles.len() >= (panel_count - 1) * rows.stride + rows.blocks);
-    assert!(rows.codes.len() >= blocks * BLOCK_INPUTS);
-    assert!(rows.scales.len() >= blocks && rows.sums.len() >= blocks);
-}
-
-/// The same Rust as everywhere, compiled for wider registers.
-pub(crate) fn quantise_avx512(
-    activations: &mut Activations,
-    values: &[f32],
-    how: (usize, Precision),
-) {
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-    fn compiled(activations: &mut Activations, values: &[f32], how: (usize, Precision)) {
-        activations.fill(values, how);
-    }
-    assert!(has_avx512_vnni());
-    // SAFETY: the processor has them, as asserted.
-    unsafe { compiled(activations, values, how) }
-}
-
-/// The same Rust as everywhere, compiled for wider registers.
-pub(crate) fn quantise_avx2(
-    activations: &mut Activations,
-    values: &[f32],
-    how: (usize, Precision),
-) {
-    #[target_feature(enable = "avx2")]
-    fn compiled(activations: &mut Activations, values: &[f32], how: (usize, Precision)) {
-        activations.fill(values, how);
-    }
-    assert!(has_avx2());
-    // SAFETY: the processor has them, as asserted.
-    unsafe { compiled(activations, values, how) }
+    assert!(tiles.len() >= panel_count * rows.blocks);
+    assert!(rows.codes.len() >= blocks * BLOCK_INPUTS && rows.lows.len() >= blocks * BLOCK_INPUTS);
+    assert!(rows.steps.len() >= blocks && rows.sums.len() >= blocks);
+    assert!(rows.words >= rows.blocks.div_ceil(u64::BITS as usize));
+    assert!(rows.seconds.len() >= row_count * rows.words);
 }

@@ -140,4 +140,64 @@ impl Lanes for Ymm {
         }
         unsafe { Self(half(self.0), half(self.1)) }
     }
+
+    #[inline(always)]
+    fn numbers(self) -> Self {
+        #[inline(always)]
+        unsafe fn half(values: __m256) -> __m256 {
+            unsafe { _mm256_and_ps(values, _mm256_cmp_ps::<_CMP_ORD_Q>(values, values)) }
+        }
+        unsafe { Self(half(self.0), half(self.1)) }
+    }
+
+    #[inline(always)]
+    fn store_bytes(self, bytes: &mut [i8; LANES]) {
+        unsafe {
+            let (low, high) = (_mm256_cvtps_epi32(self.0), _mm256_cvtps_epi32(self.1));
+            // Packing goes by halves of registers: low 0..4, high 0..4, low 4..8, high 4..8.
+            let words = _mm256_packs_epi32(low, high);
+            let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(words);
+            let packed = _mm_packs_epi16(
+                _mm256_castsi256_si128(words),
+                _mm256_extracti128_si256::<1>(words),
+            );
+            _mm_storeu_si128(bytes.as_mut_ptr().cast(), packed);
+        }
+    }
+
+    #[inline(always)]
+    fn sum(self) -> f32 {
+        unsafe { sum(_mm256_add_ps(self.0, self.1)) }
+    }
+
+    #[inline(always)]
+    fn largest(self) -> f32 {
+        unsafe { largest(_mm256_max_ps(self.0, self.1)) }
+    }
+}
+
+macro_rules! fold {
+    ($values:expr, $operation:ident, $last:ident) => {
+        unsafe {
+            let (low, high) = (
+                _mm256_castps256_ps128($values),
+                _mm256_extractf128_ps::<1>($values),
+            );
+            let four = $operation(low, high);
+            let two = $operation(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32($last(two, _mm_shuffle_ps::<1>(two, two)))
+        }
+    };
+}
+
+/// The sum of eight, as [`Lanes::sum`] goes on.
+#[inline(always)]
+pub(super) unsafe fn sum(values: __m256) -> f32 {
+    fold!(values, _mm_add_ps, _mm_add_ss)
+}
+
+/// The largest of eight, as [`Lanes::largest`] goes on.
+#[inline(always)]
+pub(super) unsafe fn largest(values: __m256) -> f32 {
+    fold!(values, _mm_max_ps, _mm_max_ss)
 }

@@ -9,7 +9,7 @@
 #[allow(clippy::wildcard_imports)]
 use std::arch::x86_64::*;
 
-use super::{Computation, LANES, Lanes};
+use super::{Computation, LANES, Lanes, avx2};
 use crate::backend::has_avx512_vnni;
 
 #[derive(Clone, Copy)]
@@ -103,5 +103,45 @@ impl Lanes for Zmm {
             let exponents = _mm512_add_epi32(_mm512_cvtps_epi32(self.0), _mm512_set1_epi32(127));
             _mm512_castsi512_ps(_mm512_slli_epi32::<23>(exponents))
         })
+    }
+
+    #[inline(always)]
+    fn numbers(self) -> Self {
+        Self(unsafe {
+            let is_number = _mm512_cmp_ps_mask::<_CMP_ORD_Q>(self.0, self.0);
+            _mm512_maskz_mov_ps(is_number, self.0)
+        })
+    }
+
+    #[inline(always)]
+    fn store_bytes(self, bytes: &mut [i8; LANES]) {
+        unsafe {
+            let packed = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(self.0));
+            _mm_storeu_si128(bytes.as_mut_ptr().cast(), packed);
+        }
+    }
+
+    #[inline(always)]
+    fn sum(self) -> f32 {
+        unsafe {
+            let [low, high] = halves(self.0);
+            avx2::sum(_mm256_add_ps(low, high))
+        }
+    }
+
+    #[inline(always)]
+    fn largest(self) -> f32 {
+        unsafe {
+            let [low, high] = halves(self.0);
+            avx2::largest(_mm256_max_ps(low, high))
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn halves(values: __m512) -> [__m256; 2] {
+    unsafe {
+        let high = _mm512_extractf64x4_pd::<1>(_mm512_castps_pd(values));
+        [_mm512_castps512_ps256(values), _mm256_castpd_ps(high)]
     }
 }

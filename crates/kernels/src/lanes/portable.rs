@@ -14,6 +14,18 @@ impl Portable {
             operation(self.0[lane], other.0[lane])
         }))
     }
+
+    /// The lower half with the upper one, until one is left.
+    fn fold(mut self, operation: impl Fn(f32, f32) -> f32) -> f32 {
+        let mut width = LANES / 2;
+        while width > 0 {
+            for lane in 0..width {
+                self.0[lane] = operation(self.0[lane], self.0[lane + width]);
+            }
+            width /= 2;
+        }
+        self.0[0]
+    }
 }
 
 impl Lanes for Portable {
@@ -77,5 +89,23 @@ impl Lanes for Portable {
             self.0
                 .map(|value| f32::from_bits(((value as i32 + 127) as u32) << 23)),
         )
+    }
+
+    fn numbers(self) -> Self {
+        Self(self.0.map(|value| if value.is_nan() { 0.0 } else { value }))
+    }
+
+    fn store_bytes(self, bytes: &mut [i8; LANES]) {
+        for (byte, value) in bytes.iter_mut().zip(self.0) {
+            *byte = value as i8;
+        }
+    }
+
+    fn sum(self) -> f32 {
+        self.fold(|low, high| low + high)
+    }
+
+    fn largest(self) -> f32 {
+        self.fold(|low, high| if low > high { low } else { high })
     }
 }

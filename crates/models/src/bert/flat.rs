@@ -4,11 +4,9 @@
 //! and feed-forward, each added to its input and normalised (Devlin et al. 2018; the norm comes
 //! last).
 
-use kernels::{
-    Activations, Attention, Backend, CACHE_BLOCK_POSITIONS, Gate, NoBlock, PagedCache, Queries,
-    gated, layer_norm,
-};
+use kernels::{Activations, Backend, Gate, LayerNorm, TextAttention, bias_gate};
 
+use super::balance::balance;
 use super::config::BertConfig;
 use super::names::{NORM, POSITIONS, WORDS};
 use crate::checkpoint::Checkpoint;
@@ -16,6 +14,9 @@ use crate::dense::Dense;
 use crate::encoder::{EncoderWork, Words};
 use crate::load::LoadError;
 use crate::quality::Quality;
+
+/// Rows that go through a feed-forward together: its widest rows then stay in the processor's second cache.
+const ROWS_TOGETHER: usize = 96;
 
 /// The encoder.
 #[derive(Debug)]
@@ -31,9 +32,6 @@ pub(super) struct FlatBert {
     types: [Vec<f32>; 2],
     norm: Norm,
     layers: Vec<Layer>,
-    /// Keys and values of one text in one layer; used again for the next.
-    cache: PagedCache,
-    blocks: Vec<u32>,
     rows: Buffers,
 }
 
@@ -58,10 +56,10 @@ struct Layer {
 #[derive(Debug, Default)]
 struct Buffers {
     hidden: Vec<f32>,
+    /// The same as the next layer wants it, where its inputs are balanced.
+    balanced: Vec<f32>,
+    /// Queries, keys and values of a row side by side.
     projected: Vec<f32>,
-    queries: Vec<f32>,
-    keys: Vec<f32>,
-    values: Vec<f32>,
     attended: Vec<f32>,
     inner: Vec<f32>,
     sums: Vec<f32>,
@@ -69,11 +67,13 @@ struct Buffers {
 }
 
 impl FlatBert {
-    /// Reads a checkpoint that [`BertConfig::check`] has passed.
+    /// Reads a checkpoint that [`BertConfig::check`] has passed. Layers of eight bits are balanced by reading
+    /// `texts` with the floats, one layer after the other.
     pub(super) fn read(
         checkpoint: &Checkpoint,
         config: &BertConfig,
         quality: Quality,
+        texts: &[EncoderWork],
     ) -> Result<Self, LoadError> {
         let (hidden, names) = (config.hidden, config.names);
         let prefix = config.prefix(checkpoint);
@@ -111,7 +111,7 @@ impl FlatBert {
                     .iter()
                     .map(|name| (named(&within(name)), outputs))
                     .collect();
-                Dense::read(checkpoint, &parts, inputs, quality)
+                Dense::read(checkpoint, &parts, inputs, Quality::Exact)
             };
             let inner = config.inner;
             Ok(Layer {
@@ -123,27 +123,62 @@ impl FlatBert {
                 norm: norm(&within(names.norm))?,
             })
         };
-        let blocks = config.window().div_ceil(CACHE_BLOCK_POSITIONS);
-        let heads = config.heads;
-        Ok(Self {
+        let mut bert = Self {
             hidden,
-            heads,
+            heads: config.heads,
             epsilon: config.epsilon as f32,
             gate: config.gate(),
             norm: norm(NORM)?,
-            layers: (0..config.layers).map(layer).collect::<Result<_, _>>()?,
-            cache: PagedCache::new(blocks, heads, hidden / heads),
-            blocks: (0..blocks as u32).collect(),
+            layers: Vec::with_capacity(config.layers),
             words,
             positions,
             types,
             rows: Buffers::default(),
-        })
+        };
+        if quality == Quality::Fast {
+            bert.embed(texts);
+        }
+        for index in 0..config.layers {
+            let read = layer(index)?;
+            bert.layers.push(read);
+            if quality == Quality::Fast {
+                bert.balance(texts);
+            }
+        }
+        bert.rows = Buffers::default();
+        Ok(bert)
     }
 
-    /// The last layer's vectors of all texts, `[tokens of all, hidden]`. The companion has checked
-    /// the ids, and that no text is longer than there are positions.
-    pub(super) fn forward(&mut self, texts: &[EncoderWork]) -> Result<&[f32], NoBlock> {
+    /// Brings the last layer, which has its floats, to eight bits, with the rows of `texts` that came to it;
+    /// leaves what it made of them for the next.
+    fn balance(&mut self, texts: &[EncoderWork]) {
+        let Some(index) = self.layers.len().checked_sub(1) else {
+            return;
+        };
+        let before = self.rows.hidden.clone();
+        self.attend(index, texts);
+        let between = self.rows.hidden.clone();
+        let mut inner = Vec::new();
+        let rows = between.len() / self.hidden;
+        for first in (0..rows).step_by(ROWS_TOGETHER) {
+            self.feed_forward(index, first..rows.min(first + ROWS_TOGETHER));
+            inner.extend_from_slice(&self.rows.inner);
+        }
+        let Some(exact) = self.layers.pop() else {
+            return;
+        };
+        self.layers.push(Layer {
+            query_key_value: balance(exact.query_key_value, &before),
+            output: balance(exact.output, &self.rows.attended),
+            attention_norm: exact.attention_norm,
+            inner: balance(exact.inner, &between),
+            outer: balance(exact.outer, &inner),
+            norm: exact.norm,
+        });
+    }
+
+    /// The vectors of words, types and positions, normalised.
+    fn embed(&mut self, texts: &[EncoderWork]) {
         let hidden = self.hidden;
         let sums = &mut self.rows.sums;
         sums.clear();
@@ -158,91 +193,110 @@ impl FlatBert {
                 }
             }
         }
-        self.rows.hidden.resize(sums.len(), 0.0);
-        self.norm.apply(sums, &mut self.rows.hidden, self.epsilon);
+        self.rows.hidden.clear();
+        self.rows.hidden.resize(self.rows.sums.len(), 0.0);
+        let first = self.layers.first().map(|layer| &layer.query_key_value);
+        let all = 0..self.rows.sums.len();
+        self.rows.add(all, &self.norm, &[], self.epsilon, first);
+    }
+
+    /// The last layer's vectors of all texts, `[tokens of all, hidden]`. The companion has checked
+    /// the ids, and that no text is longer than there are positions.
+    pub(super) fn forward(&mut self, texts: &[EncoderWork]) -> &[f32] {
+        self.embed(texts);
+        let rows = self.rows.hidden.len() / self.hidden;
         for layer in 0..self.layers.len() {
-            self.attend(layer, texts)?;
-            self.feed_forward(layer);
+            self.attend(layer, texts);
+            for first in (0..rows).step_by(ROWS_TOGETHER) {
+                self.feed_forward(layer, first..rows.min(first + ROWS_TOGETHER));
+            }
         }
-        Ok(&self.rows.hidden)
+        &self.rows.hidden
     }
 
     /// `hidden = norm(hidden + attention(hidden))`.
-    fn attend(&mut self, layer: usize, texts: &[EncoderWork]) -> Result<(), NoBlock> {
-        let (hidden, layer) = (self.hidden, &self.layers[layer]);
+    fn attend(&mut self, index: usize, texts: &[EncoderWork]) {
+        let (hidden, layer) = (self.hidden, &self.layers[index]);
         let rows = &mut self.rows;
+        let inputs = match layer.query_key_value.balance() {
+            Some(_) => &rows.balanced,
+            None => &rows.hidden,
+        };
         layer
             .query_key_value
-            .forward(&rows.hidden, &mut rows.projected, &mut rows.activations);
-        for part in [&mut rows.queries, &mut rows.keys, &mut rows.values] {
-            part.clear();
-        }
-        for row in rows.projected.chunks_exact(3 * hidden) {
-            rows.queries.extend_from_slice(&row[..hidden]);
-            rows.keys.extend_from_slice(&row[hidden..2 * hidden]);
-            rows.values.extend_from_slice(&row[2 * hidden..]);
-        }
+            .product(inputs, &mut rows.projected, &mut rows.activations);
         rows.attended.resize(rows.hidden.len(), 0.0);
-        let attention = Attention {
+        let attention = TextAttention {
             heads: self.heads,
+            size: hidden / self.heads,
             scale: ((hidden / self.heads) as f32).powf(-0.5),
-            soft_cap: None,
-            causal: false,
-            window: None,
-            sinks: None,
+            bias: layer.query_key_value.bias(),
         };
         let mut first = 0;
         for text in texts {
             let part = first..first + text.tokens.len() * hidden;
             first = part.end;
-            self.cache.write(
-                &rows.keys[part.clone()],
-                &rows.values[part.clone()],
-                0,
-                &self.blocks,
-            )?;
-            let queries = Queries {
-                rows: &rows.queries[part.clone()],
-                start: 0,
-                blocks: &self.blocks,
-            };
-            let out = &mut rows.attended[part];
-            attention.run(&self.cache, queries, out, Backend::best())?;
+            let projected = &rows.projected[3 * part.start..3 * part.end];
+            attention.run(projected, &mut rows.attended[part], Backend::best());
+        }
+        if let Some(balance) = layer.output.balance() {
+            balance.apply(&mut rows.attended, Backend::best());
         }
         layer
             .output
-            .forward(&rows.attended, &mut rows.sums, &mut rows.activations);
-        add(&mut rows.sums, &rows.hidden);
-        layer
-            .attention_norm
-            .apply(&rows.sums, &mut rows.hidden, self.epsilon);
-        Ok(())
+            .product(&rows.attended, &mut rows.sums, &mut rows.activations);
+        let all = 0..rows.sums.len();
+        let (norm, bias) = (&layer.attention_norm, layer.output.bias());
+        rows.add(all, norm, bias, self.epsilon, Some(&layer.inner));
     }
 
-    /// `hidden = norm(hidden + outer(gate(inner(hidden))))`.
-    fn feed_forward(&mut self, layer: usize) {
-        let (layer, rows) = (&self.layers[layer], &mut self.rows);
+    /// `hidden = norm(hidden + outer(gate(inner(hidden))))` of some rows.
+    fn feed_forward(&mut self, index: usize, part: std::ops::Range<usize>) {
+        let (layer, rows) = (&self.layers[index], &mut self.rows);
+        let part = part.start * self.hidden..part.end * self.hidden;
+        let inputs = match layer.inner.balance() {
+            Some(_) => &rows.balanced[part.clone()],
+            None => &rows.hidden[part.clone()],
+        };
         layer
             .inner
-            .forward(&rows.hidden, &mut rows.inner, &mut rows.activations);
-        gated(self.gate, &mut rows.inner, None, Backend::best());
+            .product(inputs, &mut rows.inner, &mut rows.activations);
+        bias_gate(
+            self.gate,
+            &mut rows.inner,
+            layer.inner.bias(),
+            layer.outer.balance(),
+            Backend::best(),
+        );
         layer
             .outer
-            .forward(&rows.inner, &mut rows.sums, &mut rows.activations);
-        add(&mut rows.sums, &rows.hidden);
-        layer.norm.apply(&rows.sums, &mut rows.hidden, self.epsilon);
+            .product(&rows.inner, &mut rows.sums, &mut rows.activations);
+        let next = self.layers.get(index + 1);
+        let next = next.map(|next| &next.query_key_value);
+        rows.add(part, &layer.norm, layer.outer.bias(), self.epsilon, next);
     }
 }
 
-impl Norm {
-    fn apply(&self, rows: &[f32], out: &mut [f32], epsilon: f32) {
-        let weights = (self.weight.as_slice(), Some(self.bias.as_slice()));
-        layer_norm(rows, weights, epsilon, out, Backend::best());
-    }
-}
-
-fn add(sums: &mut [f32], others: &[f32]) {
-    for (sum, other) in sums.iter_mut().zip(others) {
-        *sum += other;
+impl Buffers {
+    /// `hidden = norm(hidden + sums + bias)` in a part of the rows, `sums` being that part's, and the same as
+    /// the next layer wants it.
+    fn add(
+        &mut self,
+        part: std::ops::Range<usize>,
+        norm: &Norm,
+        bias: &[f32],
+        epsilon: f32,
+        next: Option<&Dense>,
+    ) {
+        let norm = LayerNorm {
+            weight: &norm.weight,
+            bias: &norm.bias,
+            epsilon,
+        };
+        self.balanced.resize(self.hidden.len(), 0.0);
+        let balanced = &mut self.balanced[part.clone()];
+        let balanced = next.and_then(Dense::balance).map(|b| (b, balanced));
+        let hidden = &mut self.hidden[part];
+        norm.add((&self.sums, bias), hidden, balanced, Backend::best());
     }
 }

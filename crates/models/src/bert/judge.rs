@@ -65,7 +65,7 @@ fn load(
 ) -> Result<(Arc<EncoderCompanion>, Judge), LoadError> {
     let (companion, config, checkpoint) = open(files)?;
     let head = Head::read(files, &checkpoint, &config)?;
-    let encoder = Encoder::read(checkpoint, &config, device, quality)?;
+    let encoder = Encoder::read(checkpoint, &config, &companion, device, quality)?;
     Ok((Arc::new(companion), Judge { encoder, head }))
 }
 

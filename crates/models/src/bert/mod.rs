@@ -6,6 +6,7 @@
 //! are ours ([`flat`]), elsewhere candle's ([`tensors`]); the tests named `golden` compare their
 //! vectors and scores with transformers'.
 
+mod balance;
 mod config;
 mod flat;
 mod head;
@@ -59,7 +60,7 @@ pub fn load(
 ) -> Result<(Arc<EncoderCompanion>, Bert), LoadError> {
     let (companion, config, checkpoint) = open(files)?;
     let bert = Bert {
-        encoder: Encoder::read(checkpoint, &config, device, quality)?,
+        encoder: Encoder::read(checkpoint, &config, &companion, device, quality)?,
         widenings: Widenings::default(),
     };
     Ok((Arc::new(companion), bert))
@@ -99,11 +100,16 @@ impl Encoder {
     fn read(
         checkpoint: Checkpoint,
         config: &BertConfig,
+        companion: &EncoderCompanion,
         device: &Device,
         quality: Quality,
     ) -> Result<Self, LoadError> {
         Ok(if device.is_cpu() {
-            let flat = FlatBert::read(&checkpoint, config, quality)?;
+            let texts = match quality {
+                Quality::Exact => Vec::new(),
+                Quality::Fast => balance::texts(companion),
+            };
+            let flat = FlatBert::read(&checkpoint, config, quality, &texts)?;
             Self::Flat(Box::new(flat))
         } else {
             let model = TensorBert::read(checkpoint, config, device)?;
@@ -121,13 +127,7 @@ impl Encoder {
                 return vectors.map(|vector| vector.map_err(failure)).collect();
             }
         };
-        let rows = match flat.forward(batch) {
-            Ok(rows) => rows,
-            Err(error) => {
-                let failure = failure(error.to_string());
-                return batch.iter().map(|_| Err(failure.clone())).collect();
-            }
-        };
+        let rows = flat.forward(batch);
         let tokens: usize = batch.iter().map(|job| job.tokens.len()).sum();
         let width = rows.len() / tokens.max(1);
         let mut first = 0;
@@ -179,7 +179,7 @@ mod tests {
             ];
             batch[1].pooling = Pooling::Mean;
             let mut flat = Encoder::Flat(Box::new(
-                FlatBert::read(&checkpoint, &config, Quality::Exact).expect("layers"),
+                FlatBert::read(&checkpoint, &config, Quality::Exact, &[]).expect("layers"),
             ));
             let mut tensors = Encoder::Tensors(Box::new(
                 TensorBert::read(checkpoint, &config, &Device::Cpu).expect("layers"),

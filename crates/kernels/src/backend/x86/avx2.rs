@@ -6,18 +6,19 @@ use std::arch::x86_64::{
     _mm256_cmpeq_epi8, _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_fmadd_ps, _mm256_loadu_si256,
     _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_or_si256, _mm256_set1_epi8,
     _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_setzero_si256,
-    _mm256_sign_epi8, _mm256_srli_epi16, _mm256_storeu_ps, _mm256_xor_si256,
+    _mm256_sign_epi8, _mm256_slli_epi32, _mm256_srli_epi16, _mm256_storeu_ps, _mm256_xor_si256,
 };
 
 use half::f16;
 
 use super::{Rows, assert_bounds};
+use crate::activations::FIRST;
 use crate::backend::Arithmetic;
 use crate::tile::{Eight, FiveMin, Four, FourMin, GROUP_BYTES, GROUPS, Tile};
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
 
 /// Outputs in a register.
-const LANES: usize = TILE_OUTPUTS / 2;
+pub(super) const LANES: usize = TILE_OUTPUTS / 2;
 
 /// Loads of half a tile: outputs 0 to 7 or 8 to 15.
 pub(crate) trait Load256: Tile {
@@ -159,7 +160,7 @@ impl<T: Load256> Arithmetic<T> for Avx2 {
         assert_bounds(tiles, rows, R, P);
         let mut out = [[[0.0; TILE_OUTPUTS]; P]; R];
         for panel in 0..P {
-            let tiles = &tiles[panel * rows.stride..][..rows.blocks];
+            let tiles = &tiles[panel * rows.blocks..][..rows.blocks];
             for half in 0..2 {
                 // SAFETY: the bounds were asserted; Backend chose this because the processor has it.
                 let sums = unsafe { half_sums::<T, R>(tiles, rows, half) };
@@ -187,6 +188,30 @@ unsafe fn dot<T: Load256>(sum: __m256i, codes: __m256i, inputs: __m256i) -> __m2
     }
 }
 
+/// Adds the dot products of `inputs` with a block.
+#[inline(always)]
+unsafe fn add_dots<T: Load256, const R: usize>(
+    dots: &mut [__m256i; R],
+    (tile, half): (&T, usize),
+    inputs: &[i8],
+    (block, blocks): (usize, usize),
+) {
+    // SAFETY: row < R and block < blocks, within the bounds that the caller of `half_sums` asserted.
+    unsafe {
+        for pair in 0..GROUPS / 2 {
+            let codes = tile.pair(pair, half);
+            for (row, sum) in dots.iter_mut().enumerate() {
+                let at = (row * blocks + block) * BLOCK_INPUTS + pair * 8;
+                let inputs = inputs.as_ptr().add(at).cast::<i32>();
+                let first = _mm256_set1_epi32(inputs.read_unaligned());
+                let second = _mm256_set1_epi32(inputs.add(1).read_unaligned());
+                *sum = dot::<T>(*sum, codes[0], first);
+                *sum = dot::<T>(*sum, codes[1], second);
+            }
+        }
+    }
+}
+
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn half_sums<T: Load256, const R: usize>(
     tiles: &[T],
@@ -194,35 +219,45 @@ unsafe fn half_sums<T: Load256, const R: usize>(
     half: usize,
 ) -> [[f32; LANES]; R] {
     let mut acc = [_mm256_setzero_ps(); R];
+    let mut seconds = 0;
     for (block, tile) in tiles.iter().enumerate() {
+        let bit = block % u64::BITS as usize;
+        if bit == 0 {
+            seconds = rows.seconds(0..R, block / u64::BITS as usize);
+        }
         let mut dots = [_mm256_setzero_si256(); R];
         // SAFETY (the whole block): row < R and block < blocks, within the bounds that the caller
         // asserted.
         unsafe {
-            for pair in 0..GROUPS / 2 {
-                let codes = tile.pair(pair, half);
-                for (row, sum) in dots.iter_mut().enumerate() {
-                    let at = (row * rows.blocks + block) * BLOCK_INPUTS + pair * 8;
-                    let inputs = rows.codes.as_ptr().add(at).cast::<i32>();
-                    let first = _mm256_set1_epi32(inputs.read_unaligned());
-                    let second = _mm256_set1_epi32(inputs.add(1).read_unaligned());
-                    *sum = dot::<T>(*sum, codes[0], first);
-                    *sum = dot::<T>(*sum, codes[1], second);
+            add_dots(&mut dots, (tile, half), rows.codes, (block, rows.blocks));
+            let has_second = seconds >> bit & 1 != 0;
+            if has_second {
+                for dots in &mut dots {
+                    *dots = _mm256_slli_epi32::<{ FIRST.ilog2() as i32 }>(*dots);
                 }
+                // Rows without second bytes have zeros there.
+                add_dots(&mut dots, (tile, half), rows.lows, (block, rows.blocks));
             }
+            // Sums of rows without second bytes are multiples of `FIRST`.
+            let (unit, shift) = if has_second {
+                (1, 0)
+            } else {
+                (FIRST, FIRST.ilog2())
+            };
             let scales = tile.scales(half);
+            let units = _mm256_mul_ps(scales, _mm256_set1_ps(unit as f32));
             let mins = tile.mins(half);
             for row in 0..R {
                 let index = row * rows.blocks + block;
-                let scale = *rows.scales.get_unchecked(index);
+                let step = *rows.steps.get_unchecked(index);
                 let sum = *rows.sums.get_unchecked(index);
                 if let Some(mins) = mins {
-                    let whole = _mm256_set1_ps(sum as f32 * scale);
+                    let whole = _mm256_set1_ps(sum as f32 * step);
                     acc[row] = _mm256_fmadd_ps(mins, whole, acc[row]);
                 }
-                let offset = _mm256_set1_epi32(-(T::OFFSET - T::TAKEN) * sum);
+                let offset = _mm256_set1_epi32(-(T::OFFSET - T::TAKEN) * (sum >> shift));
                 let dot = _mm256_cvtepi32_ps(_mm256_add_epi32(dots[row], offset));
-                let scale = _mm256_mul_ps(scales, _mm256_set1_ps(scale));
+                let scale = _mm256_mul_ps(units, _mm256_set1_ps(step));
                 acc[row] = _mm256_fmadd_ps(dot, scale, acc[row]);
             }
         }

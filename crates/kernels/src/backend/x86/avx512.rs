@@ -1,23 +1,23 @@
 //! AVX-512 VNNI: one instruction multiplies a group's 64 codes and adds them up for 16 outputs.
 
 use std::arch::x86_64::{
-    __m512, __m512i, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_si256, _mm512_add_epi32,
+    __m512, __m512i, _MM_HINT_T1, _mm_prefetch, _mm256_loadu_si256, _mm512_add_epi32,
     _mm512_and_si512, _mm512_cvtepi32_ps, _mm512_cvtph_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps,
     _mm512_loadu_si512, _mm512_mask_add_epi8, _mm512_mul_ps, _mm512_set1_epi8, _mm512_set1_epi32,
-    _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_srli_epi16, _mm512_storeu_ps,
-    _mm512_test_epi8_mask,
+    _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_slli_epi32, _mm512_srli_epi16,
+    _mm512_storeu_ps, _mm512_test_epi8_mask,
 };
 
 use half::f16;
 
 use super::{Rows, assert_bounds};
+use crate::activations::FIRST;
 use crate::backend::Arithmetic;
 use crate::tile::{Eight, FiveMin, Four, FourMin, GROUP_BYTES, GROUPS, Tile};
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
 
-/// Bytes ahead of the tile in use that are asked for early when few rows share a weight: the weights
-/// then stream from memory, and the processor's own prefetcher stops at each page.
-const PREFETCH_AHEAD_BYTES: usize = 4096;
+/// Bytes that are fetched from memory at once.
+const LINE_BYTES: usize = 64;
 
 /// Loads of a tile. Two groups at once, because four-bit codes hold two in a byte.
 pub(crate) trait Load512: Tile {
@@ -148,7 +148,14 @@ impl<T: Load512> Arithmetic<T> for Avx512Vnni {
     ) -> [[[f32; TILE_OUTPUTS]; P]; R] {
         assert_bounds(tiles, rows, R, P);
         // SAFETY: the bounds were asserted; Backend chose this because the processor has it.
-        unsafe { sums::<T, R, P>(tiles, rows) }
+        unsafe {
+            if R * P > 8 {
+                sums::<T, R, P, 1>(tiles, rows)
+            } else {
+                // Two chains of additions hide the latency of one.
+                sums::<T, R, P, 2>(tiles, rows)
+            }
+        }
     }
 }
 
@@ -160,63 +167,124 @@ unsafe fn broadcast(codes: &[i8], at: usize) -> __m512i {
     unsafe { _mm512_set1_epi32(codes.as_ptr().add(at).cast::<i32>().read_unaligned()) }
 }
 
+/// Adds the dot products of the rows `from..to` of `inputs` with a block of each panel, and asks for the tiles that
+/// lie so many bytes ahead.
+#[inline(always)]
+unsafe fn add_dots<T: Load512, const R: usize, const P: usize, const C: usize>(
+    dots: &mut [[[__m512i; C]; P]; R],
+    (tiles, inputs): (&[T], &[i8]),
+    (block, blocks): (usize, usize),
+    (from, to): (usize, usize),
+    ahead: usize,
+) {
+    // SAFETY: tile and row indices are below the bounds asserted by `sums`'s caller: block < blocks,
+    // panel < P, row < R.
+    unsafe {
+        for pair in 0..GROUPS / 2 {
+            let mut codes = [[_mm512_setzero_si512(); 2]; P];
+            for (panel, codes) in codes.iter_mut().enumerate() {
+                let tile = tiles.get_unchecked(panel * blocks + block);
+                if ahead > 0 {
+                    let at = (&raw const *tile).cast::<i8>().wrapping_add(ahead);
+                    let mut line = pair;
+                    while line < size_of::<T>().div_ceil(LINE_BYTES) {
+                        _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(line * LINE_BYTES));
+                        line += GROUPS / 2;
+                    }
+                }
+                *codes = tile.pair(pair);
+            }
+            for row in from..to {
+                let at = (row * blocks + block) * BLOCK_INPUTS + pair * 8;
+                let first = broadcast(inputs, at);
+                let second = broadcast(inputs, at + 4);
+                for panel in 0..P {
+                    let chains = &mut dots[row][panel];
+                    chains[0] = _mm512_dpbusd_epi32(chains[0], codes[panel][0], first);
+                    chains[C - 1] = _mm512_dpbusd_epi32(chains[C - 1], codes[panel][1], second);
+                }
+            }
+        }
+    }
+}
+
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,f16c")]
-unsafe fn sums<T: Load512, const R: usize, const P: usize>(
+unsafe fn sums<T: Load512, const R: usize, const P: usize, const C: usize>(
     tiles: &[T],
     rows: &Rows<'_>,
 ) -> [[[f32; TILE_OUTPUTS]; P]; R] {
     let mut acc = [[_mm512_setzero_ps(); P]; R];
+    // The first rows ask for the next panels early: with few rows, weights stream from memory, and the
+    // processor's own prefetcher stops at each page.
+    let ahead = if rows.are_first {
+        P * rows.blocks * size_of::<T>()
+    } else {
+        0
+    };
+    // Second bytes are added for half of the rows at once: those without have zeros there.
+    let halves = [0..R / 2, R / 2..R];
+    let mut seconds = [0; 2];
     for block in 0..rows.blocks {
-        // Two chains of additions a row and panel hide the latency of one.
-        let mut even = [[_mm512_setzero_si512(); P]; R];
-        let mut odd = even;
+        let bit = block % u64::BITS as usize;
+        if bit == 0 {
+            for (seconds, half) in seconds.iter_mut().zip(&halves) {
+                *seconds = rows.seconds(half.clone(), block / u64::BITS as usize);
+            }
+        }
+        let mut dots = [[[_mm512_setzero_si512(); C]; P]; R];
         // SAFETY (the whole block): tile and row indices are below the bounds asserted by `sums`'s
         // caller: block < blocks, panel < P, row < R.
         unsafe {
-            for pair in 0..GROUPS / 2 {
-                let mut codes = [[_mm512_setzero_si512(); 2]; P];
-                for (panel, codes) in codes.iter_mut().enumerate() {
-                    let tile = tiles.get_unchecked(panel * rows.stride + block);
-                    if R <= 2 {
-                        let at = (&raw const *tile).cast::<i8>();
-                        let ahead = PREFETCH_AHEAD_BYTES + pair * GROUP_BYTES;
-                        _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(ahead));
-                    }
-                    *codes = tile.pair(pair);
-                }
+            let at = (block, rows.blocks);
+            add_dots(&mut dots, (tiles, rows.codes), at, (0, R), ahead);
+            let has_second = (seconds[0] | seconds[1]) >> bit & 1 != 0;
+            if has_second {
+                // Plain loops over constants: the sums stay in registers.
                 for row in 0..R {
-                    let at = (row * rows.blocks + block) * BLOCK_INPUTS + pair * 8;
-                    let first = broadcast(rows.codes, at);
-                    let second = broadcast(rows.codes, at + 4);
                     for panel in 0..P {
-                        even[row][panel] =
-                            _mm512_dpbusd_epi32(even[row][panel], codes[panel][0], first);
-                        if R * P > 8 {
-                            even[row][panel] =
-                                _mm512_dpbusd_epi32(even[row][panel], codes[panel][1], second);
-                        } else {
-                            odd[row][panel] =
-                                _mm512_dpbusd_epi32(odd[row][panel], codes[panel][1], second);
+                        for chain in 0..C {
+                            let dots = &mut dots[row][panel][chain];
+                            *dots = _mm512_slli_epi32::<{ FIRST.ilog2() }>(*dots);
                         }
                     }
                 }
+                if seconds[0] >> bit & 1 != 0 {
+                    add_dots(&mut dots, (tiles, rows.lows), at, (0, R / 2), 0);
+                }
+                if seconds[1] >> bit & 1 != 0 {
+                    add_dots(&mut dots, (tiles, rows.lows), at, (R / 2, R), 0);
+                }
             }
+            // Sums of rows without second bytes are multiples of `FIRST`.
+            let (unit, shift) = if has_second {
+                (1, 0)
+            } else {
+                (FIRST, FIRST.ilog2())
+            };
             for panel in 0..P {
-                let tile = tiles.get_unchecked(panel * rows.stride + block);
+                let tile = tiles.get_unchecked(panel * rows.blocks + block);
                 let scales = tile.scales();
+                let units = _mm512_mul_ps(scales, _mm512_set1_ps(unit as f32));
                 let mins = tile.mins();
                 for row in 0..R {
                     let index = row * rows.blocks + block;
-                    let scale = *rows.scales.get_unchecked(index);
+                    let step = *rows.steps.get_unchecked(index);
                     let sum = *rows.sums.get_unchecked(index);
                     if let Some(mins) = mins {
-                        let whole = _mm512_set1_ps(sum as f32 * scale);
+                        let whole = _mm512_set1_ps(sum as f32 * step);
                         acc[row][panel] = _mm512_fmadd_ps(mins, whole, acc[row][panel]);
                     }
-                    let offset = _mm512_set1_epi32(-T::OFFSET * sum);
-                    let dot = _mm512_add_epi32(even[row][panel], odd[row][panel]);
-                    let dot = _mm512_cvtepi32_ps(_mm512_add_epi32(dot, offset));
-                    let scale = _mm512_mul_ps(scales, _mm512_set1_ps(scale));
+                    let chains = dots[row][panel];
+                    let mut dot = chains[0];
+                    if C > 1 {
+                        dot = _mm512_add_epi32(dot, chains[C - 1]);
+                    }
+                    if T::OFFSET != 0 {
+                        let offset = _mm512_set1_epi32(-T::OFFSET * (sum >> shift));
+                        dot = _mm512_add_epi32(dot, offset);
+                    }
+                    let scale = _mm512_mul_ps(units, _mm512_set1_ps(step));
+                    let dot = _mm512_cvtepi32_ps(dot);
                     acc[row][panel] = _mm512_fmadd_ps(dot, scale, acc[row][panel]);
                 }
             }

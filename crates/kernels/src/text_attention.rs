@@ -1,0 +1,349 @@
+//! Attention of all rows of a text to each other (Vaswani et al. 2017), on rows of queries, keys and values
+//! side by side.
+//!
+//! Head by head: its keys are turned so that 32 of them lie side by side, and tiles of 8 queries read them.
+//! A row's result depends on its text only, and has the same bits on every back end.
+
+use std::cell::RefCell;
+
+use crate::backend::{Backend, Columns};
+use crate::lanes::{self, Computation, LANES, Lanes, exponential};
+use crate::pool::Pool;
+
+/// Queries that read keys and values together.
+const TILE_ROWS: usize = 8;
+/// Vectors of keys, or of a value, that are worked on together.
+const TILE_VECTORS: usize = 2;
+/// Keys that lie side by side.
+const TILE_KEYS: usize = TILE_VECTORS * LANES;
+/// Multiplications that are worth waking a helper for: about 20 microseconds of one core.
+const CHUNK_MIN_OPERATIONS: usize = 1 << 20;
+
+/// The attention of a layer.
+#[derive(Debug, Clone, Copy)]
+pub struct TextAttention<'a> {
+    /// Heads.
+    pub heads: usize,
+    /// Floats of a head.
+    pub size: usize,
+    /// Multiplies the scores.
+    pub scale: f32,
+    /// Added to the rows, `[3 * heads * size]`; empty where there is none.
+    pub bias: &'a [f32],
+}
+
+impl TextAttention<'_> {
+    /// Writes what the rows of one text attend to into `out`, `[rows, heads * size]`. `rows` is
+    /// `[rows, 3 * heads * size]`: queries, keys, values.
+    ///
+    /// # Panics
+    /// When the sizes do not fit each other.
+    pub fn run(&self, rows: &[f32], out: &mut [f32], backend: Backend) {
+        let width = self.heads * self.size;
+        assert!(width > 0 && out.len().is_multiple_of(width));
+        assert!(rows.len() == 3 * out.len());
+        assert!(self.bias.is_empty() || self.bias.len() == 3 * width);
+        let count = out.len() / width;
+        let operations = 2 * count * count * width;
+        let pool = Pool::global();
+        let chunks = (operations / CHUNK_MIN_OPERATIONS)
+            .clamp(1, 4 * pool.threads())
+            .min(self.heads);
+        let out = Columns::new(out, width);
+        pool.run(chunks, &|chunk| {
+            let heads = self.heads * chunk / chunks..self.heads * (chunk + 1) / chunks;
+            HEAD.with_borrow_mut(|head| {
+                let work = Work {
+                    attention: self,
+                    rows,
+                    count,
+                    heads,
+                    out: &out,
+                    head,
+                };
+                lanes::run(backend, work);
+            });
+        });
+    }
+}
+
+/// One head, laid out for the tiles; used again for the next.
+#[derive(Debug, Default)]
+struct Head {
+    /// `[keys / 32][size][32]`, both padded with zeros.
+    keys: Vec<f32>,
+    /// `[keys][size]`, both padded with zeros.
+    values: Vec<f32>,
+    /// `[8][size]`, scaled, padded with zeros.
+    queries: Vec<f32>,
+    /// `[8][keys]`.
+    scores: Vec<f32>,
+    /// `[8][size]`, padded.
+    sums: Vec<f32>,
+}
+
+thread_local! {
+    static HEAD: RefCell<Head> = RefCell::default();
+}
+
+/// Some heads.
+struct Work<'a> {
+    attention: &'a TextAttention<'a>,
+    rows: &'a [f32],
+    count: usize,
+    heads: std::ops::Range<usize>,
+    out: &'a Columns<'a>,
+    head: &'a mut Head,
+}
+
+impl Computation for Work<'_> {
+    type Output = ();
+
+    #[allow(clippy::inline_always)] // as `Computation` asks
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        let Self {
+            attention,
+            rows,
+            count,
+            heads,
+            out,
+            head: scratch,
+        } = self;
+        let size = attention.size;
+        let shape = Shape {
+            count,
+            size,
+            padded: size.next_multiple_of(TILE_KEYS),
+            keys: count.next_multiple_of(TILE_KEYS),
+        };
+        scratch.keys.clear();
+        scratch.keys.resize(shape.keys * shape.depth(), 0.0);
+        scratch.values.clear();
+        scratch.values.resize(shape.keys * shape.padded, 0.0);
+        scratch.queries.clear();
+        scratch.queries.resize(TILE_ROWS * shape.depth(), 0.0);
+        scratch.scores.resize(TILE_ROWS * shape.keys, 0.0);
+        scratch.sums.resize(TILE_ROWS * shape.padded, 0.0);
+        for head in heads {
+            scratch.take(attention, rows, head, shape);
+            for first in (0..count).step_by(TILE_ROWS) {
+                scratch.ask(attention, rows, head, first, shape);
+                let Head {
+                    keys,
+                    values,
+                    queries,
+                    scores,
+                    sums,
+                } = &mut *scratch;
+                score::<L>(keys, queries, scores, shape);
+                let mut inverses = [0.0; TILE_ROWS];
+                let lines = scores.chunks_exact_mut(shape.keys);
+                for (line, inverse) in lines.zip(&mut inverses) {
+                    *inverse = 1.0 / soften::<L>(line, count);
+                }
+                gather::<L>(scores, values, &inverses, sums, shape);
+                let last = TILE_ROWS.min(count - first);
+                let sums = sums.chunks_exact(shape.padded);
+                for (row, sums) in sums.take(last).enumerate() {
+                    out.set((first + row, head * size), &sums[..size]);
+                }
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    /// Rows of the text.
+    count: usize,
+    size: usize,
+    /// The size of a value, padded.
+    padded: usize,
+    /// The keys, padded.
+    keys: usize,
+}
+
+impl Shape {
+    /// The size of a query and a key, padded to whole vectors.
+    #[allow(clippy::inline_always)] // as `Computation` asks
+    #[inline(always)]
+    fn depth(self) -> usize {
+        self.size.next_multiple_of(LANES)
+    }
+}
+
+impl Head {
+    /// Lays out the keys and values of a head.
+    #[allow(clippy::inline_always)] // as `Computation` asks
+    #[inline(always)]
+    fn take(&mut self, attention: &TextAttention<'_>, rows: &[f32], head: usize, shape: Shape) {
+        let (size, width) = (shape.size, attention.heads * shape.size);
+        let (key, value) = (width + head * size, 2 * width + head * size);
+        let (mut key_bias, mut value_bias): (&[f32], &[f32]) = (&[], &[]);
+        if !attention.bias.is_empty() {
+            key_bias = &attention.bias[key..key + size];
+            value_bias = &attention.bias[value..value + size];
+        }
+        let tiles = self.keys.chunks_exact_mut(TILE_KEYS * shape.depth());
+        for (tile, rows) in tiles.zip(rows.chunks(TILE_KEYS * 3 * width)) {
+            for (place, row) in rows.chunks_exact(3 * width).enumerate() {
+                let keys = &row[key..key + size];
+                for (line, key) in tile.chunks_exact_mut(TILE_KEYS).zip(keys) {
+                    line[place] = *key;
+                }
+            }
+            if !key_bias.is_empty() {
+                for (line, bias) in tile.chunks_exact_mut(TILE_KEYS).zip(key_bias) {
+                    for place in line {
+                        *place += bias;
+                    }
+                }
+            }
+        }
+        let lines = self.values.chunks_exact_mut(shape.padded);
+        for (line, row) in lines.zip(rows.chunks_exact(3 * width)) {
+            line[..size].copy_from_slice(&row[value..value + size]);
+            for (place, bias) in line.iter_mut().zip(value_bias) {
+                *place += bias;
+            }
+        }
+    }
+
+    /// Takes the queries of a tile; rows after the last are the last one again.
+    #[allow(clippy::inline_always)] // as `Computation` asks
+    #[inline(always)]
+    fn ask(
+        &mut self,
+        attention: &TextAttention<'_>,
+        rows: &[f32],
+        head: usize,
+        first: usize,
+        shape: Shape,
+    ) {
+        let (size, width) = (shape.size, attention.heads * shape.size);
+        let (mut bias, at): (&[f32], usize) = (&[], head * size);
+        if !attention.bias.is_empty() {
+            bias = &attention.bias[at..at + size];
+        }
+        for (row, query) in self.queries.chunks_exact_mut(shape.depth()).enumerate() {
+            let row = (first + row).min(shape.count - 1);
+            let query = &mut query[..size];
+            query.copy_from_slice(&rows[row * 3 * width + at..][..size]);
+            for (place, bias) in query.iter_mut().zip(bias) {
+                *place += bias;
+            }
+            for place in query {
+                *place *= attention.scale;
+            }
+        }
+    }
+}
+
+/// `scores[r][k] = queries[r] . keys[k]`.
+#[allow(clippy::inline_always)] // as `Computation` asks
+#[allow(clippy::needless_range_loop)] // two arrays side by side, of constant length
+#[inline(always)]
+fn score<L: Lanes>(keys: &[f32], queries: &[f32], scores: &mut [f32], shape: Shape) {
+    // Sixteen numbers of each query at once, so that nothing has to be asked about their bounds.
+    let depth = shape.depth() / LANES;
+    let (queries, _) = queries.as_chunks::<LANES>();
+    let (vectors, _) = keys.as_chunks::<LANES>();
+    let (scores, _) = scores.as_chunks_mut::<LANES>();
+    let line = shape.keys / LANES;
+    for (tile, keys) in vectors
+        .chunks_exact(TILE_VECTORS * shape.depth())
+        .enumerate()
+    {
+        let mut sums = [[L::splat(0.0); TILE_VECTORS]; TILE_ROWS];
+        let (parts, _) = keys.as_chunks::<{ LANES * TILE_VECTORS }>();
+        for (part, keys) in parts.iter().enumerate() {
+            let mut each = [&queries[part]; TILE_ROWS];
+            for (row, each) in each.iter_mut().enumerate() {
+                *each = &queries[row * depth + part];
+            }
+            for index in 0..LANES {
+                let low = L::load(&keys[TILE_VECTORS * index]);
+                let high = L::load(&keys[TILE_VECTORS * index + 1]);
+                for row in 0..TILE_ROWS {
+                    let factor = L::splat(each[row][index]);
+                    sums[row][0] = low.multiply_add(factor, sums[row][0]);
+                    sums[row][1] = high.multiply_add(factor, sums[row][1]);
+                }
+            }
+        }
+        for (row, sums) in sums.into_iter().enumerate() {
+            let places = &mut scores[row * line + tile * TILE_VECTORS..][..TILE_VECTORS];
+            for (place, sum) in places.iter_mut().zip(sums) {
+                sum.store(place);
+            }
+        }
+    }
+}
+
+/// Turns a row's scores into weights, and gives their sum. What comes after `count` is padding.
+#[allow(clippy::inline_always)] // as `Computation` asks
+#[inline(always)]
+fn soften<L: Lanes>(scores: &mut [f32], count: usize) -> f32 {
+    scores[count..].fill(f32::NEG_INFINITY);
+    let (vectors, _) = scores.as_chunks_mut::<LANES>();
+    let mut maximum = L::splat(f32::NEG_INFINITY);
+    for vector in vectors.iter() {
+        maximum = L::load(vector).maximum(maximum);
+    }
+    let maximum = L::splat(maximum.largest());
+    let mut total = L::splat(0.0);
+    for vector in vectors.iter_mut() {
+        let power = exponential(L::load(vector).subtract(maximum));
+        power.store(vector);
+        total = total.add(power);
+    }
+    // The padding's weights are the smallest number there is, and the largest is 1.
+    total.sum()
+}
+
+/// `sums[r] = inverses[r] * (weights[r] x values)`.
+#[allow(clippy::inline_always)] // as `Computation` asks
+#[allow(clippy::needless_range_loop)] // two arrays side by side, of constant length
+#[inline(always)]
+fn gather<L: Lanes>(
+    weights: &[f32],
+    values: &[f32],
+    inverses: &[f32; TILE_ROWS],
+    sums: &mut [f32],
+    shape: Shape,
+) {
+    let (weights, _) = weights.as_chunks::<LANES>();
+    let (values, _) = values.as_chunks::<LANES>();
+    let (sums, _) = sums.as_chunks_mut::<LANES>();
+    let (across, line) = (shape.padded / LANES, shape.keys / LANES);
+    for column in (0..across).step_by(TILE_VECTORS) {
+        let mut held = [[L::splat(0.0); TILE_VECTORS]; TILE_ROWS];
+        // The values of keys that pad the last part are zeros.
+        let parts = values.chunks_exact(LANES * across);
+        for (part, values) in parts.take(shape.count.div_ceil(LANES)).enumerate() {
+            let mut each = [&weights[part]; TILE_ROWS];
+            for (row, each) in each.iter_mut().enumerate() {
+                *each = &weights[row * line + part];
+            }
+            for index in 0..LANES {
+                let [low, high] = &values[index * across + column..][..TILE_VECTORS] else {
+                    return;
+                };
+                let (low, high) = (L::load(low), L::load(high));
+                for row in 0..TILE_ROWS {
+                    let weight = L::splat(each[row][index]);
+                    held[row][0] = low.multiply_add(weight, held[row][0]);
+                    held[row][1] = high.multiply_add(weight, held[row][1]);
+                }
+            }
+        }
+        for (row, held) in held.into_iter().enumerate() {
+            let inverse = L::splat(inverses[row]);
+            let places = &mut sums[row * across + column..][..TILE_VECTORS];
+            for (place, sum) in places.iter_mut().zip(held) {
+                sum.multiply(inverse).store(place);
+            }
+        }
+    }
+}
