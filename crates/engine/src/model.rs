@@ -92,6 +92,8 @@ pub trait StepModel: Send {
     fn admit(&mut self, sequence: SequenceId, prelude: Option<Prelude>) -> Result<(), Failure>;
     /// Runs one step. An error fails every sequence of the step.
     fn step(&mut self, step: &Step) -> Result<Rows, Failure>;
+    /// Takes back what a step returned, for its memory's sake.
+    fn reuse(&mut self, _rows: Rows) {}
     /// Forgets a sequence; called once for each admitted one, however it ended.
     fn release(&mut self, sequence: SequenceId);
 }

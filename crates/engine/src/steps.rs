@@ -272,6 +272,7 @@ impl<T: Task, M: StepModel> DeviceHalf for StepLane<T, M> {
                 for (id, logits) in wanted.into_iter().zip(rows.logits.chunks_mut(rows.width)) {
                     self.advance(id, logits);
                 }
+                self.model.reuse(rows);
             }
             Err(failure) => {
                 for span in &step.spans {

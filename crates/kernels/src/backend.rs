@@ -5,6 +5,8 @@ mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+use std::ops::Range;
+
 use crate::activations::Activations;
 use crate::linear::ROWS_TOGETHER;
 use crate::pool::Pool;
@@ -124,7 +126,7 @@ impl Rows<'_> {
     /// Which of 64 blocks from `64 * word` have second bytes in any of these rows, a bit for each.
     #[allow(clippy::inline_always)] // part of the innermost loops
     #[inline(always)]
-    pub(crate) fn seconds(&self, rows: std::ops::Range<usize>, word: usize) -> u64 {
+    pub(crate) fn seconds(&self, rows: Range<usize>, word: usize) -> u64 {
         rows.fold(0, |any, row| any | self.seconds[row * self.words + word])
     }
 }
@@ -147,6 +149,11 @@ pub(crate) trait Arithmetic<T> {
 /// Operations that are worth waking a helper for: about 20 microseconds of one core.
 const CHUNK_MIN_OPERATIONS: usize = 1 << 22;
 
+/// Bytes of inputs that stay in a core's second cache while the weights pass by.
+const NEAR_BYTES: usize = 384 << 10;
+/// Groups of rows for which the weights pass by at least, so that reading them is little beside the arithmetic.
+const NEAR_MIN_GROUPS: usize = 16;
+
 /// Walks over panels of outputs, and for each over the rows, so that a panel's weights are read from
 /// memory once and stay in the nearest cache. Panels are shared among the threads of the pool.
 fn product<T: Tile, A: Arithmetic<T>>(
@@ -163,31 +170,37 @@ fn product<T: Tile, A: Arithmetic<T>>(
     let chunks = (operations / CHUNK_MIN_OPERATIONS)
         .clamp(1, 4 * pool.threads())
         .min(pairs);
+    let row_bytes = 2 * activations.blocks * BLOCK_INPUTS;
+    let groups = NEAR_BYTES / row_bytes / ROWS_TOGETHER;
+    let near = groups.max(NEAR_MIN_GROUPS) * ROWS_TOGETHER;
     let out = Columns::new(out, outputs);
     pool.run(chunks, &|chunk| {
-        for pair in pairs * chunk / chunks..pairs * (chunk + 1) / chunks {
-            let panel = 2 * pair;
-            let first = &tiles[panel * activations.blocks..];
-            if panel + 2 <= panels {
-                over_rows::<T, A, 2>(first, activations, panel, &out);
-            } else {
-                over_rows::<T, A, 1>(first, activations, panel, &out);
+        for first_row in (0..activations.rows).step_by(near) {
+            let rows = first_row..activations.rows.min(first_row + near);
+            for pair in pairs * chunk / chunks..pairs * (chunk + 1) / chunks {
+                let panel = 2 * pair;
+                let first = &tiles[panel * activations.blocks..];
+                if panel + 2 <= panels {
+                    over_rows::<T, A, 2>(first, (activations, &rows), panel, &out);
+                } else {
+                    over_rows::<T, A, 1>(first, (activations, &rows), panel, &out);
+                }
             }
         }
     });
 }
 
-/// Calls `$what` with the numbers of rows that are computed together, until `$rows` are.
+/// Calls `$what` with the numbers of rows that are computed together, until all of `$rows` are.
 macro_rules! in_groups {
     ($rows:expr, |$row:ident, $COUNT:ident| $what:block) => {
-        let mut $row = 0;
+        let mut $row = $rows.start;
         in_groups!(@ $rows, $row, ROWS_TOGETHER, $COUNT, $what);
         in_groups!(@ $rows, $row, 4, $COUNT, $what);
         in_groups!(@ $rows, $row, 2, $COUNT, $what);
         in_groups!(@ $rows, $row, 1, $COUNT, $what);
     };
     (@ $rows:expr, $row:ident, $count:expr, $COUNT:ident, $what:block) => {
-        while $row + $count - 1 < $rows {
+        while $row + $count - 1 < $rows.end {
             const $COUNT: usize = $count;
             $what
             $row += $count;
@@ -197,13 +210,13 @@ macro_rules! in_groups {
 
 fn over_rows<T: Tile, A: Arithmetic<T>, const P: usize>(
     tiles: &[T],
-    activations: &Activations,
+    (activations, rows): (&Activations, &Range<usize>),
     panel: usize,
     out: &Columns<'_>,
 ) {
     let tiles = &tiles[..P * activations.blocks];
     let first = panel * TILE_OUTPUTS;
-    in_groups!(activations.rows, |row, COUNT| {
+    in_groups!(rows, |row, COUNT| {
         let sums = A::sums::<COUNT, P>(tiles, &some_rows(activations, row, COUNT));
         for (index, panels) in sums.iter().enumerate() {
             out.set((row + index, first), panels.as_flattened());

@@ -134,14 +134,18 @@ fn floats_become_eight_bits_within_half_a_step() {
 #[test]
 fn a_row_does_not_depend_on_the_rows_beside_it() {
     let mut rng = StdRng::seed_from_u64(3);
-    let tensor = random_tensor(Format::Q4_1, 33, 64, &mut rng);
-    let layer = PackedLinear::pack(Format::Q4_1, &tensor, 33, 64).unwrap();
-    let x: Vec<f32> = (0..13 * 64).map(|_| rng.random_range(-2.0..2.0)).collect();
+    // More inputs than stay in a cache.
+    let (rows, inputs) = (131, 2048);
+    let tensor = random_tensor(Format::Q4_1, 33, inputs, &mut rng);
+    let layer = PackedLinear::pack(Format::Q4_1, &tensor, 33, inputs).unwrap();
+    let x: Vec<f32> = (0..rows * inputs)
+        .map(|_| rng.random_range(-2.0..2.0))
+        .collect();
     for backend in Backend::available() {
         for precision in PRECISIONS {
             let together = product(&layer, &x, precision, backend);
             let alone: Vec<f32> = x
-                .chunks_exact(64)
+                .chunks_exact(inputs)
                 .flat_map(|x| product(&layer, x, precision, backend))
                 .collect();
             assert_eq!(together, alone, "{backend:?} {precision:?}");

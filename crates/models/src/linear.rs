@@ -48,6 +48,14 @@ impl Linear {
         }
     }
 
+    /// Packed weights and the bias; `None`: the weights are not packed.
+    pub(crate) fn packed_parts(&self) -> Option<(&Packed, Option<&Tensor>)> {
+        match &self.weight {
+            Weight::Packed(packed) => Some((packed, self.bias.as_ref())),
+            Weight::Dense(_) => None,
+        }
+    }
+
     /// Whether a row's bits are the same whatever rows are beside it.
     pub(crate) fn keeps_rows_apart(&self) -> bool {
         matches!(self.weight, Weight::Packed(_))

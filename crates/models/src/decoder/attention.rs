@@ -24,22 +24,22 @@ pub(crate) const ATTENTION_ROWS: usize = 128;
 /// Weights and cache of a layer's attention.
 #[derive(Debug)]
 pub(crate) struct Attention {
-    projections: Projections,
+    pub(super) projections: Projections,
     /// Of queries and of keys.
-    head_norms: Option<[Norm; 2]>,
-    output: Linear,
-    cache: Cache,
-    sinks: Option<Sinks>,
-    heads: usize,
+    pub(super) head_norms: Option<[Norm; 2]>,
+    pub(super) output: Linear,
+    pub(super) cache: Cache,
+    pub(super) sinks: Option<Sinks>,
+    pub(super) heads: usize,
     kv_heads: usize,
-    scale: f64,
-    soft_cap: Option<f64>,
-    window: Option<usize>,
+    pub(super) scale: f64,
+    pub(super) soft_cap: Option<f64>,
+    pub(super) window: Option<usize>,
 }
 
 /// To queries, keys and values.
 #[derive(Debug)]
-enum Projections {
+pub(super) enum Projections {
     Separate([Linear; 3]),
     /// One below the other.
     Fused(Linear),
@@ -47,7 +47,7 @@ enum Projections {
 
 /// Keys and values of a layer.
 #[derive(Debug)]
-enum Cache {
+pub(super) enum Cache {
     /// In half precision, read in place by the CPU's kernel.
     Half(PagedCache),
     /// In the precision of the model, on its device.
@@ -70,8 +70,8 @@ pub(crate) fn has_half_cache(precision: CachePrecision, device: &Device, dtype: 
 
 /// A score of each head without a value.
 #[derive(Debug)]
-struct Sinks {
-    floats: Vec<f32>,
+pub(super) struct Sinks {
+    pub(super) floats: Vec<f32>,
     /// The same, `[kv_heads, group, 1, 1]`.
     tensor: Tensor,
 }

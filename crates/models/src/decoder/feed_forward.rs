@@ -165,7 +165,8 @@ impl Activation {
         }
     }
 
-    fn kernel(self) -> Option<Gate> {
+    /// As the kernels know it.
+    pub(super) fn kernel(self) -> Option<Gate> {
         match self {
             Self::Silu => Some(Gate::Silu),
             Self::GeluTanh => Some(Gate::GeluTanh),

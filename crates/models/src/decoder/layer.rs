@@ -15,16 +15,16 @@ use crate::load::LoadError;
 /// Weights and cache of one layer.
 #[derive(Debug)]
 pub(crate) struct Layer {
-    norms: Norms,
-    attention: Attention,
-    feed_forward: FeedForward,
+    pub(super) norms: Norms,
+    pub(super) attention: Attention,
+    pub(super) feed_forward: FeedForward,
     /// Multiplies what is added to the residual stream.
-    factor: Option<f64>,
+    pub(super) factor: Option<f64>,
 }
 
 /// The norms of a [`Block`].
 #[derive(Debug)]
-enum Norms {
+pub(super) enum Norms {
     Sequential {
         attention: Norm,
         feed_forward: Norm,

@@ -9,6 +9,7 @@ mod attention;
 mod config;
 mod experts;
 mod feed_forward;
+mod flat;
 mod layer;
 mod layout;
 mod lora;
@@ -39,6 +40,7 @@ use crate::load::{Files, LoadError};
 use crate::text::{ChatCompanion, Text};
 use attention::{Plan, Tile};
 pub(crate) use config::from_json;
+use flat::Flat;
 use layer::Layer;
 pub(crate) use layout::Layout;
 pub(crate) use lora::Shelf;
@@ -60,7 +62,11 @@ const SEQUENCES: usize = 64;
 pub struct Decoder {
     config: DecoderConfig,
     embedding: Embedding,
+    /// None, where they are computed without tensors.
     layers: Vec<Layer>,
+    flat: Option<Flat>,
+    /// Memory of logits that were used.
+    spare: Vec<f32>,
     norm: norm::Norm,
     head: Linear,
     rotation: Rotation,
@@ -133,7 +139,7 @@ impl Decoder {
         };
         let embedding = outside.embedding(&config)?;
         let blocks = memory::cache_blocks(source, &config, device, fit);
-        let layers = (0..config.layers)
+        let layers: Vec<_> = (0..config.layers)
             .map(|layer| {
                 let scope = Scope {
                     layer: Some(layer),
@@ -143,11 +149,17 @@ impl Decoder {
             })
             .collect::<Result<_, _>>()?;
         let name = source.layout().final_norm;
+        let norm = norm::Norm::load(&outside, name, config.hidden, config.norm)?;
+        let head = head(&outside, &config, &embedding)?;
+        let flat = Flat::of(&config, blocks, &layers, (&embedding, &norm, &head));
+        let layers = if flat.is_some() { Vec::new() } else { layers };
         Ok(Self {
-            norm: norm::Norm::load(&outside, name, config.hidden, config.norm)?,
-            head: head(&outside, &config, &embedding)?,
+            norm,
+            head,
             embedding,
             layers,
+            flat,
+            spare: Vec::new(),
             rotation: Rotation::new(&config.rope),
             local_rotation: config
                 .local
@@ -251,6 +263,7 @@ impl StepModel for Decoder {
     }
 
     fn recall(&self) -> Recall {
+        // Without layers on tensors, all are packed.
         let exact = self.head.keeps_rows_apart() && self.layers.iter().all(Layer::keeps_rows_apart);
         if exact { Recall::Blocks } else { Recall::Cuts }
     }
@@ -269,6 +282,14 @@ impl StepModel for Decoder {
     fn step(&mut self, step: &Step) -> Result<Rows, Failure> {
         check(step, self.config.vocabulary)?;
         let width = self.config.vocabulary;
+        if let Some(flat) = &mut self.flat {
+            let mut logits = std::mem::take(&mut self.spare);
+            let deltas = Deltas::of(step, &self.adapters);
+            return match flat.forward(step, deltas.as_ref(), &mut logits) {
+                Ok(()) => Ok(Rows { width, logits }),
+                Err(error) => Err(Failure::Internal(format!("a step of the decoder: {error}"))),
+            };
+        }
         let logits = self
             .forward(step)
             .and_then(|logits| {
@@ -276,6 +297,10 @@ impl StepModel for Decoder {
             })
             .map_err(|error| Failure::Internal(format!("a step of the decoder: {error}")))?;
         Ok(Rows { width, logits })
+    }
+
+    fn reuse(&mut self, rows: Rows) {
+        self.spare = rows.logits;
     }
 
     // Blocks belong to the engine.

@@ -66,16 +66,24 @@ impl Rotation {
 
     /// Sines and cosines of these positions, `[positions, rotated / 2]` each.
     pub(crate) fn turns(&self, positions: impl Iterator<Item = usize>) -> (Vec<f32>, Vec<f32>) {
-        let angles = positions.flat_map(|position| {
-            self.frequencies
-                .iter()
-                .map(move |frequency| position as f32 * frequency)
-        });
-        let both = angles.map(|angle| {
-            let (sine, cosine) = angle.sin_cos();
-            (sine * self.factor, cosine * self.factor)
-        });
-        both.unzip()
+        let (mut sines, mut cosines) = (Vec::new(), Vec::new());
+        self.turns_into(positions, (&mut sines, &mut cosines));
+        (sines, cosines)
+    }
+
+    /// The same, behind what is there.
+    pub(crate) fn turns_into(
+        &self,
+        positions: impl Iterator<Item = usize>,
+        (sines, cosines): (&mut Vec<f32>, &mut Vec<f32>),
+    ) {
+        for position in positions {
+            for frequency in &self.frequencies {
+                let (sine, cosine) = (position as f32 * frequency).sin_cos();
+                sines.push(sine * self.factor);
+                cosines.push(cosine * self.factor);
+            }
+        }
     }
 
     /// The angles of these positions. Made anew for each step: a table for a window of 131 072

@@ -35,6 +35,84 @@ pub(crate) fn converted_where(name: &str, wanted: impl Fn(&str) -> bool) -> Gguf
     file
 }
 
+/// A checkpoint of the same family whose matrices have whole blocks of inputs, in eight bits (ggml's Q8_0): its
+/// numbers are those of the golden one, again and again.
+pub(crate) fn widened(name: &str) -> GgufFile {
+    let mut file = GgufFile::default();
+    let mut config = json(name, "config.json");
+    let golden = config.clone();
+    for key in [
+        "hidden_size",
+        "head_dim",
+        "intermediate_size",
+        "ffn_hidden_size",
+    ] {
+        if let Some(size) = config[key].as_u64() {
+            config[key] = wide(size as usize).into();
+        }
+    }
+    entries(&config, &mut file);
+    golden_tokenizer(name, &mut file);
+    let family = architecture(&config);
+    let checkpoint = Checkpoint::open(&Files::new(super::golden(name))).expect("a checkpoint");
+    let mut names: Vec<_> = checkpoint.names().map(str::to_owned).collect();
+    names.sort();
+    let all = names
+        .iter()
+        .flat_map(|name| stored(name, read(&checkpoint, name), &golden));
+    for (name, numbers) in all {
+        let shape: Vec<usize> = numbers.shape.iter().map(|&size| wide(size)).collect();
+        let count = shape.iter().product();
+        let flat: Vec<f32> = numbers.flat.iter().copied().cycle().take(count).collect();
+        let name = llama_cpp_name(&name, family);
+        match shape[..] {
+            [_, inner] if inner % 32 == 0 => {
+                file.raw(&name, &shape, 8, &eight_bits(&flat));
+            }
+            _ => {
+                file.tensor(&name, &shape, &flat);
+            }
+        }
+    }
+    if config["rope_scaling"]["rope_type"] == "llama3" {
+        let half = number(&config["head_dim"]) as usize / 2;
+        file.tensor("rope_freqs.weight", &[half], &divisors(&config));
+    }
+    file
+}
+
+/// Sizes that are no whole blocks of 32 grow by a third.
+fn wide(size: usize) -> usize {
+    if size.is_multiple_of(12) && !size.is_multiple_of(32) {
+        size / 3 * 4
+    } else {
+        size
+    }
+}
+
+/// ggml's Q8_0: a scale in half precision and 32 signed bytes.
+fn eight_bits(numbers: &[f32]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for block in numbers.chunks_exact(32) {
+        let most = block
+            .iter()
+            .fold(0.0_f32, |most, number| most.max(number.abs()));
+        let scale = half::f16::from_f32(most / 127.0);
+        bytes.extend(scale.to_le_bytes());
+        let inverse = if most > 0.0 {
+            scale.to_f32().recip()
+        } else {
+            0.0
+        };
+        bytes.extend(
+            block
+                .iter()
+                .map(|number| (number * inverse).round() as i8 as u8),
+        );
+    }
+    bytes
+}
+
 fn json(name: &str, file: &str) -> Value {
     serde_json::from_slice(&std::fs::read(super::golden(name).join(file)).expect("a file"))
         .expect("JSON")

@@ -51,6 +51,13 @@ impl<'a> Lora<'a> {
         Self { deltas, layer }
     }
 
+    /// Adds to a projection's `output`, `[rows, out]`, what the adapters make of its `input`, `[rows, in]`.
+    pub(crate) fn add_rows(self, module: Module, input: &[f32], output: &mut [f32]) {
+        if let Some(deltas) = self.deltas {
+            deltas.add((self.layer, module), input, output);
+        }
+    }
+
     /// A projection's output, which nobody else holds, with what is added to it. Elsewhere than on the CPU the sum is made
     /// there and brought to the device.
     pub(crate) fn add(self, module: Module, input: &Tensor, output: Tensor) -> Result<Tensor> {
