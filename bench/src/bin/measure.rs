@@ -269,7 +269,8 @@ fn decode(decoder: &mut Decoder, streams: usize) -> Result<f64> {
     decoder.step(&step(DECODE_PROMPT, 0))?;
     let start = Instant::now();
     for at in DECODE_PROMPT..most {
-        decoder.step(&step(1, at))?;
+        let rows = decoder.step(&step(1, at))?;
+        decoder.reuse(rows);
     }
     Ok((streams * DECODE_TOKENS) as f64 / start.elapsed().as_secs_f64())
 }
