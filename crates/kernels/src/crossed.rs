@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 
 use crate::backend::{Backend, Columns};
-use crate::lanes::{self, Computation, LANES, Lanes, exponential, largest, sum};
+use crate::lanes::{self, Computation, LANES, Lanes, exponential};
 use crate::pool::Pool;
 
 /// Queries that are worked on together, in tiles.
@@ -173,7 +173,7 @@ impl Computation for Work<'_> {
                 }
             }
             for (row, softmax) in softmaxes[..asked].iter().enumerate() {
-                let inverse = 1.0 / sum(L::load(&softmax.sums));
+                let inverse = 1.0 / L::load(&softmax.sums).sum();
                 let sums = &mut scratch.sums[row * padded..][..size];
                 for value in sums.iter_mut() {
                     *value *= inverse;
@@ -251,7 +251,7 @@ fn soften<L: Lanes>(scores: &mut [f32], seen: usize, softmax: &mut Softmax) {
     for vector in vectors.iter() {
         most = L::load(vector).maximum(most);
     }
-    let most = largest(most);
+    let most = most.largest();
     let maximum = if most > softmax.maximum {
         most
     } else {

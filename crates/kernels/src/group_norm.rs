@@ -1,7 +1,7 @@
 //! Group norm (Wu and He 2018) of pictures, and what opens after it, in two passes over memory.
 
 use crate::backend::{Backend, Columns};
-use crate::lanes::{self, Computation, LANES, Lanes, logistic, sum, vectors};
+use crate::lanes::{self, Computation, LANES, Lanes, logistic, vectors};
 use crate::pool::Pool;
 
 /// A norm of groups of channels.
@@ -117,5 +117,5 @@ fn total<L: Lanes>(values: &[f32], mean: f32, of: impl Fn(L) -> L) -> f32 {
         }
         width /= 2;
     }
-    sum(sums[0])
+    sums[0].sum()
 }

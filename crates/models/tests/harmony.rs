@@ -263,7 +263,7 @@ fn write(companion: &ChatCompanion, options: &ChatOptions, tokens: &[u32]) -> To
     let mut told = Told::default();
     for event in events {
         match event {
-            ChatEvent::Read { .. } => {}
+            ChatEvent::Read { .. } | ChatEvent::Logprobs(_) => {}
             ChatEvent::Text(text) => told.text += &text,
             ChatEvent::Reasoning(text) => told.thought += &text,
             ChatEvent::ToolCall(call) => told.calls.push((call.name, call.arguments.0)),

@@ -142,7 +142,9 @@ impl Answers {
                 .filter(|(_, old)| old.until <= now)
                 .map(|(key, _)| *key)
                 .collect();
-            old.iter().for_each(|key| self.remove(key));
+            for key in &old {
+                self.remove(key);
+            }
         }
         while is_over(self) {
             let Some(oldest) = self

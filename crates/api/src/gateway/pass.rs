@@ -185,7 +185,7 @@ impl Wanted {
         if let Some(key) = text("cacheKey") {
             self.cache.key = Some(key.to_owned());
         }
-        self.gateway = text("id").unwrap_or_default().to_owned();
+        text("id").unwrap_or_default().clone_into(&mut self.gateway);
     }
 
     /// Which answer the request asks for: the caller's own name of it, or all that decides it.
@@ -202,32 +202,22 @@ impl Wanted {
                     .unwrap_or_default(),
             );
         }
-        match &self.cache.key {
-            Some(key) => {
-                // An account and its gateway, where the path names them.
-                let places = path
-                    .split('/')
-                    .skip(1)
-                    .take(3)
-                    .flat_map(str::as_bytes)
-                    .copied();
-                let place: Vec<u8> = if is_path(path) {
-                    places.collect()
-                } else {
-                    Vec::new()
-                };
-                decide.push(b"key");
-                decide.push(key.as_bytes());
-                decide.push(&place);
-                decide.push(self.gateway.as_bytes());
-                cache::key(decide)
-            }
-            None => {
-                let query = parts.uri.query().unwrap_or_default();
-                decide.extend([path.as_bytes(), query.as_bytes(), body]);
-                cache::key(decide)
-            }
-        }
+        let Some(key) = &self.cache.key else {
+            let query = parts.uri.query().unwrap_or_default();
+            decide.extend([path.as_bytes(), query.as_bytes(), body]);
+            return cache::key(decide);
+        };
+        // `/v1/{account}/{gateway}/`, where the path names them.
+        let place = path.splitn(5, '/').take(4);
+        let place: Vec<&str> = place.filter(|_| is_path(path)).collect();
+        let place = place.join("/");
+        decide.extend([
+            b"key",
+            key.as_bytes(),
+            place.as_bytes(),
+            self.gateway.as_bytes(),
+        ]);
+        cache::key(decide)
     }
 
     async fn answer(

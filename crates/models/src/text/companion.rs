@@ -234,13 +234,17 @@ impl ChatCompanion {
             let may_call = calls.are_required() || !calls.tools.is_empty();
             let [first, later] = tokens.messages(answer, may_call.then_some(calls))?;
             let (first, later) = (read(first, false)?, read(later, false)?);
-            first
-                .zip(later)
-                .map(|(first, later)| Hold::Messages { first, later })
+            first.zip(later).map(|(first, later)| Hold::Messages {
+                first: Box::new(first),
+                later: Box::new(later),
+            })
         } else {
             let names = calls.tools.iter().map(|tool| tool.name.clone()).collect();
             let call = read(tokens.begun(calls)?, true)?;
-            call.map(|call| Hold::Arguments { call, names })
+            call.map(|call| Hold::Arguments {
+                call: Box::new(call),
+                names,
+            })
         };
         let Some(hold) = hold else {
             return Ok(bias.map(|bias| Box::new(bias) as _));
@@ -325,13 +329,12 @@ impl StepCompanion<Chat> for ChatCompanion {
         };
         let marks = Arc::clone(&self.marks[usize::from(!names.is_empty())]);
         let gate = StopGate::new(std::mem::take(&mut options.stop));
-        let parts = match self.channels {
-            Some(tokens) => Parts::Channels(tokens, Channels::new(names, gate, is_raw)),
-            None => {
-                let calls = Offer::of(self.dialect, offered(&options));
-                let splitter = Splitter::new(calls, thinks, thought == Thought::Begun);
-                Parts::Marked(gate, splitter)
-            }
+        let parts = if let Some(tokens) = self.channels {
+            Parts::Channels(tokens, Channels::new(names, gate, is_raw))
+        } else {
+            let calls = Offer::of(self.dialect, offered(&options));
+            let splitter = Splitter::new(calls, thinks, thought == Thought::Begun);
+            Parts::Marked(gate, splitter)
         };
         Ok(Admission {
             max_new_tokens,

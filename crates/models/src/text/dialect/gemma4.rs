@@ -70,10 +70,8 @@ pub(super) fn rules(place: usize, tool: &Tool, quote: &str) -> Result<String, Fa
         }
     }
     let more = |rules: &[String]| {
-        rules
-            .iter()
-            .map(|rule| format!(" (\",\" {rule})?"))
-            .collect::<String>()
+        let rules = rules.iter().map(|rule| format!(" (\",\" {rule})?"));
+        rules.collect::<Vec<_>>().concat()
     };
     let arguments = if first.is_empty() {
         let begins = (0..later.len()).map(|from| later[from].clone() + &more(&later[from + 1..]));

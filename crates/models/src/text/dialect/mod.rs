@@ -166,11 +166,10 @@ impl Dialect {
     /// Special tokens that have to be seen.
     pub(super) fn special(self) -> &'static [&'static str] {
         match self {
-            Self::Hermes => &["<tool_call>", "</tool_call>"],
+            Self::Hermes | Self::Tagged => &["<tool_call>", "</tool_call>"],
             Self::Llama => &["<|python_tag|>", "<|python_start|>", "<|python_end|>"],
             Self::Mistral | Self::MistralNamed => &["[TOOL_CALLS]", "[ARGS]", "[CALL_ID]"],
             Self::Gemma | Self::Harmony => &[],
-            Self::Tagged => &["<tool_call>", "</tool_call>"],
             Self::Paired => &[
                 "<tool_call>",
                 "</tool_call>",

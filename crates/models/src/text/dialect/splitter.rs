@@ -489,8 +489,8 @@ mod tests {
 
     #[test]
     fn text_is_held_back_only_while_it_may_be_a_mark() {
-        let names = vec!["f".to_owned()];
-        let mut splitter = Splitter::new(Some((Dialect::Hermes, names)), true, false);
+        let offer = Offer::of(Dialect::Hermes, &tools());
+        let mut splitter = Splitter::new(offer, true, false);
         let mut said = |piece: &str| {
             let mut events = Vec::new();
             splitter.push(piece, &mut events);

@@ -17,14 +17,20 @@ const HEADER_MAX_BYTES: usize = 256;
 /// What an answer in channels is held to.
 pub(in crate::text) enum Hold {
     /// To a grammar of its messages, of the first and of each later one; thinking is free.
-    Messages { first: Grammar, later: Grammar },
+    Messages {
+        first: Box<Grammar>,
+        later: Box<Grammar>,
+    },
     /// To nothing but the arguments of the calls it makes: the grammar of the tool's name and of what follows.
-    Arguments { call: Grammar, names: Vec<String> },
+    Arguments {
+        call: Box<Grammar>,
+        names: Vec<String>,
+    },
 }
 
 /// What holds at a place.
 enum State {
-    Held(Held),
+    Held(Box<Held>),
     /// Thinking, behind which something has to come.
     Thought,
     /// The header of a message of any kind.
@@ -55,7 +61,7 @@ impl ChannelGuide {
         bias: Option<Bias>,
     ) -> Self {
         let state = match &hold {
-            Hold::Messages { first, .. } => State::Held(first.begin()),
+            Hold::Messages { first, .. } => State::Held(Box::new(first.begin())),
             Hold::Arguments { .. } => State::Header(Vec::new()),
         };
         Self {
@@ -86,7 +92,7 @@ impl ChannelGuide {
                 }
             }
             (State::Thought, Hold::Messages { later, .. }) if mark == Some(Mark::End) => {
-                State::Held(later.begin())
+                State::Held(Box::new(later.begin()))
             }
             (State::Header(header), Hold::Arguments { call, names }) => match mark {
                 Some(Mark::Message) => begun(&self.machine, header, call, names, token),
@@ -140,7 +146,8 @@ fn begun(
     };
     let mut tokens = machine.spell(name.as_bytes());
     tokens.push(message);
-    call.behind(&tokens).map_or(State::Free, State::Held)
+    let held = call.behind(&tokens);
+    held.map_or(State::Free, |held| State::Held(Box::new(held)))
 }
 
 impl LogitRules for ChannelGuide {

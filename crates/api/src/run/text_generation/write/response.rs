@@ -26,7 +26,7 @@ impl Head {
         }
     }
 
-    fn write(&self, status: &str, output: Vec<Value>, usage: Option<Usage>) -> Value {
+    fn write(&self, status: &str, output: &[Value], usage: Option<Usage>) -> Value {
         let words = &self.words;
         json!({
             "id": self.id,
@@ -72,7 +72,7 @@ pub(super) fn write(
         .iter()
         .any(|outcome| outcome.finish == Finish::Length);
     let output: Vec<_> = outcomes.into_iter().flat_map(items).collect();
-    Head::new(words, dress).write(status(is_cut), output, Some(usage))
+    Head::new(words, dress).write(status(is_cut), &output, Some(usage))
 }
 
 fn status(is_cut: bool) -> &'static str {
@@ -207,7 +207,7 @@ impl Stream {
         if self.next > 0 {
             return Ok(());
         }
-        let response = self.head.write(IN_PROGRESS, Vec::new(), None);
+        let response = self.head.write(IN_PROGRESS, &[], None);
         self.push("response.created", json!({"response": response}), out)
     }
 
@@ -290,7 +290,8 @@ impl Scribe for Stream {
     fn tell(&mut self, _: usize, event: ChatEvent, out: &mut Lines) -> Result<bool, Failure> {
         self.begin(out)?;
         match event {
-            ChatEvent::Read { .. } => {}
+            // The form has no place for how likely tokens were.
+            ChatEvent::Read { .. } | ChatEvent::Logprobs(_) => {}
             ChatEvent::Reasoning(text) => self.say(true, &text, out)?,
             ChatEvent::Text(text) => self.say(false, &text, out)?,
             ChatEvent::ToolCall(_) if self.one_call && self.called > 0 => {}
@@ -316,7 +317,7 @@ impl Scribe for Stream {
         }
         self.end_text(status, out)?;
         let output = std::mem::take(&mut self.output);
-        let response = self.head.write(status, output, Some(usage));
+        let response = self.head.write(status, &output, Some(usage));
         self.push(
             &format!("response.{status}"),
             json!({"response": response}),
