@@ -272,7 +272,8 @@ mod tests {
                 let _ = floats(&damaged); // no panic
             }
         }
-        let missing = run("onnx-silero-vad", &[whole]);
+        let inputs = [whole];
+        let missing = run("onnx-silero-vad", &inputs);
         assert!(
             matches!(missing, Err(ConvertError::Missing(_))),
             "{missing:?}"
