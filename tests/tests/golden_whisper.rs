@@ -44,7 +44,8 @@ impl Heard {
 
 impl Whisper {
     fn load(name: &str, quality: Quality) -> Self {
-        let files = Files::new(testkit::weights(name));
+        let files = Files::new(testkit::weights(name))
+            .with_others(|name| Ok(Files::new(testkit::weights(name))));
         let (companion, model) = load(&files, &tests::device(), quality).unwrap();
         Self { companion, model }
     }
@@ -341,6 +342,69 @@ fn golden_more_than_a_window_is_heard_as_faster_whisper_hears_it() {
             off.len() > wanted.len() && median <= TIME_MEDIAN_MAX,
             "{name}: {median}"
         );
+    }
+}
+
+/// Against openai/whisper's own beam search over the same weights in float32.
+#[test]
+fn golden_beams_are_those_of_openai() {
+    let golden = golden("beams.json");
+    let long = long(&self::golden("long.json")["parts"]);
+    for name in ["whisper-tiny-en", "whisper-base"] {
+        let mut whisper = Whisper::load(name, Quality::Exact);
+        for sound in golden["models"][name].as_array().unwrap() {
+            let audio = match sound["file"].as_str().unwrap() {
+                "long" => long.clone(),
+                file => clip(file),
+            };
+            let options = TranscribeOptions {
+                beam_size: Some(sound["beams"].as_u64().unwrap() as u32),
+                ..TranscribeOptions::default()
+            };
+            let heard = whisper.hear(audio, &options);
+            let wanted = sound["segments"].as_array().unwrap();
+            assert_eq!(
+                heard.segments.len(),
+                wanted.len(),
+                "{name} {sound}: {:?}",
+                heard.segments
+            );
+            for ((ours, decoding), wanted) in
+                heard.segments.iter().zip(&heard.decodings).zip(wanted)
+            {
+                let number = |at: usize| wanted[at].as_f64().unwrap();
+                assert_eq!(
+                    ours.2,
+                    wanted[2].as_str().unwrap(),
+                    "{name} {}",
+                    sound["file"]
+                );
+                assert!((ours.0 - number(0)).abs() < 0.011, "{ours:?} {wanted}");
+                // A sound ends where its samples do.
+                assert!(
+                    (ours.1 - number(1)).abs() < 0.011 || ours.1 == heard.duration,
+                    "{ours:?} {wanted}"
+                );
+                let off = (f64::from(decoding.avg_logprob) - number(3)).abs();
+                assert!(off < 5e-3, "{name} {wanted}: {decoding:?}");
+            }
+            assert_eq!(heard.language, sound["language"].as_str().unwrap());
+        }
+    }
+}
+
+/// Beams of several sounds share passes and caches, also where there are not enough for all at once.
+#[test]
+fn beams_side_by_side_are_those_of_each_alone() {
+    let mut whisper = Whisper::load("whisper-tiny-en", Quality::Fast);
+    let options = TranscribeOptions {
+        beam_size: Some(40),
+        ..TranscribeOptions::default()
+    };
+    let sounds = ["jfk.wav", "austen-0930.wav", "jfk.mp3"].map(clip);
+    let together = whisper.hear_all(sounds.to_vec(), &options);
+    for (sound, together) in sounds.into_iter().zip(together) {
+        assert_eq!(whisper.hear(sound, &options).segments, together.segments);
     }
 }
 

@@ -57,11 +57,14 @@ fn run() -> Result<()> {
         }
     }
     let (batches, singles) = (median(batches), median(singles));
-    println!("one client with batches of {BATCH}: {batches:.1} texts/s");
-    println!("{CLIENTS} clients with one text each: {singles:.1} texts/s");
+    println!("one client: {batches:.1} texts/s, {BATCH} a request");
+    println!("many clients: {singles:.1} texts/s, {CLIENTS} clients with one text a request");
     println!("throughput ratio {:.3}", singles / batches);
     let mixed_rate = batches / BATCH as f64 * tokens as f64;
-    println!("{BATCH} texts of 6 to 128 tokens: {mixed_rate:.0} tokens/s");
+    println!(
+        "mixed: {:.4} s, {BATCH} texts of 6 to 128 tokens",
+        tokens as f64 / mixed_rate
+    );
     let rates = of_one_length.map(median);
     for (rate, words) in rates.iter().zip(LENGTHS) {
         let length = words + SPECIAL;
@@ -73,6 +76,7 @@ fn run() -> Result<()> {
         (words + SPECIAL) as f64 / rates[place.unwrap_or(LENGTHS.len() - 1)]
     });
     let apart: f64 = seconds.sum();
+    println!("apart: {apart:.4} s, each at the rate of its own length");
     println!("time ratio {:.3}", tokens as f64 / mixed_rate / apart);
     Ok(())
 }

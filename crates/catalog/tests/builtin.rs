@@ -117,7 +117,9 @@ fn every_set_serves_a_name_and_fewer_bits_are_smaller() {
                 .iter()
                 .any(|variant| variant.weights == set.name)
         };
-        assert!(catalog.cards().any(uses), "{} serves nothing", set.name);
+        // The detector of voice serves within Whisper.
+        let serves = set.architecture == "silero-vad" || catalog.cards().any(uses);
+        assert!(serves, "{} serves nothing", set.name);
     }
     for card in catalog.cards() {
         let mut same = sets(&catalog, card, Grade::Exact);

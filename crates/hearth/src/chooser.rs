@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use catalog::{Catalog, Choice, Facts, ModelCard, Refusal, Source, WeightSet};
-use tasks::Grade;
+use tasks::{Failure, Grade};
 use weights::Store;
 
 use crate::config::Place;
@@ -65,6 +65,23 @@ impl Chooser {
         catalog: &'a Catalog,
     ) -> Result<Choice<'a>, Refusal> {
         self.decide(card, catalog, Some(u64::MAX), false)
+    }
+
+    /// Fetches a set that a model asks for while it serves, unless it is there, within the bounds of what a
+    /// request may fetch by itself.
+    pub(crate) fn fetch(&self, set: &WeightSet) -> Result<(), Failure> {
+        let there = self.store.is_complete(set);
+        let limit = self.wishes.auto_fetch_bytes.filter(|_| !self.offline);
+        let name = &set.name;
+        if !there && limit.is_none_or(|limit| set.download_bytes > limit) {
+            return Err(Failure::Unavailable(format!(
+                "this needs the weights {name}, which are not on disk, and may not be fetched by a request; `hearth pull {name}` fetches them"
+            )));
+        }
+        let fetched = self.store.fetch(set, &*weights::for_terminal());
+        fetched
+            .map(drop)
+            .map_err(|error| Failure::Unavailable(format!("{name}: {error}")))
     }
 
     /// Why nothing but a stub serves a card; `None` where one was asked for, or weights do.

@@ -28,7 +28,7 @@ pub(crate) fn open_store(place: &Place) -> Store {
 /// Chooses, fetches and loads weights; for stubs there are none.
 pub(crate) struct WeightLoader {
     catalog: Arc<Catalog>,
-    chooser: Chooser,
+    chooser: Arc<Chooser>,
     device: Device,
     quality: models::Quality,
     /// Names whose stub was told to the log.
@@ -49,7 +49,7 @@ impl WeightLoader {
         }
         Ok(Self {
             catalog,
-            chooser: Chooser::new(place),
+            chooser: Arc::new(Chooser::new(place)),
             device,
             quality: place.quality,
             told: Mutex::default(),
@@ -108,10 +108,17 @@ impl WeightLoader {
     }
 
     fn files(&self, set: &WeightSet) -> Files {
-        match &set.source {
+        let files = match &set.source {
             Source::Local { path } if path.is_file() => Files::single(path),
             _ => Files::new(self.chooser.store.folder(set)),
-        }
+        };
+        let (catalog, chooser) = (self.catalog.clone(), self.chooser.clone());
+        files.with_others(move |name| {
+            let set = catalog.weights(name);
+            let set = set.ok_or_else(|| Failure::Internal(format!("no weights named {name}")))?;
+            chooser.fetch(set)?;
+            Ok(Files::new(chooser.store.folder(set)))
+        })
     }
 
     /// How a model of these weights is made: for the budget, and the longest window of the names

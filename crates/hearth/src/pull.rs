@@ -15,14 +15,19 @@ pub(crate) fn pull(args: &Pull, place: &Place, catalog: &Catalog) -> Result<(), 
     let mut pulled = Vec::new();
     for name in &args.models {
         let set = named::best(name, catalog, &chooser)?;
-        let files = store
-            .fetch(set, &*weights::for_terminal())
-            .map_err(|error| Stop::failed(format!("{name}: {error}")))?;
-        if args.json {
-            let bytes = store.bytes_on_disk(set);
-            pulled.push(json!({ "weights": set.name, "folder": files.folder(), "bytes": bytes }));
-        } else {
-            output::text(format!("{}: {}\n", set.name, files.folder().display()))?;
+        let others = models::others(&set.architecture).iter();
+        let others = others.filter_map(|other| catalog.weights(other));
+        for set in std::iter::once(set).chain(others) {
+            let files = store
+                .fetch(set, &*weights::for_terminal())
+                .map_err(|error| Stop::failed(format!("{name}: {error}")))?;
+            if args.json {
+                let bytes = store.bytes_on_disk(set);
+                let folder = files.folder();
+                pulled.push(json!({ "weights": set.name, "folder": folder, "bytes": bytes }));
+            } else {
+                output::text(format!("{}: {}\n", set.name, files.folder().display()))?;
+            }
         }
     }
     if args.json {

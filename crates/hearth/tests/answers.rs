@@ -229,12 +229,9 @@ fn the_large_whisper_takes_options_and_more_than_a_window() {
     let text = translated["text"].as_str().unwrap().to_lowercase();
     assert!(text.contains("morning"), "{text}");
     assert_eq!(translated["transcription_info"]["language"], "de");
-    let refused = server().run(TURBO, &json!({"audio": german, "beam_size": 3}));
-    assert!(
-        refused.status == 400 && refused.text().contains("beam_size"),
-        "{}",
-        refused.text()
-    );
+    let searched = result(&server().run(TURBO, &json!({"audio": german, "beam_size": 3})));
+    let text = searched["text"].as_str().unwrap().to_lowercase();
+    assert!(text.contains("guten morgen"), "{text}");
 }
 
 #[test]

@@ -131,6 +131,20 @@ impl PagedCache {
         Ok(())
     }
 
+    /// Makes a block a copy of another.
+    ///
+    /// # Errors
+    /// [`NoBlock`] for one that the cache does not have, or that was never written.
+    pub fn copy(&mut self, from: u32, to: u32) -> Result<(), NoBlock> {
+        let items = self.block_items();
+        let (from, _) = (self.find(0, &[from])?, self.find(0, &[to])?);
+        let source = self.pieces[from / PIECE_BLOCKS].as_deref();
+        let source = source.ok_or(NoBlock { position: 0 })?;
+        let copy = source[from % PIECE_BLOCKS * items..][..items].to_vec();
+        self.block_mut(0, &[to])?.copy_from_slice(&copy);
+        Ok(())
+    }
+
     fn block_mut(&mut self, position: usize, blocks: &[u32]) -> Result<&mut [u16], NoBlock> {
         let block = self.find(position, blocks)?;
         let items = self.block_items();

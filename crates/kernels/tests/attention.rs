@@ -295,3 +295,21 @@ fn a_block_table_that_is_too_short_is_an_error() {
     );
     assert!(case.cache.write(&row, &row, 0, &[u32::MAX]).is_err());
 }
+
+/// Blocks of one piece of memory, and of pieces that were never written before.
+#[test]
+fn copied_blocks_hold_the_same_and_stay_apart() {
+    let mut case = case(PLAIN, 11);
+    let before = case.run(140, 150, Backend::best());
+    let (blocks, count) = (case.blocks.clone(), 2 * case.blocks.len() as u32 + 70);
+    let free: Vec<u32> = (0..count).filter(|block| !blocks.contains(block)).collect();
+    for (from, to) in blocks.iter().zip(free.iter().rev()) {
+        case.cache.copy(*from, *to).unwrap();
+    }
+    case.blocks = free.iter().rev().take(blocks.len()).copied().collect();
+    assert_eq!(case.run(140, 150, Backend::best()), before);
+    let zeros = vec![0.0; case.keys.len()];
+    case.cache.write(&zeros, &zeros, 0, &blocks).unwrap();
+    assert_eq!(case.run(140, 150, Backend::best()), before);
+    assert!(case.cache.copy(0, count).is_err() && case.cache.copy(count, 0).is_err());
+}

@@ -26,11 +26,12 @@ mod text;
 pub mod threads;
 pub mod whisper;
 
+pub use audio::silero::{Hearing as VoiceHearing, Silero, VOICE_WINDOW};
 pub use checkpoint::Checkpoint;
 pub use cpu::cpu;
 pub use encoder::{EncoderCompanion, EncoderWork};
 pub use fit::Fit;
 pub use load::{Files, LoadError};
 pub use quality::Quality;
-pub use table::{ARCHITECTURES, Architecture, load, need};
+pub use table::{ARCHITECTURES, Architecture, load, need, others};
 pub use text::{ChatCompanion, Text};

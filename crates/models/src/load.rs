@@ -1,11 +1,14 @@
 //! The files of a checkpoint, and the ways loading one can fail.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use memmap2::Mmap;
 use serde::de::DeserializeOwned;
+use tasks::Failure;
 
 /// The largest JSON file that is read whole, in bytes (Gemma's tokenizer.json has 33 MB).
 pub(crate) const JSON_MAX_BYTES: u64 = 128 << 20;
@@ -95,6 +98,19 @@ pub struct Files {
     folder: PathBuf,
     /// The only file that counts, whatever else is in the folder.
     single: Option<String>,
+    others: Option<Others>,
+}
+
+/// Finds the files of another set of weights by its name, and fetches them if need be.
+#[derive(Clone)]
+struct Others(Arc<Find>);
+
+type Find = dyn Fn(&str) -> Result<Files, Failure> + Send + Sync;
+
+impl fmt::Debug for Others {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Others")
+    }
 }
 
 impl Files {
@@ -103,6 +119,31 @@ impl Files {
         Self {
             folder,
             single: None,
+            others: None,
+        }
+    }
+
+    /// The same, of a model that may ask for other sets of weights while it serves: `find` gives the files
+    /// of a set by its name, and may take as long as fetching them.
+    #[must_use]
+    pub fn with_others(
+        mut self,
+        find: impl Fn(&str) -> Result<Self, Failure> + Send + Sync + 'static,
+    ) -> Self {
+        self.others = Some(Others(Arc::new(find)));
+        self
+    }
+
+    /// The files of another set of weights; may take as long as fetching them.
+    ///
+    /// # Errors
+    /// Why they cannot be had.
+    pub fn of(&self, set: &str) -> Result<Self, Failure> {
+        match &self.others {
+            Some(others) => (others.0)(set),
+            None => Err(Failure::Unavailable(format!(
+                "the weights {set} are not here"
+            ))),
         }
     }
 
@@ -113,6 +154,7 @@ impl Files {
         Self {
             folder: file.parent().unwrap_or(Path::new("")).to_path_buf(),
             single: Some(name.into_owned()),
+            others: None,
         }
     }
 

@@ -3,6 +3,7 @@
 use engine::{Lane, Need};
 use tasks::{Classify, Embed, Rerank};
 
+use crate::audio::silero::Silero;
 use crate::device::Device;
 use crate::fit::Fit;
 use crate::load::{Files, LoadError};
@@ -76,6 +77,16 @@ pub const ARCHITECTURES: &[Architecture] = &[
         },
         need: |files, device, fit| whisper::need(files, device, fit.quality),
     },
+    Architecture {
+        name: "silero-vad",
+        golden: "silero-vad",
+        load: |files, _, _| {
+            let detail =
+                "a detector of voice has no task of its own; Whisper loads it for vad_filter";
+            Err(LoadError::unsupported(files.folder(), detail))
+        },
+        need: |files, _, _| Silero::need(files),
+    },
 ];
 
 /// A family of BERT's as a maker of embeddings; the checkpoint says what it differs in.
@@ -141,6 +152,14 @@ pub fn load(
     fit: Fit,
 ) -> Result<Lane, LoadError> {
     (row(architecture, files)?.load)(files, device, fit)
+}
+
+/// The sets of weights, by name, that a model of an architecture may ask for while it serves ([`Files::of`]).
+pub fn others(architecture: &str) -> &'static [&'static str] {
+    match architecture {
+        "whisper" => &[whisper::VOICE_WEIGHTS],
+        _ => &[],
+    }
 }
 
 /// What a checkpoint will take of the device's memory. Reads its configuration and the headers of

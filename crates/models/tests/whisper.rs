@@ -7,12 +7,12 @@ mod common;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use engine::model::{SequenceId, SessionCompanion, SessionModel};
+use engine::model::{Said, SequenceId, SessionCompanion, SessionModel};
 use models::whisper::{Features, SlotRows, WhisperCompanion, WhisperModel, load, load_tensors};
 use models::{Files, LoadError, Quality};
 use safetensors::SafeTensors;
 use serde_json::Value;
-use tasks::{Failure, TranscribeOptions, TranscribeRequest};
+use tasks::{Failure, TranscribeEvent, TranscribeOptions, TranscribeRequest};
 
 const GOLDEN: [&str; 2] = ["tiny-whisper", "tiny-whisper-v3"];
 const VOCABULARY: usize = 1_918;
@@ -231,6 +231,111 @@ fn what_shares_a_batch_changes_nothing() {
             (&second[1], &alone_loud[1]),
         ] {
             assert_close(ours, alone, 1e-5);
+        }
+    }
+}
+
+#[test]
+fn windows_heard_together_are_heard_as_alone() {
+    for mut tiny in Tiny::both(GOLDEN[0]) {
+        let ids = tiny.ids("decoder_ids");
+        let sounds = [1.0, 0.01, 0.3].map(|loudness| tiny.features(loudness));
+        let alone: Vec<_> = sounds
+            .iter()
+            .map(|sound| {
+                tiny.listen(0, sound);
+                tiny.step(&[(0, 0, &ids)]).remove(0)
+            })
+            .collect();
+        let heard: Vec<_> = sounds.iter().enumerate().collect();
+        tiny.model.listen_together(&heard).unwrap();
+        for (slot, alone) in alone.iter().enumerate() {
+            assert_close(&tiny.step(&[(slot, 0, &ids)])[0], alone, 1e-5);
+        }
+        assert!(
+            (alone[0][7] - alone[1][7]).abs() > 0.01,
+            "the sounds differ"
+        );
+    }
+}
+
+/// Runs sounds side by side to their ends, and gives what was said of each.
+fn hear(
+    tiny: &mut Tiny,
+    sounds: &[&[u8]],
+    options: &TranscribeOptions,
+) -> Vec<Vec<TranscribeEvent>> {
+    let mut said = vec![Vec::new(); sounds.len()];
+    for (id, audio) in sounds.iter().enumerate() {
+        let request = TranscribeRequest {
+            audio: audio.to_vec(),
+            options: options.clone(),
+        };
+        let hearing = tiny.companion.prepare(request).unwrap();
+        tiny.model.begin(SequenceId(id as u64), hearing).unwrap();
+    }
+    let mut left = sounds.len();
+    while left > 0 {
+        for (id, event) in tiny.model.turn() {
+            match event {
+                Said::Event(event) => said[id.0 as usize].push(event),
+                Said::End => {
+                    left -= 1;
+                    tiny.model.end(id);
+                }
+                Said::Failed(failure) => panic!("{failure}"),
+            }
+        }
+    }
+    said
+}
+
+/// The times and texts of segments.
+fn texts(events: &[TranscribeEvent]) -> Vec<(f32, f32, String)> {
+    let segment = |event: &TranscribeEvent| match event {
+        TranscribeEvent::Segment {
+            start, end, text, ..
+        } => Some((*start, *end, text.clone())),
+        _ => None,
+    };
+    events.iter().filter_map(segment).collect()
+}
+
+/// More sounds than are listened to in a turn, and more beams than there are caches for at once; random
+/// weights make long random words of them.
+#[test]
+fn many_sounds_are_heard_as_each_alone() {
+    let names = [
+        "austen-0930.wav",
+        "jfk.wav",
+        "tone.flac",
+        "espeak-de.wav",
+        "jfk.mp3",
+        "tone.ogg",
+    ];
+    let files = names.map(|name| std::fs::read(golden("whisper").join(name)).unwrap());
+    let sounds: Vec<&[u8]> = files.iter().map(Vec::as_slice).collect();
+    let [mut flat, mut tensors] = Tiny::both(GOLDEN[0]);
+    for (beams, count) in [(1, 6), (30, 3)] {
+        let options = TranscribeOptions {
+            beam_size: Some(beams),
+            ..TranscribeOptions::default()
+        };
+        let together = hear(&mut flat, &sounds[..count], &options);
+        for (sound, together) in sounds.iter().zip(&together) {
+            assert_eq!(hear(&mut flat, &[*sound], &options), [together.clone()]);
+        }
+    }
+    for (beams, count) in [(1, 6), (3, 2)] {
+        let options = TranscribeOptions {
+            beam_size: Some(beams),
+            ..TranscribeOptions::default()
+        };
+        // Products of tensors round by their size, in the last bits.
+        let together = hear(&mut tensors, &sounds[..count], &options);
+        for (sound, together) in sounds.iter().zip(&together) {
+            let alone = hear(&mut tensors, &[*sound], &options);
+            assert_eq!(texts(&alone[0]), texts(together));
         }
     }
 }

@@ -261,7 +261,6 @@ fn more_than_a_window_is_heard_to_its_end() {
         TranscribeOptions::default(),
         TranscribeOptions {
             words: true,
-            vad_filter: true,
             language: Some("de".into()),
             translate: true,
             initial_prompt: Some("Hello".into()),
@@ -286,12 +285,32 @@ fn more_than_a_window_is_heard_to_its_end() {
 }
 
 #[test]
+fn without_a_detector_of_voice_nothing_is_left_out_silently() {
+    let options = TranscribeOptions {
+        vad_filter: true,
+        ..TranscribeOptions::default()
+    };
+    let refused = transcribe(tone(1, 16_000), options);
+    assert!(
+        matches!(&refused, Err(Failure::Unavailable(text)) if text.contains("silero-vad")),
+        "{refused:?}"
+    );
+}
+
+#[test]
 fn what_the_weights_cannot_do_is_refused_by_its_name() {
     let default = TranscribeOptions::default;
     for (options, word) in [
         (
             TranscribeOptions {
-                beam_size: Some(3),
+                beam_size: Some(0),
+                ..default()
+            },
+            "beam_size",
+        ),
+        (
+            TranscribeOptions {
+                beam_size: Some(65),
                 ..default()
             },
             "beam_size",

@@ -1,7 +1,9 @@
 //! Conversions from one layout of weights to another, by name.
 
 mod ct2;
+mod onnx;
 mod safetensors_file;
+mod silero;
 mod whisper;
 mod whisper_config;
 
@@ -44,8 +46,16 @@ pub enum ConvertError {
         /// Where, in bytes.
         at: usize,
     },
+    /// An ONNX file contradicts its format.
+    #[error("the ONNX file, byte {at}: {what}")]
+    Onnx {
+        /// What is wrong.
+        what: String,
+        /// Where, in bytes.
+        at: usize,
+    },
     /// A variable that the architecture needs is not there.
-    #[error("model.bin holds no variable {0}")]
+    #[error("the model holds no variable {0}")]
     Missing(String),
     /// A variable does not have the form that the architecture needs.
     #[error("variable {name}: {what}")]
@@ -72,12 +82,20 @@ pub enum ConvertError {
 ///
 /// - `ct2-whisper`: a CTranslate2 Whisper `model.bin`, its `config.json`, and the `tokenizer.json`, to the Hugging
 ///   Face layout: `model.safetensors`, `config.json`, `generation_config.json`, `preprocessor_config.json`.
+/// - `onnx-silero-vad`: Silero's detector of voice in ONNX, 16 kHz alone, to `model.safetensors`.
 pub(crate) fn run<'a>(by: &str, inputs: &'a [Vec<u8>]) -> Result<Converted<'a>, ConvertError> {
     match by {
         "ct2-whisper" => match inputs {
             [model, config, tokenizer] => whisper::convert(model, config, tokenizer),
             _ => Err(ConvertError::Inputs {
                 want: 3,
+                have: inputs.len(),
+            }),
+        },
+        "onnx-silero-vad" => match inputs {
+            [model] => silero::convert(model),
+            _ => Err(ConvertError::Inputs {
+                want: 1,
                 have: inputs.len(),
             }),
         },

@@ -5,8 +5,6 @@ use tasks::{Failure, TranscribeOptions};
 
 use super::fields::{count, flag, given, number, unserved};
 
-/// Beams that the schema of `asr-whisper-turbo` fills in; it stands for the model's own search.
-const DEFAULT_BEAM_SIZE: u32 = 5;
 /// The most beams of a search.
 const BEAMS_MAX: u32 = 64;
 
@@ -61,7 +59,7 @@ pub(super) fn turbo(input: &Value) -> Result<TranscribeOptions, Failure> {
         vad_filter: flag(input, "vad_filter"),
         initial_prompt: text(input, "initial_prompt"),
         prefix: text(input, "prefix"),
-        beam_size: beam_size.filter(|beams| *beams != DEFAULT_BEAM_SIZE),
+        beam_size,
         condition_on_previous_text: flag(input, "condition_on_previous_text"),
         no_speech_threshold: single("no_speech_threshold", default.no_speech_threshold),
         compression_ratio_threshold: single(

@@ -65,7 +65,7 @@ async fn turbo_tells_segments_and_what_it_knows_of_the_audio() {
 #[tokio::test]
 async fn turbo_hands_every_option_on() {
     let (app, notes) = noted();
-    let plain = "TranscribeOptions { translate: false, language: None, vad_filter: false, initial_prompt: None, prefix: None, beam_size: None, condition_on_previous_text: true, no_speech_threshold: 0.6, compression_ratio_threshold: 2.4, log_prob_threshold: -1.0, hallucination_silence_threshold: None, words: true }";
+    let plain = "TranscribeOptions { translate: false, language: None, vad_filter: false, initial_prompt: None, prefix: None, beam_size: Some(5), condition_on_previous_text: true, no_speech_threshold: 0.6, compression_ratio_threshold: 2.4, log_prob_threshold: -1.0, hallucination_silence_threshold: None, words: true }";
     let all = r#","task":"translate","language":"de","vad_filter":true,"initial_prompt":"a","prefix":"b","beam_size":2,"condition_on_previous_text":false,"no_speech_threshold":0.5,"compression_ratio_threshold":2,"log_prob_threshold":-2,"hallucination_silence_threshold":1.5"#;
     let told = r#"TranscribeOptions { translate: true, language: Some("de"), vad_filter: true, initial_prompt: Some("a"), prefix: Some("b"), beam_size: Some(2), condition_on_previous_text: false, no_speech_threshold: 0.5, compression_ratio_threshold: 2.0, log_prob_threshold: -2.0, hallucination_silence_threshold: Some(1.5), words: true }"#;
     for (more, wanted) in [("", plain), (r#","beam_size":5"#, plain), (all, told)] {

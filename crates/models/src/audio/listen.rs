@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::decode::{AudioError, SAMPLE_RATE, Sound};
 use super::mel::{FRAMES, HOP_SAMPLES, LogMel, Scratch, WINDOW_SAMPLES, scaled};
+use super::silero::Silero;
 use super::voice::{Timeline, Voice};
 
 /// Frames a second.
@@ -50,11 +51,11 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Listens to all of a sound, or to what an energy threshold takes for voice.
-    pub(crate) fn new(sound: Sound, mel: Arc<LogMel>, voice_only: bool) -> Self {
+    /// Listens to all of a sound, or to what a detector takes for voice.
+    pub(crate) fn new(sound: Sound, mel: Arc<LogMel>, detector: Option<Arc<Silero>>) -> Self {
         Self {
             sound,
-            voice: voice_only.then(Voice::default),
+            voice: detector.map(Voice::new),
             scratch: mel.scratch(),
             mel,
             samples: Vec::new(),
@@ -211,7 +212,7 @@ mod tests {
 
     fn listener(file: Vec<u8>) -> Listener {
         let sound = Sound::open(file, 100_000).unwrap();
-        Listener::new(sound, Arc::new(LogMel::new(80)), false)
+        Listener::new(sound, Arc::new(LogMel::new(80)), None)
     }
 
     fn noise(samples: usize) -> impl ExactSizeIterator<Item = i16> {
@@ -259,7 +260,7 @@ mod tests {
     #[test]
     fn a_sound_beyond_the_limit_is_refused_when_its_end_is_not_in_sight() {
         let sound = Sound::open(wav(noise(60 * 16_000)), 59).unwrap();
-        let mut heard = Listener::new(sound, Arc::new(LogMel::new(80)), false);
+        let mut heard = Listener::new(sound, Arc::new(LogMel::new(80)), None);
         assert_eq!(
             heard.window(0).unwrap().map(|window| window.frames),
             Some(3_000)

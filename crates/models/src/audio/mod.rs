@@ -4,4 +4,5 @@ pub(crate) mod decode;
 pub(crate) mod listen;
 pub(crate) mod mel;
 mod resample;
+pub(crate) mod silero;
 pub(crate) mod voice;

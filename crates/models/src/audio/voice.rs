@@ -1,123 +1,152 @@
-//! Where somebody speaks, by loudness: a threshold above the noise, with the bounds of faster-whisper's
-//! filter (2 s of silence end a stretch, 0.4 s around it are kept). Not a neural detector: loud noise
-//! counts as voice.
+//! Leaves out where nobody speaks, by Silero's detector and the bounds of faster-whisper's filter.
+//!
+//! Facts of faster-whisper's `vad.py` (`get_speech_timestamps`, `SpeechTimestampsMap`) at its defaults: a
+//! stretch begins with a window of probability 0.5, and ends where it falls below 0.35 and does not come back
+//! to 0.5 before a window below 0.35 two seconds later; 0.4 s on both sides are kept.
+
+use std::sync::Arc;
 
 use super::decode::SAMPLE_RATE;
+use super::silero::{Hearing, Silero, VOICE_WINDOW, WINDOWS_TOGETHER};
 
-/// Samples whose loudness is judged together: 30 ms.
-const HOP: usize = SAMPLE_RATE as usize * 30 / 1_000;
-/// Silence that ends a stretch of voice, in hops.
-const SILENCE_HOPS: usize = 2_000 / 30;
-/// What is kept on both sides of a stretch, in hops.
-const PAD_HOPS: usize = 400 / 30;
-/// The quietest voice, as the root of its mean power: -50 dB of full scale.
-const VOICE_MIN: f32 = 0.003;
-/// How much louder than the noise a voice is.
-const OVER_NOISE: f32 = 3.0;
-/// By what the noise is taken to grow in a hop where it was not heard: about 1.4 dB a second.
-const NOISE_GROWTH: f32 = 1.005;
-/// The loudest noise that voice is told from.
-const NOISE_MAX: f32 = 0.03;
+/// The probability from which on a window is voice.
+const VOICE_MIN: f32 = 0.5;
+/// The probability below which it is silence; what lies between goes on as what was before.
+const SILENCE_BELOW: f32 = 0.35;
+/// Silence that ends a stretch, in samples: 2 s.
+const SILENCE: u64 = 2 * SAMPLE_RATE as u64;
+/// What is kept on both sides of a stretch, in samples: 0.4 s.
+const PAD: usize = SAMPLE_RATE as usize * 2 / 5;
+/// How long it may be undecided whether silence ends a stretch, in samples; longer, it does. faster-whisper,
+/// which has the whole sound in memory, waits for ever.
+const UNDECIDED_MAX: u64 = 30 * SAMPLE_RATE as u64;
+
+/// Samples that are judged together.
+const TOGETHER: usize = WINDOWS_TOGETHER * VOICE_WINDOW;
 
 /// Keeps the stretches of voice of a sound as it comes.
 pub(crate) struct Voice {
-    /// Of the current hop, not yet judged.
+    silero: Arc<Silero>,
+    hearing: Hearing,
+    /// Not yet judged.
     pending: Vec<f32>,
-    /// Silence behind a stretch, or before the first: kept until it is known what follows.
-    held: Vec<f32>,
-    /// A stretch of voice goes on.
-    is_open: bool,
-    noise: f32,
-    /// Samples judged.
-    position: u64,
-    kept: u64,
-    timeline: Timeline,
-}
-
-impl Default for Voice {
-    fn default() -> Self {
-        Self {
-            pending: Vec::new(),
-            held: Vec::new(),
-            is_open: false,
-            noise: VOICE_MIN / OVER_NOISE,
-            position: 0,
-            kept: 0,
-            timeline: Timeline::default(),
-        }
-    }
+    cut: Cut,
 }
 
 impl Voice {
+    pub(crate) fn new(silero: Arc<Silero>) -> Self {
+        Self {
+            silero,
+            hearing: Hearing::default(),
+            pending: Vec::new(),
+            cut: Cut::default(),
+        }
+    }
+
     /// Takes samples and appends those that are kept to `out`.
     pub(crate) fn push(&mut self, samples: &[f32], out: &mut Vec<f32>) {
         self.pending.extend_from_slice(samples);
-        let pending = std::mem::take(&mut self.pending);
-        let hops = pending.chunks_exact(HOP);
-        self.pending.extend_from_slice(hops.remainder());
-        for hop in hops {
-            self.judge(hop, out);
+        let whole = self.pending.len() / TOGETHER * TOGETHER;
+        if whole > 0 {
+            let rest = self.pending.split_off(whole);
+            let samples = std::mem::replace(&mut self.pending, rest);
+            self.judge(&samples, samples.len(), out);
         }
     }
 
     /// Takes the end.
     pub(crate) fn finish(&mut self, out: &mut Vec<f32>) {
-        let rest = std::mem::take(&mut self.pending);
-        if !rest.is_empty() {
-            self.judge(&rest, out);
-        }
-        if self.is_open {
-            let padded = self.held.len().min(PAD_HOPS * HOP);
-            out.extend_from_slice(&self.held[..padded]);
-            self.kept += padded as u64;
-        }
-        self.held.clear();
-        self.is_open = false;
+        let mut rest = std::mem::take(&mut self.pending);
+        let heard = rest.len();
+        // A window of silence behind the end where there is no part of one.
+        rest.resize((heard / VOICE_WINDOW + 1) * VOICE_WINDOW, 0.0);
+        self.judge(&rest, heard, out);
+        self.cut.finish(out);
     }
 
-    fn judge(&mut self, hop: &[f32], out: &mut Vec<f32>) {
-        let power: f32 = hop.iter().map(|sample| sample * sample).sum();
-        let level = (power / hop.len() as f32).sqrt();
-        let is_voice = level > VOICE_MIN.max(OVER_NOISE * self.noise);
-        self.noise = if level < self.noise {
-            level.max(VOICE_MIN / OVER_NOISE / 10.0)
-        } else {
-            (self.noise * NOISE_GROWTH).min(NOISE_MAX)
-        };
-        self.position += hop.len() as u64;
-        if is_voice {
-            if !self.is_open {
-                let start = self.position - (hop.len() + self.held.len()) as u64;
-                self.timeline.begin(self.kept, start);
-                self.is_open = true;
-            }
-            out.extend_from_slice(&self.held);
-            out.extend_from_slice(hop);
-            self.kept += (self.held.len() + hop.len()) as u64;
-            self.held.clear();
-            return;
-        }
-        self.held.extend_from_slice(hop);
-        if self.is_open && self.held.len() >= SILENCE_HOPS * HOP {
-            let padded = PAD_HOPS * HOP;
-            out.extend_from_slice(&self.held[..padded]);
-            self.kept += padded as u64;
-            self.held.drain(..padded);
-            self.is_open = false;
-        }
-        if !self.is_open {
-            let extra = self.held.len().saturating_sub(PAD_HOPS * HOP);
-            self.held.drain(..extra);
+    /// Judges whole windows, of which so many samples are of the sound.
+    fn judge(&mut self, samples: &[f32], heard: usize, out: &mut Vec<f32>) {
+        let probabilities = self.silero.probabilities(&mut self.hearing, samples);
+        let mut left = &samples[..heard];
+        for probability in probabilities {
+            let (window, rest) = left.split_at(left.len().min(VOICE_WINDOW));
+            left = rest;
+            self.cut.window(probability, window, out);
         }
     }
 
     /// Length in seconds of what was kept.
     pub(crate) fn kept_seconds(&self) -> f64 {
-        self.kept as f64 / f64::from(SAMPLE_RATE)
+        self.cut.kept as f64 / f64::from(SAMPLE_RATE)
     }
 
     pub(crate) fn timeline(&self) -> &Timeline {
-        &self.timeline
+        &self.cut.timeline
+    }
+}
+
+/// Where a sound is cut, by the probabilities of its windows.
+#[derive(Default)]
+struct Cut {
+    /// What may be kept: before the first stretch or after one the last [`PAD`] samples, within one all since
+    /// silence began.
+    held: Vec<f32>,
+    /// A stretch of voice goes on.
+    is_open: bool,
+    /// Where silence began within the stretch.
+    silence: Option<u64>,
+    /// Samples that came.
+    position: u64,
+    kept: u64,
+    timeline: Timeline,
+}
+
+impl Cut {
+    /// Takes the samples of a window; appends what is kept to `out`.
+    fn window(&mut self, probability: f32, samples: &[f32], out: &mut Vec<f32>) {
+        if probability >= VOICE_MIN {
+            if !self.is_open {
+                self.is_open = true;
+                let start = self.position - self.held.len() as u64;
+                self.timeline.begin(self.kept, start);
+            }
+            self.silence = None;
+            self.keep(self.held.len(), out);
+        } else if self.is_open {
+            let is_silence = probability < SILENCE_BELOW;
+            if is_silence {
+                self.silence.get_or_insert(self.position);
+            }
+            let silent = self.silence.map_or(0, |begin| self.position - begin);
+            if (is_silence && silent >= SILENCE) || silent >= UNDECIDED_MAX {
+                self.keep(PAD, out);
+                self.is_open = false;
+                self.silence = None;
+            }
+        }
+        self.held.extend_from_slice(samples);
+        self.position += samples.len() as u64;
+        if self.is_open && self.silence.is_none() {
+            self.keep(self.held.len(), out);
+        } else if !self.is_open {
+            let extra = self.held.len().saturating_sub(PAD);
+            self.held.drain(..extra);
+        }
+    }
+
+    /// Takes the end, which belongs to a stretch that goes on.
+    fn finish(&mut self, out: &mut Vec<f32>) {
+        if self.is_open {
+            self.keep(self.held.len(), out);
+        }
+        self.held.clear();
+        self.is_open = false;
+    }
+
+    fn keep(&mut self, samples: usize, out: &mut Vec<f32>) {
+        let samples = samples.min(self.held.len());
+        out.extend(self.held.drain(..samples));
+        self.kept += samples as u64;
     }
 }
 
@@ -133,9 +162,9 @@ impl Timeline {
         self.stretches.push((kept, at));
     }
 
-    /// The time in the sound of a time in what was kept, in seconds. The end of something that ends where
-    /// a stretch does belongs to that stretch.
-    pub(crate) fn original(&self, seconds: f64, is_end: bool) -> f64 {
+    /// What has to be added to a time in what was kept for that in the sound, in seconds. The end of something
+    /// that ends where a stretch does belongs to that stretch.
+    pub(crate) fn left_out(&self, seconds: f64, is_end: bool) -> f64 {
         let sample = (seconds * f64::from(SAMPLE_RATE)).round() as u64;
         let before = |kept: u64| {
             if is_end {
@@ -149,56 +178,74 @@ impl Timeline {
             Some(index) => self.stretches[index],
             None => self.stretches.first().copied().unwrap_or_default(),
         };
-        seconds + (at as f64 - kept as f64) / f64::from(SAMPLE_RATE)
+        (at as f64 - kept as f64) / f64::from(SAMPLE_RATE)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
-    /// Stretches of (seconds, loudness) as samples.
-    fn sound(stretches: &[(f32, f32)]) -> Vec<f32> {
-        let mut samples = Vec::new();
-        for &(seconds, loudness) in stretches {
-            let count = (seconds * SAMPLE_RATE as f32) as usize;
-            samples.extend((0..count).map(|n| (n as f32 * 0.2).sin() * loudness));
+    /// What is kept of a sound of these probabilities, as `(start, end)` in samples of the sound.
+    fn cut(probabilities: &[f32], length: usize) -> (Vec<(u64, u64)>, Cut) {
+        let samples: Vec<f32> = (0..length).map(|sample| sample as f32).collect();
+        let (mut cut, mut out, mut left) = (Cut::default(), Vec::new(), samples.as_slice());
+        for &probability in probabilities {
+            let (window, rest) = left.split_at(left.len().min(VOICE_WINDOW));
+            left = rest;
+            cut.window(probability, window, &mut out);
+            assert!(cut.held.len() as u64 <= UNDECIDED_MAX + SILENCE);
         }
-        samples
+        cut.finish(&mut out);
+        assert_eq!(out.len() as u64, cut.kept);
+        let mut stretches: Vec<(u64, u64)> = Vec::new();
+        for sample in out.into_iter().map(|sample| sample as u64) {
+            match stretches.last_mut() {
+                Some((_, end)) if *end == sample => *end += 1,
+                _ => stretches.push((sample, sample + 1)),
+            }
+        }
+        (stretches, cut)
     }
 
-    fn kept(samples: &[f32]) -> (f64, Voice) {
-        let (mut voice, mut out) = (Voice::default(), Vec::new());
-        for packet in samples.chunks(1_152) {
-            voice.push(packet, &mut out);
+    /// By faster-whisper's own `get_speech_timestamps`, of the same probabilities.
+    #[test]
+    fn golden_stretches_are_those_of_faster_whisper() {
+        let path = "/../../tests/golden/silero-vad/reference.json";
+        let text = std::fs::read(format!("{}{path}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let golden: Value = serde_json::from_slice(&text).unwrap();
+        let sounds = golden["sounds"].as_array().unwrap();
+        for sound in sounds {
+            let numbers = sound["probabilities"].as_array().unwrap().iter();
+            let probabilities: Vec<f32> = numbers.map(|p| p.as_f64().unwrap() as f32).collect();
+            let length = sound["samples"].as_u64().unwrap() as usize;
+            let wanted = sound["stretches"].as_array().unwrap().iter();
+            let wanted: Vec<_> = wanted
+                .map(|pair| (pair[0].as_u64().unwrap(), pair[1].as_u64().unwrap()))
+                .collect();
+            let (ours, cut) = cut(&probabilities, length);
+            assert_eq!(ours, wanted, "{}", sound["name"]);
+            for time in sound["times"].as_array().unwrap() {
+                let (kept, is_end) = (time[0].as_f64().unwrap(), time[1].as_bool().unwrap());
+                let ours = kept + cut.timeline.left_out(kept, is_end);
+                let wanted = time[2].as_f64().unwrap();
+                assert!(
+                    (ours - wanted).abs() <= 0.0051,
+                    "{kept} {is_end}: {ours} for {wanted}"
+                );
+            }
         }
-        voice.finish(&mut out);
-        assert_eq!(out.len() as u64, voice.kept);
-        (out.len() as f64 / 16_000.0, voice)
+        assert!(sounds.len() > 6, "the file holds its sounds");
     }
 
     #[test]
-    fn silence_and_steady_noise_are_left_out_and_short_pauses_stay() {
-        assert!(kept(&sound(&[(5.0, 0.0)])).0 < 0.01);
-        assert!(kept(&sound(&[(5.0, 0.001)])).0 < 0.01);
-        let spoken = [
-            (4.0, 0.0),
-            (1.0, 0.2),
-            (1.0, 0.0),
-            (1.0, 0.2),
-            (6.0, 0.0),
-            (1.0, 0.2),
-        ];
-        let (seconds, voice) = kept(&sound(&spoken));
-        // Two stretches: 3 s and 1 s, with 0.39 s on both sides, but none behind the end.
-        assert!(
-            (seconds - (3.0 + 1.0 + 3.0 * 0.39)).abs() < 0.1,
-            "{seconds}"
-        );
-        let timeline = voice.timeline();
-        assert!((timeline.original(0.39, false) - 4.0).abs() < 0.05);
-        assert!((timeline.original(3.39, true) - 7.0).abs() < 0.05);
-        assert!((timeline.original(seconds, true) - 14.0).abs() < 0.05);
-        assert!((timeline.original(seconds - 1.0, false) - 13.0).abs() < 0.05);
+    fn a_stretch_that_stays_undecided_ends() {
+        let mut probabilities = vec![0.9; 40];
+        probabilities.push(0.2);
+        probabilities.resize(40 + 60 * 32, 0.4);
+        let (ours, _) = cut(&probabilities, probabilities.len() * VOICE_WINDOW);
+        assert_eq!(ours, [(0, (40 * VOICE_WINDOW + PAD) as u64)]);
     }
 }

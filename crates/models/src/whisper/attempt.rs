@@ -49,6 +49,16 @@ impl Attempt {
         Self::numbered(0, given, seed)
     }
 
+    /// One that a search at a temperature of zero came to; `given` tokens begin its transcript.
+    pub(super) fn found(transcript: Vec<u32>, given: usize, log_prob_sum: f64) -> Self {
+        Self {
+            given,
+            transcript,
+            log_prob_sum,
+            ..Self::numbered(0, &[], 0)
+        }
+    }
+
     fn numbered(number: usize, given: &[u32], seed: u64) -> Self {
         Self {
             number,

@@ -1,21 +1,25 @@
 //! The shared half: opens a sound, hears its first window, and checks what is asked of the checkpoint.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use engine::model::SessionCompanion;
 use tasks::{Failure, Transcribe, TranscribeOptions, TranscribeRequest};
 
 use super::attempt::Thresholds;
 use super::config::{Config, Generation};
-use super::model::Features;
+use super::model::{Features, places};
 use super::session::{Hearing, Language, Manner};
 use super::vocabulary::Vocabulary;
 use crate::audio::decode::Sound;
 use crate::audio::listen::Listener;
 use crate::audio::mel::LogMel;
+use crate::audio::silero::Silero;
+use crate::load::Files;
 
 /// The longest sound, in seconds: a file can unpack to far more than it weighs.
 const SOUND_MAX_SECONDS: u32 = 12 * 60 * 60;
+/// The set of weights that `vad_filter` needs.
+pub(crate) const VOICE_WEIGHTS: &str = "silero-vad";
 /// The language of a checkpoint that knows no other.
 const ENGLISH: &str = "en";
 
@@ -24,10 +28,34 @@ pub struct WhisperCompanion {
     vocabulary: Arc<Vocabulary>,
     generation: Arc<Generation>,
     mel: Arc<LogMel>,
+    detector: Detector,
+    /// The most beams of a search.
+    beams: usize,
+}
+
+/// The detector of voice, a set of weights of its own, loaded when somebody asks for it first.
+struct Detector {
+    files: Files,
+    loaded: Mutex<Option<Arc<Silero>>>,
+}
+
+impl Detector {
+    fn get(&self) -> Result<Arc<Silero>, Failure> {
+        // Held across the load: who comes second waits for it. Who panicked here left nothing half done.
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(silero) = &*loaded {
+            return Ok(silero.clone());
+        }
+        let files = self.files.of(VOICE_WEIGHTS)?;
+        let silero =
+            Silero::load(&files).map_err(|e| Failure::Unavailable(format!("vad_filter: {e}")))?;
+        Ok(loaded.insert(Arc::new(silero)).clone())
+    }
 }
 
 impl WhisperCompanion {
     pub(super) fn new(
+        files: &Files,
         config: &Config,
         vocabulary: Arc<Vocabulary>,
         generation: Arc<Generation>,
@@ -36,6 +64,11 @@ impl WhisperCompanion {
             vocabulary,
             generation,
             mel: Arc::new(LogMel::new(config.num_mel_bins)),
+            beams: places(config).more + 1,
+            detector: Detector {
+                files: files.clone(),
+                loaded: Mutex::default(),
+            },
         }
     }
 
@@ -79,9 +112,16 @@ impl WhisperCompanion {
     }
 
     fn manner(&self, options: &TranscribeOptions) -> Result<Manner, Failure> {
-        if let Some(beams) = options.beam_size.filter(|&beams| beams != 1) {
+        let beams = options.beam_size.map_or(1, |beams| beams as usize);
+        if beams == 0 {
+            return Err(Failure::BadInput(
+                "beam_size is 0; a search has 1 or more".into(),
+            ));
+        }
+        if beams > self.beams {
+            let most = self.beams;
             return Err(Failure::Unsupported(format!(
-                "beam_size: {beams} beams are not served; leave it out, or ask for 1"
+                "beam_size: {beams} beams are more than there is memory for with these weights; ask for at most {most}"
             )));
         }
         if options.translate && !self.generation.multilingual {
@@ -106,6 +146,7 @@ impl WhisperCompanion {
             hallucination_silence: options.hallucination_silence_threshold.map(f64::from),
             prefix: self.tokens(options.prefix.as_deref())?,
             // Silence around words cannot be told without their times.
+            beams,
             words: options.words || options.hallucination_silence_threshold.is_some(),
         })
     }
@@ -129,7 +170,11 @@ impl SessionCompanion<Transcribe> for WhisperCompanion {
         let language = self.language(options.language.as_deref())?;
         let prompt = self.tokens(options.initial_prompt.as_deref())?;
         let sound = Sound::open(request.audio, SOUND_MAX_SECONDS)?;
-        let mut listener = Listener::new(sound, self.mel.clone(), options.vad_filter);
+        let detector = options
+            .vad_filter
+            .then(|| self.detector.get())
+            .transpose()?;
+        let mut listener = Listener::new(sound, self.mel.clone(), detector);
         let first = listener.window(0)?;
         Ok(Hearing {
             listener,

@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 
-use super::config::{Config, Head};
-use super::layers::{Attention, FeedForward, Norm, Weights, attend};
+use super::config::{Config, ENCODER_POSITIONS, Head};
+use super::layers::{Attention, FeedForward, Norm, Weights, attend, joined};
 use super::network::Part;
 use crate::load::LoadError;
 
@@ -37,19 +37,24 @@ struct CacheSize {
     head_width: usize,
 }
 
-/// Keys and values of one transcript.
-pub(super) struct TranscriptCache {
-    layers: Vec<LayerCache>,
+/// Keys and values of one transcript's tokens, filled as they come: for each layer
+/// `[heads, window, head width]`.
+pub(super) struct OwnCache(Vec<(Tensor, Tensor)>);
+
+impl OwnCache {
+    /// One with memory of its own.
+    pub(super) fn copy(&self) -> Result<Self> {
+        let copy = |(keys, values): &(Tensor, Tensor)| Ok((keys.copy()?, values.copy()?));
+        Ok(Self(self.0.iter().map(copy).collect::<Result<_>>()?))
+    }
 }
 
-struct LayerCache {
-    /// Of the tokens, filled as they come: `[heads, window, head width]`.
-    own_keys: Tensor,
-    own_values: Tensor,
-    /// Of the encoder's states: `[heads, ENCODER_POSITIONS, head width]`.
-    heard_keys: Tensor,
-    heard_values: Tensor,
-}
+/// Keys and values of the encoder's states of one window: for each layer
+/// `[heads, ENCODER_POSITIONS, head width]`.
+pub(super) struct HeardCache(Vec<(Tensor, Tensor)>);
+
+/// Both caches of a transcript.
+type Caches<'a> = (&'a OwnCache, &'a HeardCache);
 
 /// The heads whose scores are wanted, and over how many positions of the sound.
 type Wanted<'a> = Option<(&'a [Head], usize)>;
@@ -59,7 +64,8 @@ struct Span<'a> {
     rows: Range<usize>,
     /// Position of the first row.
     start: usize,
-    cache: &'a TranscriptCache,
+    own: &'a OwnCache,
+    heard: &'a HeardCache,
 }
 
 impl Decoder {
@@ -85,28 +91,34 @@ impl Decoder {
         })
     }
 
-    /// A cache with the keys and values of encoder states `[ENCODER_POSITIONS, width]`.
-    pub(super) fn listen(&self, states: &Tensor) -> Result<TranscriptCache> {
+    /// A cache for the tokens of one transcript.
+    pub(super) fn own_cache(&self) -> Result<OwnCache> {
         let CacheSize {
             heads,
             window,
             head_width,
         } = self.cache;
-        let empty = || Tensor::zeros((heads, window, head_width), states.dtype(), &self.device);
-        let layers = self
-            .layers
-            .iter()
-            .map(|layer| {
-                let (k, v) = layer.encoder_attn.keys_values(states)?;
-                Ok(LayerCache {
-                    own_keys: empty()?,
-                    own_values: empty()?,
-                    heard_keys: layer.encoder_attn.split(&k)?,
-                    heard_values: layer.encoder_attn.split(&v)?,
-                })
-            })
-            .collect::<Result<_>>()?;
-        Ok(TranscriptCache { layers })
+        let empty = || Tensor::zeros((heads, window, head_width), DType::F32, &self.device);
+        let layers = self.layers.iter().map(|_| Ok((empty()?, empty()?)));
+        Ok(OwnCache(layers.collect::<Result<_>>()?))
+    }
+
+    /// For each window of encoder states `[windows * ENCODER_POSITIONS, width]` its keys and values.
+    pub(super) fn listen(&self, states: &Tensor) -> Result<Vec<HeardCache>> {
+        let windows = states.dim(0)? / ENCODER_POSITIONS;
+        let mut caches: Vec<_> = (0..windows).map(|_| HeardCache(Vec::new())).collect();
+        for layer in &self.layers {
+            let (k, v) = layer.encoder_attn.keys_values(states)?;
+            for (window, cache) in caches.iter_mut().enumerate() {
+                let own = |rows: &Tensor| {
+                    let first = window * ENCODER_POSITIONS;
+                    let rows = rows.narrow(0, first, ENCODER_POSITIONS)?;
+                    layer.encoder_attn.split(&rows)
+                };
+                cache.0.push((own(&k)?, own(&v)?));
+            }
+        }
+        Ok(caches)
     }
 
     /// One pass over all rows of the parts, each with its cache. Positions must lie within the window and
@@ -115,20 +127,21 @@ impl Decoder {
     pub(super) fn forward(
         &self,
         parts: &[Part<'_>],
-        caches: &[&TranscriptCache],
+        caches: &[Caches<'_>],
         wanted: Wanted<'_>,
     ) -> Result<(Tensor, Vec<f32>)> {
         let mut first = 0;
         let spans: Vec<_> = parts
             .iter()
             .zip(caches)
-            .map(|(part, cache)| {
+            .map(|(part, (own, heard))| {
                 let rows = first..first + part.tokens.len();
                 first = rows.end;
                 Span {
                     rows,
                     start: part.start,
-                    cache,
+                    own,
+                    heard,
                 }
             })
             .collect();
@@ -190,18 +203,15 @@ impl DecoderLayer {
         let q = self.self_attn.queries(&normed)?;
         let (k, v) = self.self_attn.keys_values(&normed)?;
         let attended = each(parts, |part, rows| {
-            let cache = &part.cache.layers[index];
+            let (keys, values) = &part.own.0[index];
             let take = |x: &Tensor| self.self_attn.split(&x.narrow(0, rows.start, rows.len())?);
-            cache.own_keys.slice_set(&take(&k)?, 1, part.start)?;
-            cache.own_values.slice_set(&take(&v)?, 1, part.start)?;
+            keys.slice_set(&take(&k)?, 1, part.start)?;
+            values.slice_set(&take(&v)?, 1, part.start)?;
             let seen = part.start + rows.len();
             let mask = (rows.len() > 1)
                 .then(|| causal_mask(part.start, rows.len(), device))
                 .transpose()?;
-            let (keys, values) = (
-                cache.own_keys.narrow(1, 0, seen)?,
-                cache.own_values.narrow(1, 0, seen)?,
-            );
+            let (keys, values) = (keys.narrow(1, 0, seen)?, values.narrow(1, 0, seen)?);
             attend(&take(&q)?, &keys, &values, mask.as_ref())
         })?;
         let x = (x + self.self_attn.output(&attended)?)?;
@@ -210,10 +220,7 @@ impl DecoderLayer {
             .encoder_attn
             .queries(&self.encoder_attn_layer_norm.forward(&x)?)?;
         if let (Some((heads, positions)), [part]) = (wanted, parts) {
-            let (q, keys) = (
-                self.encoder_attn.split(&q)?,
-                &part.cache.layers[index].heard_keys,
-            );
+            let (q, (keys, _)) = (self.encoder_attn.split(&q)?, &part.heard.0[index]);
             for (head, scores) in heads.iter().zip(scores) {
                 if head.layer == index {
                     let keys = keys.get(head.head)?.narrow(0, 0, positions)?;
@@ -223,11 +230,11 @@ impl DecoderLayer {
             }
         }
         let attended = each(parts, |part, rows| {
-            let cache = &part.cache.layers[index];
+            let (keys, values) = &part.heard.0[index];
             let q = self
                 .encoder_attn
                 .split(&q.narrow(0, rows.start, rows.len())?)?;
-            attend(&q, &cache.heard_keys, &cache.heard_values, None)
+            attend(&q, keys, values, None)
         })?;
         let x = (x + self.encoder_attn.output(&attended)?)?;
         let normed = self.final_layer_norm.forward(&x)?;
@@ -244,10 +251,7 @@ fn each(
         .iter()
         .map(|part| attention(part, part.rows.clone()))
         .collect::<Result<_>>()?;
-    match rows.as_slice() {
-        [only] => Ok(only.clone()),
-        _ => Tensor::cat(&rows, 0),
-    }
+    joined(rows)
 }
 
 /// `[rows, start + rows]`: each row sees the positions up to its own.

@@ -1,9 +1,10 @@
-//! The encoder: two convolutions and a transformer over 30 s of features.
+//! The encoder: two convolutions and a transformer over windows of 30 s of features. The rows of all
+//! windows go through the layers together; attention is each window's own.
 
 use candle_core::{D, Result, Tensor};
 
 use super::config::{Config, ENCODER_POSITIONS};
-use super::layers::{Attention, FeedForward, Norm, Weights, attend_to_all};
+use super::layers::{Attention, FeedForward, Norm, Weights, attend_to_all, joined};
 use crate::load::LoadError;
 
 /// The taps of both convolutions.
@@ -46,15 +47,15 @@ impl Encoder {
         })
     }
 
-    /// Features `[bins, frames]` to states `[ENCODER_POSITIONS, width]`.
+    /// Features `[windows, bins, frames]` to states `[windows * ENCODER_POSITIONS, width]`.
     pub(super) fn forward(&self, features: &Tensor) -> Result<Tensor> {
-        let x = self.conv1.forward(&features.unsqueeze(0)?)?.gelu_erf()?;
+        let x = self.conv1.forward(features)?.gelu_erf()?;
         let x = self.conv2.forward(&x)?.gelu_erf()?;
         let mut x = x
-            .squeeze(0)?
-            .t()?
+            .transpose(1, 2)?
             .contiguous()?
-            .add(&self.embed_positions)?;
+            .broadcast_add(&self.embed_positions)?
+            .flatten_to(1)?;
         for layer in &self.layers {
             x = layer.forward(&x)?;
         }
@@ -80,9 +81,19 @@ impl EncoderLayer {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let normed = self.self_attn_layer_norm.forward(x)?;
         let attention = &self.self_attn;
+        let q = attention.queries(&normed)?;
         let (k, v) = attention.keys_values(&normed)?;
-        let q = attention.split(&attention.queries(&normed)?)?;
-        let attended = attend_to_all(&q, &attention.split(&k)?, &attention.split(&v)?)?;
+        // One window after the other: the scores of one are as much work as a device does at once, and most
+        // of the memory.
+        let attended = (0..x.dim(0)?)
+            .step_by(ENCODER_POSITIONS)
+            .map(|first| {
+                let own =
+                    |rows: &Tensor| attention.split(&rows.narrow(0, first, ENCODER_POSITIONS)?);
+                attend_to_all(&own(&q)?, &own(&k)?, &own(&v)?)
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let attended = joined(attended)?;
         let x = (x + attention.output(&attended)?)?;
         let normed = self.final_layer_norm.forward(&x)?;
         x + self.feed_forward.forward(&normed)?
@@ -106,7 +117,7 @@ impl Convolution {
         })
     }
 
-    /// `[1, inputs, frames]` to `[1, outputs, frames / stride]`.
+    /// `[windows, inputs, frames]` to `[windows, outputs, frames / stride]`.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         x.conv1d(&self.weight, TAPS / 2, self.stride, 1, 1)?
             .broadcast_add(&self.bias)

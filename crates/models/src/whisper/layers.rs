@@ -214,7 +214,15 @@ pub(super) fn attend_to_all(q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor
             attend(&part, k, v, None)
         })
         .collect::<Result<_>>()?;
-    Tensor::cat(&parts, 0)
+    joined(parts)
+}
+
+/// Parts `[rows, width]`, at least one, as one.
+pub(super) fn joined(mut parts: Vec<Tensor>) -> Result<Tensor> {
+    match parts.len() {
+        1 => Ok(parts.swap_remove(0)),
+        _ => Tensor::cat(&parts, 0),
+    }
 }
 
 /// `[heads, rows, width / heads]` to `[rows, width]`.

@@ -4,8 +4,10 @@ use candle_core::Device;
 use engine::Need;
 
 use super::config::{Config, ENCODER_POSITIONS};
-use super::model::{LOGITS_TOGETHER, sessions};
+use super::model::{LOGITS_TOGETHER, places};
+use super::network::{Places, WINDOWS_TOGETHER};
 use crate::audio::mel::FRAMES;
+use crate::audio::silero::Silero;
 use crate::checkpoint::Checkpoint;
 use crate::load::{Files, LoadError};
 use crate::quality::Quality;
@@ -31,7 +33,12 @@ pub(super) fn cache_bytes(config: &Config) -> usize {
     2 * config.decoder_layers * positions * config.d_model * size_of::<f32>()
 }
 
-/// The need of a checkpoint; its header and configuration are read, its weights are not. On the CPU the
+/// Bytes of the keys and values of one transcript's tokens, in single precision.
+pub(super) fn own_cache_bytes(config: &Config) -> usize {
+    2 * config.decoder_layers * config.max_target_positions * config.d_model * size_of::<f32>()
+}
+
+/// The need of a checkpoint and of the detector of voice, which may join it; its header and configuration are read, its weights are not. On the CPU the
 /// layers keep their floats, or eight bits and a scale of half precision for 32 of them; other devices
 /// compute in float32.
 pub(crate) fn need(files: &Files, device: &Device, quality: Quality) -> Result<Need, LoadError> {
@@ -39,7 +46,9 @@ pub(crate) fn need(files: &Files, device: &Device, quality: Quality) -> Result<N
     let checkpoint = Checkpoint::open(files)?;
     let elements = checkpoint.elements();
     let float = size_of::<f32>();
-    let sessions = sessions(&config);
+    let Places { slots, more } = places(&config);
+    // Half precision on flat rows.
+    let own_cache = own_cache_bytes(&config) / if device.is_cpu() { 2 } else { 1 };
     let (weights_bytes, encoder) = if device.is_cpu() {
         let convolutions = (3 * config.d_model * (config.num_mel_bins + config.d_model)) as u64;
         let positions = (ENCODER_POSITIONS + config.max_target_positions) * config.d_model;
@@ -60,15 +69,15 @@ pub(crate) fn need(files: &Files, device: &Device, quality: Quality) -> Result<N
         let scores = SCORE_COPIES * config.encoder_attention_heads * ENCODER_POSITIONS;
         (
             elements * float as u64,
-            ENCODER_POSITIONS * (vectors + scores),
+            ENCODER_POSITIONS * (WINDOWS_TOGETHER * vectors + scores),
         )
     };
-    // A first pass has two rows of each session.
-    let rows = (2 * sessions).max(LOGITS_TOGETHER);
+    // A first pass has two rows of each session; beams have a row each.
+    let rows = (2 * slots + more).max(LOGITS_TOGETHER);
     let logits = LOGIT_COPIES * rows * config.vocab_size;
     Ok(Need {
         weights_bytes,
-        cache_bytes: (sessions * cache_bytes(&config)) as u64,
-        activation_bytes: ((encoder + logits) * float) as u64,
+        cache_bytes: (slots * cache_bytes(&config) + more * own_cache) as u64,
+        activation_bytes: ((encoder + logits) * float + Silero::need_bytes()) as u64,
     })
 }

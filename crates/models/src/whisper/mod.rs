@@ -7,6 +7,7 @@
 
 mod align;
 mod attempt;
+mod beams;
 mod companion;
 mod config;
 mod decoder;
@@ -18,6 +19,7 @@ mod model;
 mod network;
 mod rules;
 mod seek;
+mod segment;
 mod session;
 mod vocabulary;
 mod words;
@@ -30,6 +32,7 @@ use crate::checkpoint::Checkpoint;
 use crate::load::{Files, LoadError};
 use crate::quality::Quality;
 
+pub(crate) use companion::VOICE_WEIGHTS;
 pub use companion::WhisperCompanion;
 pub(crate) use memory::need;
 pub use model::{Features, SlotRows, WhisperModel};
@@ -54,7 +57,7 @@ pub fn load(
         device,
         quality,
     )?;
-    Ok((parts.companion(), model))
+    Ok((parts.companion(files), model))
 }
 
 /// Loads a checkpoint as tensors of F32 on any device: what devices other than the CPU do.
@@ -68,7 +71,7 @@ pub fn load_tensors(
     let parts = Parts::load(files)?;
     let model =
         WhisperModel::load_tensors(&parts.config, parts.words(), &parts.checkpoint, device)?;
-    Ok((parts.companion(), model))
+    Ok((parts.companion(files), model))
 }
 
 /// The files of a checkpoint, read.
@@ -94,8 +97,9 @@ impl Parts {
         (self.vocabulary.clone(), self.generation.clone())
     }
 
-    fn companion(&self) -> Arc<WhisperCompanion> {
+    fn companion(&self, files: &Files) -> Arc<WhisperCompanion> {
         let (vocabulary, generation) = self.words();
-        Arc::new(WhisperCompanion::new(&self.config, vocabulary, generation))
+        let companion = WhisperCompanion::new(files, &self.config, vocabulary, generation);
+        Arc::new(companion)
     }
 }

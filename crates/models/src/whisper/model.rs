@@ -1,6 +1,6 @@
 //! The half that the device thread owns: the network, and the sessions that listen and decode in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use tasks::{Failure, Transcribe, TranscribeEvent};
 
 use super::align::begins;
 use super::config::{Config, Generation};
-use super::network::{Network, Part};
+use super::network::{Network, Part, Places};
 use super::rules::{TranscriptRules, log_sum_exp};
 use super::session::{Hearing, Rows, Session, Shared, Timing, Wish};
 use super::vocabulary::{TIMESTAMPS_PER_SECOND, Vocabulary};
@@ -23,6 +23,11 @@ use crate::quality::Quality;
 const CACHE_MAX_BYTES: usize = 1 << 30;
 /// Transcripts that may be live at once, within [`CACHE_MAX_BYTES`] or alone.
 const SESSIONS: RangeInclusive<usize> = 1..=16;
+/// Memory that the caches of beams beside the first may take, in bytes.
+const BEAM_CACHES_MAX_BYTES: usize = 1 << 30;
+/// The most beams that all searches may have together, within [`BEAM_CACHES_MAX_BYTES`]: at least those of
+/// one of faster-whisper's searches.
+const BEAMS: RangeInclusive<usize> = 5..=64;
 /// Rows whose logits lie in memory at once while words are timed.
 pub(super) const LOGITS_TOGETHER: usize = 16;
 
@@ -50,6 +55,10 @@ pub struct WhisperModel {
     live: BTreeMap<SequenceId, Session>,
     /// Slots that no session has.
     free: Vec<usize>,
+    /// Caches that no beam has.
+    free_caches: Vec<usize>,
+    /// Sessions that wait for caches of beams, in order.
+    waiting: VecDeque<SequenceId>,
     /// The session that had a window last.
     listened: Option<SequenceId>,
 }
@@ -65,9 +74,9 @@ impl WhisperModel {
         device: &Device,
         quality: Quality,
     ) -> Result<Self, LoadError> {
-        let slots = sessions(config);
         let heads = &generation.alignment;
-        let network = Network::load(checkpoint, config, heads, slots, (device, quality))?;
+        let places = places(config);
+        let network = Network::load(checkpoint, config, heads, places, (device, quality))?;
         Ok(Self::of(network, config, vocabulary, generation))
     }
 
@@ -78,9 +87,8 @@ impl WhisperModel {
         checkpoint: &Checkpoint,
         device: &Device,
     ) -> Result<Self, LoadError> {
-        let slots = sessions(config);
         let heads = &generation.alignment;
-        let network = Network::load_tensors(checkpoint, config, heads, slots, device)?;
+        let network = Network::load_tensors(checkpoint, config, heads, places(config), device)?;
         Ok(Self::of(network, config, vocabulary, generation))
     }
 
@@ -102,7 +110,11 @@ impl WhisperModel {
                 window: config.max_target_positions,
             },
             live: BTreeMap::new(),
-            free: (0..sessions(config)).rev().collect(),
+            free: (0..places(config).slots).rev().collect(),
+            free_caches: (places(config).slots..places(config).caches())
+                .rev()
+                .collect(),
+            waiting: VecDeque::new(),
             listened: None,
         }
     }
@@ -115,12 +127,24 @@ impl WhisperModel {
         self.network.encode(features.mel())
     }
 
+    /// Has slots listen to features, each to its own, in one pass.
+    ///
+    /// # Errors
+    /// As [`WhisperModel::encode`].
+    pub fn listen_together(&mut self, heard: &[(usize, &Features)]) -> Result<(), Failure> {
+        let heard: Vec<_> = heard
+            .iter()
+            .map(|(slot, heard)| (*slot, heard.mel()))
+            .collect();
+        self.network.listen(&heard)
+    }
+
     /// Has a slot listen to features, as a session does.
     ///
     /// # Errors
     /// As [`WhisperModel::encode`].
     pub fn listen(&mut self, slot: usize, features: &Features) -> Result<(), Failure> {
-        self.network.listen(slot, features.mel())
+        self.network.listen(&[(slot, features.mel())])
     }
 
     /// One pass over rows of slots that have listened; the logits after the last row of each.
@@ -137,6 +161,7 @@ impl WhisperModel {
             wanted.push(rows.saturating_sub(1));
             parts.push(Part {
                 slot,
+                cache: slot,
                 start,
                 tokens,
             });
@@ -163,70 +188,67 @@ impl WhisperModel {
         self.network.forward(parts, wanted)
     }
 
-    /// The next session in turn that has to listen.
-    fn next_listener(&self) -> Option<SequenceId> {
-        let listening =
+    /// The next sessions in turn that have to listen.
+    fn next_listeners(&self) -> Vec<SequenceId> {
+        let waiting =
             |(id, session): (&SequenceId, &Session)| session.is_listening().then_some(*id);
-        let mut waiting = self.live.iter().filter_map(listening);
-        let after = self
-            .listened
-            .and_then(|last| waiting.clone().find(|id| *id > last));
-        after.or_else(|| waiting.next())
+        let mut ids: Vec<_> = self.live.iter().filter_map(waiting).collect();
+        let after = ids.partition_point(|id| self.listened.is_some_and(|last| *id <= last));
+        ids.rotate_left(after);
+        ids.truncate(self.network.windows_together());
+        ids
     }
 
-    /// One window of one session.
+    /// A window of each of some sessions, in one pass.
     fn listen_on(&mut self, said: &mut Vec<(SequenceId, Said<TranscribeEvent>)>) {
-        let Some(id) = self.next_listener() else {
-            return;
-        };
-        self.listened = Some(id);
-        let Some(session) = self.live.get_mut(&id) else {
-            return;
-        };
-        let wish = session.listen(&self.shared);
-        let slot = session.slot;
-        said.extend(
-            session
-                .take_events()
-                .into_iter()
-                .map(|event| (id, Said::Event(event))),
-        );
-        let done = match wish {
-            Ok(Wish::Listen(features)) => self.network.listen(slot, &features),
-            Ok(Wish::Nothing) => Ok(()),
-            Ok(Wish::End) => {
-                said.push((id, Said::End));
-                Ok(())
+        let mut heard = Vec::new();
+        for id in self.next_listeners() {
+            self.listened = Some(id);
+            let Some(session) = self.live.get_mut(&id) else {
+                continue;
+            };
+            let wish = session.listen(&self.shared);
+            let events = session.take_events().into_iter();
+            said.extend(events.map(|event| (id, Said::Event(event))));
+            match wish {
+                Ok(Wish::Listen(features)) => heard.push((id, session.slot, features)),
+                Ok(Wish::Nothing) => {}
+                Ok(Wish::End) => said.push((id, Said::End)),
+                Err(failure) => said.push((id, Said::Failed(failure))),
             }
-            Err(failure) => Err(failure),
-        };
-        if let Err(failure) = done {
-            said.push((id, Said::Failed(failure)));
+        }
+        if heard.is_empty() {
+            return;
+        }
+        let windows: Vec<_> = heard
+            .iter()
+            .map(|(_, slot, features)| (*slot, features.as_slice()))
+            .collect();
+        if let Err(failure) = self.network.listen(&windows) {
+            for (id, ..) in heard {
+                if let Some(session) = self.live.get_mut(&id) {
+                    session.abandon();
+                }
+                said.push((id, Said::Failed(failure.clone())));
+            }
         }
     }
 
     /// One token of each session that decodes, in one pass.
     fn step(&mut self, said: &mut Vec<(SequenceId, Said<TranscribeEvent>)>) {
-        let mut asked: Vec<(SequenceId, usize, Rows)> = Vec::new();
+        self.share_caches();
+        let mut asked: Vec<(SequenceId, Rows)> = Vec::new();
         for (id, session) in &self.live {
-            if let Some(rows) = session.rows(&self.shared) {
-                asked.push((*id, session.slot, rows));
+            if session.caches.len() == session.caches_wanted()
+                && let Some(rows) = session.rows(&self.shared)
+            {
+                asked.push((*id, rows));
             }
         }
         if asked.is_empty() {
             return;
         }
-        let (mut parts, mut wanted, mut first) = (Vec::new(), Vec::new(), 0);
-        for (_, slot, rows) in &asked {
-            parts.push(Part {
-                slot: *slot,
-                start: rows.start,
-                tokens: &rows.tokens,
-            });
-            wanted.extend(rows.wanted.iter().map(|row| first + row));
-            first += rows.tokens.len();
-        }
-        let mut logits = match self.pass(&parts, &wanted) {
+        let mut logits = match self.compute(&asked) {
             Ok(logits) => logits,
             Err(failure) => {
                 let failed = asked
@@ -237,7 +259,7 @@ impl WhisperModel {
             }
         };
         let mut left = logits.as_mut_slice();
-        for (id, _, rows) in &asked {
+        for (id, rows) in &asked {
             let (own, rest) = left.split_at_mut(rows.wanted.len() * self.config.vocab_size);
             left = rest;
             let Some(session) = self.live.get_mut(id) else {
@@ -247,6 +269,64 @@ impl WhisperModel {
                 said.push((*id, Said::Failed(failure)));
             }
         }
+    }
+
+    /// Gives sessions the caches that their beams need for a window, who waits longest first, and takes them
+    /// back behind it.
+    fn share_caches(&mut self) {
+        for (id, session) in &mut self.live {
+            let wanted = session.caches_wanted();
+            if wanted == 0 {
+                for cache in session.caches.drain(..) {
+                    self.network.release_cache(cache);
+                    self.free_caches.push(cache);
+                }
+            } else if session.caches.is_empty() && !self.waiting.contains(id) {
+                self.waiting.push_back(*id);
+            }
+        }
+        while let Some(session) = self.waiting.front().map(|id| self.live.get_mut(id)) {
+            if let Some(session) = session {
+                let wanted = session.caches_wanted();
+                let Some(left) = self.free_caches.len().checked_sub(wanted) else {
+                    break;
+                };
+                session.caches = self.free_caches.split_off(left);
+            }
+            self.waiting.pop_front();
+        }
+    }
+
+    /// The logits of the rows that sessions ask for, in one pass.
+    fn compute(&mut self, asked: &[(SequenceId, Rows)]) -> Result<Vec<f32>, Failure> {
+        let (mut parts, mut wanted, mut first) = (Vec::new(), Vec::new(), 0);
+        for (id, rows) in asked {
+            let Some(session) = self.live.get(id) else {
+                continue;
+            };
+            // The first cache is that of the slot.
+            let cache =
+                |at: usize| match at.checked_sub(1) {
+                    None => Ok(session.slot),
+                    Some(at) => session.caches.get(at).copied().ok_or_else(|| {
+                        Failure::Internal("a beam without a cache of its own".into())
+                    }),
+                };
+            for &(from, to) in &rows.copies {
+                self.network.copy(cache(from)?, cache(to)?, rows.start)?;
+            }
+            wanted.extend(rows.wanted.iter().map(|row| first + row));
+            for (at, tokens) in &rows.parts {
+                first += tokens.len();
+                parts.push(Part {
+                    slot: session.slot,
+                    cache: cache(*at)?,
+                    start: rows.start,
+                    tokens,
+                });
+            }
+        }
+        self.pass(&parts, &wanted)
     }
 
     /// The words of the windows that were decoded in this turn.
@@ -298,6 +378,7 @@ impl WhisperModel {
         let tokens: Vec<u32> = prompt.iter().chain(&text).copied().chain([end]).collect();
         let whole = Part {
             slot,
+            cache: slot,
             start: 0,
             tokens: &tokens,
         };
@@ -342,6 +423,15 @@ pub(super) fn sessions(config: &Config) -> usize {
     fit.clamp(*SESSIONS.start(), *SESSIONS.end())
 }
 
+/// The places of transcripts, and those of beams beside them.
+pub(super) fn places(config: &Config) -> Places {
+    let fit = BEAM_CACHES_MAX_BYTES / super::memory::own_cache_bytes(config).max(1);
+    Places {
+        slots: sessions(config),
+        more: fit.clamp(*BEAMS.start() - 1, *BEAMS.end() - 1),
+    }
+}
+
 impl SessionModel<Transcribe> for WhisperModel {
     type Work = Hearing;
 
@@ -358,7 +448,8 @@ impl SessionModel<Transcribe> for WhisperModel {
         Ok(())
     }
 
-    /// One window of one session, and one token of each that decodes.
+    /// A window of each of so many sessions as the device listens to in one pass, and one token of each that
+    /// decodes.
     fn turn(&mut self) -> Vec<(SequenceId, Said<TranscribeEvent>)> {
         let mut said = Vec::new();
         self.listen_on(&mut said);
@@ -371,6 +462,10 @@ impl SessionModel<Transcribe> for WhisperModel {
         if let Some(session) = self.live.remove(&id) {
             self.network.release(session.slot);
             self.free.push(session.slot);
+            for cache in session.caches {
+                self.network.release_cache(cache);
+                self.free_caches.push(cache);
+            }
         }
     }
 }

@@ -4,13 +4,15 @@
 
 use std::sync::Arc;
 
-use tasks::{Decoding, Failure, TranscribeEvent, Word};
+use tasks::{Failure, TranscribeEvent};
 
 use super::attempt::{Attempt, Thresholds, Tried};
+use super::beams::{Beam, BeamSearch};
 use super::rules::{TranscriptRules, log_sum_exp};
 use super::seek::cut;
+use super::segment::{Heard, Segment};
 use super::vocabulary::Vocabulary;
-use super::words::{Spoken, TimedWord, assign, is_anomaly};
+use super::words::{TimedWord, assign};
 use crate::audio::listen::{FRAMES_PER_SECOND, Listener, Window};
 use crate::audio::mel::FRAMES;
 
@@ -20,8 +22,6 @@ const PROMPT_TEMPERATURE_MAX: f32 = 0.5;
 const SMALL_STEP_FRAMES: usize = FRAMES_PER_SECOND;
 /// Small steps in a row before a whole window is passed: an hour of sound takes bounded work.
 const SMALL_STEPS_MAX: usize = 4;
-/// What a hallucination may be off the border of its window, in seconds.
-const BORDER_SECONDS: f64 = 2.0;
 
 /// How to listen, checked against what the checkpoint can do.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +34,8 @@ pub(super) struct Manner {
     /// What the first window's transcript begins with.
     pub(super) prefix: Vec<u32>,
     pub(super) words: bool,
+    /// Transcripts that are followed at once at a temperature of zero, at least one.
+    pub(super) beams: usize,
 }
 
 /// A language and how sure the model is of it.
@@ -79,6 +81,8 @@ pub(super) struct Shared {
 /// A transcript in the making.
 pub(super) struct Session {
     pub(super) slot: usize,
+    /// Caches beside that of the slot, of the beams of a search.
+    pub(super) caches: Vec<usize>,
     listener: Listener,
     manner: Manner,
     language: Option<Language>,
@@ -114,10 +118,18 @@ struct Trial {
     start: usize,
     /// The probability that nobody speaks, once it is known.
     no_speech: Option<f32>,
-    attempt: Attempt,
-    /// Positions in the cache.
+    search: Search,
+    /// Positions in the cache, or in that of each beam.
     computed: usize,
     failed: Vec<Tried>,
+}
+
+/// How tokens are chosen.
+enum Search {
+    /// One after the other.
+    One(Attempt),
+    /// Those of the likeliest transcripts.
+    Beams(BeamSearch),
 }
 
 /// What a session needs next.
@@ -132,10 +144,26 @@ pub(super) enum Wish {
 
 /// Rows that a session wants computed, and of which it wants logits.
 pub(super) struct Rows {
+    /// Position of the first row of each part.
     pub(super) start: usize,
-    pub(super) tokens: Vec<u32>,
-    /// Indices into `tokens`.
+    /// Which of the session's caches each part is of, and its tokens.
+    pub(super) parts: Vec<(usize, Vec<u32>)>,
+    /// Indices into the tokens of all parts.
     pub(super) wanted: Vec<usize>,
+    /// Caches that have to become copies of others before, `(from, to)`, up to `start`.
+    pub(super) copies: Vec<(usize, usize)>,
+}
+
+impl Rows {
+    /// Rows of the session's first cache.
+    fn of(start: usize, tokens: Vec<u32>, wanted: Vec<usize>) -> Self {
+        Self {
+            start,
+            parts: vec![(0, tokens)],
+            wanted,
+            copies: Vec::new(),
+        }
+    }
 }
 
 /// A window's text whose words are to be timed.
@@ -151,6 +179,7 @@ impl Session {
     pub(super) fn new(slot: usize, hearing: Hearing) -> Self {
         Self {
             slot,
+            caches: Vec::new(),
             listener: hearing.listener,
             manner: hearing.manner,
             language: hearing.language,
@@ -167,6 +196,11 @@ impl Session {
 
     pub(super) fn is_listening(&self) -> bool {
         matches!(self.phase, Phase::Listening)
+    }
+
+    /// Wants nothing more: its window could not be listened to.
+    pub(super) fn abandon(&mut self) {
+        self.phase = Phase::Over;
     }
 
     /// Events since the last call.
@@ -229,7 +263,10 @@ impl Session {
         }
         prompt.extend_from_slice(&given);
         Phase::Trying(Box::new(Trial {
-            attempt: Attempt::first(&given, self.seek as u64),
+            search: match self.manner.beams {
+                0 | 1 => Search::One(Attempt::first(&given, self.seek as u64)),
+                beams => Search::Beams(BeamSearch::new(beams, &given)),
+            },
             prompt,
             start,
             no_speech: None,
@@ -245,25 +282,22 @@ impl Session {
         start.into_iter().chain([task]).flatten()
     }
 
+    /// Caches beside its own that the session needs for now.
+    pub(super) fn caches_wanted(&self) -> usize {
+        match &self.phase {
+            Phase::Trying(trial) => match &trial.search {
+                Search::Beams(search) => search.width() - 1,
+                Search::One(_) => 0,
+            },
+            _ => 0,
+        }
+    }
+
     /// The rows that the session needs next, if it decodes.
     pub(super) fn rows(&self, shared: &Shared) -> Option<Rows> {
-        let rows = |start, tokens, wanted| Rows {
-            start,
-            tokens,
-            wanted,
-        };
         match &self.phase {
-            Phase::Detecting => Some(rows(0, vec![shared.vocabulary.start], vec![0])),
-            Phase::Trying(trial) => {
-                let all = trial.prompt.iter().chain(trial.attempt.chosen());
-                let tokens: Vec<u32> = all.skip(trial.computed).copied().collect();
-                let last = tokens.len() - 1;
-                let wanted = match trial.no_speech {
-                    None => vec![trial.start, last],
-                    Some(_) => vec![last],
-                };
-                Some(rows(trial.computed, tokens, wanted))
-            }
+            Phase::Detecting => Some(Rows::of(0, vec![shared.vocabulary.start], vec![0])),
+            Phase::Trying(trial) => Some(trial.rows()),
             _ => None,
         }
     }
@@ -285,22 +319,34 @@ impl Session {
             }
             Phase::Trying(trial) => {
                 let width = logits.len() / rows.wanted.len().max(1);
-                let (at_start, last) = logits.split_at_mut(logits.len() - width);
-                trial.computed = rows.start + rows.tokens.len();
+                let at_start = if trial.no_speech.is_none() { width } else { 0 };
+                let (at_start, next) = logits.split_at_mut(at_start);
+                trial.computed = rows.start + rows.parts.first().map_or(0, |(_, t)| t.len());
                 if trial.no_speech.is_none() {
                     let chance = at_start[vocabulary.no_speech as usize] - log_sum_exp(at_start);
                     trial.no_speech = Some(chance.exp());
                 }
-                rules.apply(&trial.attempt.transcript, last);
-                let token = trial.attempt.choose(last)?;
                 let most = (shared.window / 2).min(shared.window - trial.prompt.len());
-                if token != vocabulary.end {
-                    trial.attempt.transcript.push(token);
-                    if trial.attempt.chosen().len() < most {
-                        return Ok(());
+                let goes_on = match &mut trial.search {
+                    Search::One(attempt) => {
+                        rules.apply(&attempt.transcript, next);
+                        let token = attempt.choose(next)?;
+                        let is_end = token == vocabulary.end;
+                        if !is_end {
+                            attempt.transcript.push(token);
+                        }
+                        !is_end && attempt.chosen().len() < most
                     }
+                    Search::Beams(search) => {
+                        for (beam, next) in search.live().iter().zip(next.chunks_exact_mut(width)) {
+                            rules.apply(&beam.transcript, next);
+                        }
+                        search.advance(next, vocabulary.end)? && search.chosen() < most
+                    }
+                };
+                if !goes_on {
+                    self.conclude(shared)?;
                 }
-                self.conclude(shared)?;
             }
             _ => {}
         }
@@ -312,15 +358,17 @@ impl Session {
         let Phase::Trying(trial) = &mut self.phase else {
             return Ok(());
         };
-        let text = shared.text(&trial.attempt.transcript)?;
-        let tried = trial
-            .attempt
-            .tried(text.trim(), trial.no_speech.unwrap_or_default());
+        let attempt = match &trial.search {
+            Search::One(attempt) => attempt.clone(),
+            Search::Beams(search) => search.best(),
+        };
+        let text = shared.text(&attempt.transcript)?;
+        let tried = attempt.tried(text.trim(), trial.no_speech.unwrap_or_default());
         let thresholds = self.manner.thresholds;
         let tried = if thresholds.wants_another(&tried.decoding) {
             trial.failed.push(tried);
-            if let Some(attempt) = trial.attempt.hotter(self.seek as u64) {
-                trial.attempt = attempt;
+            if let Some(attempt) = attempt.hotter(self.seek as u64) {
+                trial.search = Search::One(attempt);
                 // Only the last row of the prompt is wanted again.
                 trial.computed = trial.prompt.len() - 1;
                 return Ok(());
@@ -479,133 +527,37 @@ impl Session {
     }
 }
 
-/// A segment of a window's transcript; times in seconds of what is heard.
-struct Segment {
-    start: f64,
-    end: f64,
-    tokens: Vec<u32>,
-    /// How many of them are text.
-    text_tokens: usize,
-    text: String,
-    words: Vec<TimedWord>,
-}
-
-impl Segment {
-    fn of(shared: &Shared, tokens: Vec<u32>, (start, end): (f64, f64)) -> Result<Self, Failure> {
-        Ok(Self {
-            start,
-            end,
-            text_tokens: tokens
-                .iter()
-                .filter(|&&token| token < shared.vocabulary.end)
-                .count(),
-            text: shared.text(&tokens)?,
-            tokens,
-            words: Vec::new(),
-        })
-    }
-
-    fn spoken(&mut self) -> Spoken<'_> {
-        Spoken {
-            start: &mut self.start,
-            end: &mut self.end,
-            tokens: self.text_tokens,
-            words: &mut self.words,
+impl Trial {
+    /// The prompt where it is not computed yet, and then the newest token of each transcript.
+    fn rows(&self) -> Rows {
+        if let Search::Beams(search) = &self.search
+            && self.computed >= self.prompt.len()
+        {
+            let newest = |beam: &Beam| {
+                (
+                    beam.cache,
+                    beam.transcript.last().copied().into_iter().collect(),
+                )
+            };
+            return Rows {
+                start: self.computed,
+                parts: search.live().iter().map(newest).collect(),
+                wanted: (0..search.live().len()).collect(),
+                copies: search.copies().to_vec(),
+            };
         }
-    }
-
-    fn last_word_end(&self) -> Option<f64> {
-        self.words.last().map(|word| word.end)
-    }
-
-    /// The segment in the times of the sound; `None` where nothing of it lies within the sound.
-    fn event(
-        self,
-        listener: &Listener,
-        is_last: bool,
-        decoding: Decoding,
-    ) -> Option<TranscribeEvent> {
-        let latest = if is_last {
-            listener.seconds()
-        } else {
-            f64::INFINITY
+        let chosen = match &self.search {
+            Search::One(attempt) => attempt.chosen(),
+            Search::Beams(_) => &[],
         };
-        let place = |seconds: f64, is_end: bool| match listener.timeline() {
-            Some(timeline) => timeline.original(seconds, is_end),
-            None => seconds,
+        let all = self.prompt.iter().chain(chosen);
+        let tokens: Vec<u32> = all.skip(self.computed).copied().collect();
+        let last = tokens.len() - 1;
+        let wanted = match self.no_speech {
+            None => vec![self.start, last],
+            Some(_) => vec![last],
         };
-        let time = |seconds, is_end| place(seconds, is_end).min(latest) as f32;
-        let (start, end) = (time(self.start, false), time(self.end, true));
-        let words = self.words.iter().map(|word| Word {
-            word: word.text.clone(),
-            start: time(word.start, false),
-            end: time(word.end, true),
-            probability: word.probability as f32,
-        });
-        (start < end).then(|| TranscribeEvent::Segment {
-            start,
-            end,
-            words: words.collect(),
-            text: self.text,
-            decoding: Some(decoding),
-        })
-    }
-}
-
-/// A window, for what is left out of it as a hallucination.
-struct Heard {
-    offset: f64,
-    frames: usize,
-    last_speech: f64,
-}
-
-impl Heard {
-    fn end(&self) -> f64 {
-        self.offset + self.frames as f64 / FRAMES_PER_SECOND as f64
-    }
-
-    /// Takes out segments that look like hallucinations between silences longer than `threshold`; gives
-    /// the frames to go on by, where that changes them.
-    fn leave_out(&self, segments: &mut Vec<Segment>, threshold: f64) -> Option<usize> {
-        let frames = |seconds: f64| (seconds * FRAMES_PER_SECOND as f64).round().max(0.0) as usize;
-        let first = segments.iter().find(|segment| !segment.words.is_empty());
-        if let Some(first) = first.filter(|segment| is_anomaly(&segment.words)) {
-            let gap = first.start - self.offset;
-            if gap > threshold {
-                segments.clear();
-                return Some(frames(gap).min(self.frames));
-            }
-        }
-        let mut last_end = self.last_speech;
-        for index in 0..segments.len() {
-            let segment = &segments[index];
-            if segment.words.is_empty() {
-                continue;
-            }
-            if is_anomaly(&segment.words) {
-                let mut later = segments[index + 1..].iter();
-                let next = later.find(|segment| !segment.words.is_empty());
-                let next_start = next.map_or(self.end(), |next| next.words[0].start);
-                let silence_before = segment.start - last_end > threshold
-                    || segment.start < threshold
-                    || segment.start - self.offset < BORDER_SECONDS;
-                let silence_after = next_start - segment.end > threshold
-                    || next.is_some_and(|next| is_anomaly(&next.words))
-                    || self.end() - segment.end < BORDER_SECONDS;
-                if silence_before && silence_after {
-                    let is_last = self.frames < FRAMES && self.end() - segment.end < threshold;
-                    let advance = if is_last {
-                        self.frames
-                    } else {
-                        frames((segment.start - self.offset).max(1.0)).min(self.frames)
-                    };
-                    segments.truncate(index);
-                    return Some(advance);
-                }
-            }
-            last_end = segments[index].end;
-        }
-        None
+        Rows::of(self.computed, tokens, wanted)
     }
 }
 
@@ -640,7 +592,7 @@ impl Shared {
     }
 
     /// The text of the text tokens.
-    fn text(&self, tokens: &[u32]) -> Result<String, Failure> {
+    pub(super) fn text(&self, tokens: &[u32]) -> Result<String, Failure> {
         let text: Vec<u32> = tokens
             .iter()
             .copied()

@@ -3,18 +3,17 @@
 use std::ops::Range;
 
 use kernels::{
-    Activations, Attention, Backend, CACHE_BLOCK_POSITIONS, FloatLinear, Gate, NoBlock, PagedCache,
-    Queries, gated,
+    Attention, Backend, CACHE_BLOCK_POSITIONS, FloatLinear, NoBlock, PagedCache, Queries,
 };
 
-use super::encoder::to_all;
-use super::linear::{Linear, Norm, add, part};
+use super::layer::{Buffers, FeedForward, LayerReader, SelfAttention, to_all};
+use super::linear::{Linear, Norm, add};
 use crate::checkpoint::Checkpoint;
 use crate::load::LoadError;
 use crate::quality::Quality;
 use crate::whisper::align::Scores;
 use crate::whisper::config::{Config, ENCODER_POSITIONS, Head};
-use crate::whisper::network::Part;
+use crate::whisper::network::{Part, Places};
 
 /// Blocks of what one transcript heard.
 const HEARD_BLOCKS: usize = ENCODER_POSITIONS.div_ceil(CACHE_BLOCK_POSITIONS);
@@ -39,36 +38,17 @@ pub(super) struct Decoder {
 
 #[derive(Debug)]
 struct Layer {
-    own_norm: Norm,
-    own: Linear,
-    own_output: Linear,
+    own: SelfAttention,
     heard_norm: Norm,
     heard_query: Linear,
     /// Keys and values side by side.
     heard: Linear,
     heard_output: Linear,
-    norm: Norm,
-    inner: Linear,
-    outer: Linear,
-    /// Keys and values of the tokens of all slots.
+    feed_forward: FeedForward,
+    /// Keys and values of the tokens of all transcripts.
     own_cache: PagedCache,
     /// Keys and values of the sound of all slots.
     heard_cache: PagedCache,
-}
-
-/// Used again by each pass.
-#[derive(Debug, Default)]
-struct Buffers {
-    hidden: Vec<f32>,
-    normed: Vec<f32>,
-    projected: Vec<f32>,
-    queries: Vec<f32>,
-    keys: Vec<f32>,
-    values: Vec<f32>,
-    attended: Vec<f32>,
-    inner: Vec<f32>,
-    sums: Vec<f32>,
-    activations: Activations,
 }
 
 impl Decoder {
@@ -76,45 +56,33 @@ impl Decoder {
         checkpoint: &Checkpoint,
         config: &Config,
         alignment: &[Head],
-        slots: usize,
+        places: Places,
         quality: Quality,
     ) -> Result<Self, LoadError> {
         const PREFIX: &str = "model.decoder";
-        let (width, inner) = (config.d_model, config.decoder_ffn_dim);
-        let heads = config.decoder_attention_heads;
+        let (width, heads) = (config.d_model, config.decoder_attention_heads);
         let own_blocks = config.max_target_positions.div_ceil(CACHE_BLOCK_POSITIONS);
-        let cache = |blocks: usize| PagedCache::new(slots * blocks, heads, width / heads);
+        let cache = |blocks: usize| PagedCache::new(blocks, heads, width / heads);
         let layer = |index: usize| -> Result<Layer, LoadError> {
-            let prefix = format!("{PREFIX}.layers.{index}.");
-            let linear = |parts, shape| Linear::read(checkpoint, &prefix, parts, shape, quality);
-            let norm = |name| Norm::read(checkpoint, &format!("{prefix}{name}"), width);
-            let square = (width, width);
+            let reader = LayerReader {
+                checkpoint,
+                prefix: format!("{PREFIX}.layers.{index}."),
+                width,
+                inner: config.decoder_ffn_dim,
+                quality,
+            };
             Ok(Layer {
-                own_norm: norm("self_attn_layer_norm")?,
-                own: linear(
-                    &[
-                        ("self_attn.q_proj", true),
-                        ("self_attn.k_proj", false),
-                        ("self_attn.v_proj", true),
-                    ],
-                    square,
-                )?,
-                own_output: linear(&[("self_attn.out_proj", true)], square)?,
-                heard_norm: norm("encoder_attn_layer_norm")?,
-                heard_query: linear(&[("encoder_attn.q_proj", true)], square)?,
-                heard: linear(
-                    &[
-                        ("encoder_attn.k_proj", false),
-                        ("encoder_attn.v_proj", true),
-                    ],
-                    square,
-                )?,
-                heard_output: linear(&[("encoder_attn.out_proj", true)], square)?,
-                norm: norm("final_layer_norm")?,
-                inner: linear(&[("fc1", true)], (inner, width))?,
-                outer: linear(&[("fc2", true)], (width, inner))?,
-                own_cache: cache(own_blocks),
-                heard_cache: cache(HEARD_BLOCKS),
+                own: reader.self_attention()?,
+                heard_norm: reader.norm("encoder_attn_layer_norm")?,
+                heard_query: reader.square(&[("encoder_attn.q_proj", true)])?,
+                heard: reader.square(&[
+                    ("encoder_attn.k_proj", false),
+                    ("encoder_attn.v_proj", true),
+                ])?,
+                heard_output: reader.square(&[("encoder_attn.out_proj", true)])?,
+                feed_forward: reader.feed_forward()?,
+                own_cache: cache(places.caches() * own_blocks),
+                heard_cache: cache(places.slots * HEARD_BLOCKS),
             })
         };
         Ok(Self {
@@ -137,7 +105,7 @@ impl Decoder {
             norm: Norm::read(checkpoint, &format!("{PREFIX}.layer_norm"), width)?,
             own_blocks,
             alignment: alignment.to_vec(),
-            heard_keys: vec![Vec::new(); slots],
+            heard_keys: vec![Vec::new(); places.slots],
             rows: Buffers::default(),
         })
     }
@@ -224,6 +192,18 @@ impl Decoder {
         })
     }
 
+    /// Makes the first positions of a cache of tokens those of another.
+    pub(super) fn copy(&mut self, from: usize, to: usize, positions: usize) -> Result<(), NoBlock> {
+        let count = positions.div_ceil(CACHE_BLOCK_POSITIONS);
+        let (from, to) = (blocks(from, self.own_blocks), blocks(to, self.own_blocks));
+        for layer in &mut self.layers {
+            for (from, to) in from.iter().zip(&to).take(count) {
+                layer.own_cache.copy(*from, *to)?;
+            }
+        }
+        Ok(())
+    }
+
     /// All layers over all rows; `heard` is shown each layer's queries to the sound.
     fn run(
         &mut self,
@@ -235,16 +215,7 @@ impl Decoder {
         for index in 0..self.layers.len() {
             self.attend_to_own(index, parts, &spans)?;
             self.attend_to_heard(index, parts, &spans, &mut heard)?;
-            let (layer, rows) = (&self.layers[index], &mut self.rows);
-            layer.norm.forward(&rows.hidden, &mut rows.normed);
-            layer
-                .inner
-                .forward(&rows.normed, &mut rows.inner, &mut rows.activations);
-            gated(Gate::GeluErf, &mut rows.inner, None, Backend::best());
-            layer
-                .outer
-                .forward(&rows.inner, &mut rows.sums, &mut rows.activations);
-            add(&mut rows.hidden, &rows.sums);
+            self.layers[index].feed_forward.forward(&mut self.rows);
         }
         Ok(())
     }
@@ -270,19 +241,13 @@ impl Decoder {
         spans: &[Range<usize>],
     ) -> Result<(), NoBlock> {
         let (layer, rows) = (&mut self.layers[index], &mut self.rows);
-        layer.own_norm.forward(&rows.hidden, &mut rows.normed);
-        layer
-            .own
-            .forward(&rows.normed, &mut rows.projected, &mut rows.activations);
-        let to = [&mut rows.queries, &mut rows.keys, &mut rows.values];
-        part(&rows.projected, self.width, to);
-        rows.attended.resize(rows.queries.len(), 0.0);
+        layer.own.project(rows);
         let attention = Attention {
             causal: true,
             ..to_all(self.heads, self.width)
         };
         for (part, span) in parts.iter().zip(spans) {
-            let blocks = blocks(part.slot, self.own_blocks);
+            let blocks = blocks(part.cache, self.own_blocks);
             let (keys, values) = (&rows.keys[span.clone()], &rows.values[span.clone()]);
             layer.own_cache.write(keys, values, part.start, &blocks)?;
             let queries = Queries {
@@ -293,10 +258,7 @@ impl Decoder {
             let out = &mut rows.attended[span.clone()];
             attention.run(&layer.own_cache, queries, out, Backend::best())?;
         }
-        layer
-            .own_output
-            .forward(&rows.attended, &mut rows.sums, &mut rows.activations);
-        add(&mut rows.hidden, &rows.sums);
+        rows.add_attended(&layer.own.output);
         Ok(())
     }
 
@@ -325,10 +287,7 @@ impl Decoder {
             let out = &mut rows.attended[span.clone()];
             attention.run(&layer.heard_cache, queries, out, Backend::best())?;
         }
-        layer
-            .heard_output
-            .forward(&rows.attended, &mut rows.sums, &mut rows.activations);
-        add(&mut rows.hidden, &rows.sums);
+        rows.add_attended(&layer.heard_output);
         Ok(())
     }
 

@@ -1,11 +1,9 @@
 //! The encoder on flat rows: two convolutions as products, and a transformer over 30 s of features.
 
-use kernels::{
-    Activations, Attention, Backend, CACHE_BLOCK_POSITIONS, Gate, NoBlock, PagedCache, Queries,
-    gated,
-};
+use kernels::{Backend, CACHE_BLOCK_POSITIONS, Gate, NoBlock, PagedCache, Queries, gated};
 
-use super::linear::{Linear, Norm, add, part};
+use super::layer::{Buffers, FeedForward, LayerReader, SelfAttention, to_all};
+use super::linear::{Linear, Norm, add};
 use crate::audio::mel::FRAMES;
 use crate::checkpoint::Checkpoint;
 use crate::load::LoadError;
@@ -34,27 +32,8 @@ pub(super) struct Encoder {
 
 #[derive(Debug)]
 struct Layer {
-    attention_norm: Norm,
-    query_key_value: Linear,
-    output: Linear,
-    norm: Norm,
-    inner: Linear,
-    outer: Linear,
-}
-
-/// Used again by each pass.
-#[derive(Debug, Default)]
-struct Buffers {
-    hidden: Vec<f32>,
-    normed: Vec<f32>,
-    projected: Vec<f32>,
-    queries: Vec<f32>,
-    keys: Vec<f32>,
-    values: Vec<f32>,
-    attended: Vec<f32>,
-    inner: Vec<f32>,
-    sums: Vec<f32>,
-    activations: Activations,
+    attention: SelfAttention,
+    feed_forward: FeedForward,
 }
 
 impl Encoder {
@@ -64,25 +43,18 @@ impl Encoder {
         quality: Quality,
     ) -> Result<Self, LoadError> {
         const PREFIX: &str = "model.encoder";
-        let (width, inner) = (config.d_model, config.encoder_ffn_dim);
+        let width = config.d_model;
         let layer = |index: usize| -> Result<Layer, LoadError> {
-            let prefix = format!("{PREFIX}.layers.{index}.");
-            let linear = |parts, shape| Linear::read(checkpoint, &prefix, parts, shape, quality);
-            let norm = |name| Norm::read(checkpoint, &format!("{prefix}{name}"), width);
+            let reader = LayerReader {
+                checkpoint,
+                prefix: format!("{PREFIX}.layers.{index}."),
+                width,
+                inner: config.encoder_ffn_dim,
+                quality,
+            };
             Ok(Layer {
-                attention_norm: norm("self_attn_layer_norm")?,
-                query_key_value: linear(
-                    &[
-                        ("self_attn.q_proj", true),
-                        ("self_attn.k_proj", false),
-                        ("self_attn.v_proj", true),
-                    ],
-                    (width, width),
-                )?,
-                output: linear(&[("self_attn.out_proj", true)], (width, width))?,
-                norm: norm("final_layer_norm")?,
-                inner: linear(&[("fc1", true)], (inner, width))?,
-                outer: linear(&[("fc2", true)], (width, inner))?,
+                attention: reader.self_attention()?,
+                feed_forward: reader.feed_forward()?,
             })
         };
         let heads = config.encoder_attention_heads;
@@ -117,7 +89,7 @@ impl Encoder {
         self.convolve(features);
         for layer in 0..self.layers.len() {
             self.attend(layer)?;
-            self.feed_forward(layer);
+            self.layers[layer].feed_forward.forward(&mut self.rows);
         }
         let rows = &mut self.rows;
         self.norm.forward(&rows.hidden, &mut rows.normed);
@@ -154,53 +126,18 @@ impl Encoder {
     /// `hidden += attention(norm(hidden))`.
     fn attend(&mut self, layer: usize) -> Result<(), NoBlock> {
         let (layer, rows) = (&self.layers[layer], &mut self.rows);
-        layer.attention_norm.forward(&rows.hidden, &mut rows.normed);
-        layer
-            .query_key_value
-            .forward(&rows.normed, &mut rows.projected, &mut rows.activations);
-        let parts = [&mut rows.queries, &mut rows.keys, &mut rows.values];
-        part(&rows.projected, self.width, parts);
+        layer.attention.project(rows);
         self.cache
             .write(&rows.keys, &rows.values, 0, &self.blocks)?;
-        rows.attended.resize(rows.queries.len(), 0.0);
-        let attention = to_all(self.heads, self.width);
         let queries = Queries {
             rows: &rows.queries,
             start: 0,
             blocks: &self.blocks,
         };
+        let attention = to_all(self.heads, self.width);
         attention.run(&self.cache, queries, &mut rows.attended, Backend::best())?;
-        layer
-            .output
-            .forward(&rows.attended, &mut rows.sums, &mut rows.activations);
-        add(&mut rows.hidden, &rows.sums);
+        rows.add_attended(&layer.attention.output);
         Ok(())
-    }
-
-    /// `hidden += outer(gelu(inner(norm(hidden))))`.
-    fn feed_forward(&mut self, layer: usize) {
-        let (layer, rows) = (&self.layers[layer], &mut self.rows);
-        layer.norm.forward(&rows.hidden, &mut rows.normed);
-        layer
-            .inner
-            .forward(&rows.normed, &mut rows.inner, &mut rows.activations);
-        gated(Gate::GeluErf, &mut rows.inner, None, Backend::best());
-        layer
-            .outer
-            .forward(&rows.inner, &mut rows.sums, &mut rows.activations);
-        add(&mut rows.hidden, &rows.sums);
-    }
-}
-
-/// Attention of each row to all positions.
-pub(super) fn to_all(heads: usize, width: usize) -> Attention<'static> {
-    Attention {
-        heads,
-        scale: ((width / heads) as f32).powf(-0.5),
-        soft_cap: None,
-        causal: false,
-        window: None,
-        sinks: None,
     }
 }
 

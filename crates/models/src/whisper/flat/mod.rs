@@ -2,6 +2,7 @@
 
 mod decoder;
 mod encoder;
+mod layer;
 mod linear;
 
 use kernels::NoBlock;
@@ -10,7 +11,7 @@ use self::decoder::Decoder;
 use self::encoder::Encoder;
 use super::align::Scores;
 use super::config::{Config, Head};
-use super::network::Part;
+use super::network::{Part, Places};
 use crate::checkpoint::Checkpoint;
 use crate::load::LoadError;
 use crate::quality::Quality;
@@ -27,12 +28,12 @@ impl Flat {
         checkpoint: &Checkpoint,
         config: &Config,
         alignment: &[Head],
-        slots: usize,
+        places: Places,
         quality: Quality,
     ) -> Result<Self, LoadError> {
         Ok(Self {
             encoder: Encoder::read(checkpoint, config, quality)?,
-            decoder: Decoder::read(checkpoint, config, alignment, slots, quality)?,
+            decoder: Decoder::read(checkpoint, config, alignment, places, quality)?,
         })
     }
 
@@ -59,6 +60,11 @@ impl Flat {
     /// See [`super::network::Network::scores`].
     pub(super) fn scores(&mut self, part: Part<'_>, positions: usize) -> Result<Scores, NoBlock> {
         self.decoder.scores(part, positions)
+    }
+
+    /// See [`super::network::Network::copy`].
+    pub(super) fn copy(&mut self, from: usize, to: usize, positions: usize) -> Result<(), NoBlock> {
+        self.decoder.copy(from, to, positions)
     }
 
     /// Logits of rows of the last pass.
