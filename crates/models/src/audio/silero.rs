@@ -226,7 +226,7 @@ impl Convolution {
                         .filter(|frame| *frame < frames)
                     {
                         Some(frame) => {
-                            taps.extend_from_slice(&window[frame * self.inputs..][..self.inputs])
+                            taps.extend_from_slice(&window[frame * self.inputs..][..self.inputs]);
                         }
                         None => taps.resize(taps.len() + self.inputs, 0.0),
                     }

@@ -91,7 +91,7 @@ impl Segment {
                 time(self.end, left_out(self.end, true)),
             ),
         };
-        (start < end).then(|| TranscribeEvent::Segment {
+        (start < end).then_some(TranscribeEvent::Segment {
             start,
             end,
             words,

@@ -31,10 +31,10 @@ pub(crate) fn floats(model: &[u8]) -> Result<BTreeMap<&str, Floats<'_>>, Convert
     let mut found = BTreeMap::new();
     let mut fields = Fields::of(model, 0);
     while let Some((MODEL_GRAPH, value)) = fields.next_of(MODEL_GRAPH)? {
-        let (graph, at) = fields.message(value)?;
+        let (graph, at) = fields.message(&value)?;
         let mut fields = Fields::of(graph, at);
         while let Some((_, value)) = fields.next_of(GRAPH_INITIALIZER)? {
-            let (bytes, at) = fields.message(value)?;
+            let (bytes, at) = fields.message(&value)?;
             if let Some((name, tensor)) = tensor(bytes, at)? {
                 let is_new = found.insert(name, tensor).is_none();
                 if !is_new || found.len() > TENSORS_MAX {
@@ -146,9 +146,9 @@ impl<'a> Fields<'a> {
         Ok(Some((tag >> 3, value)))
     }
 
-    fn message(&self, value: Value<'a>) -> Result<(&'a [u8], usize), ConvertError> {
+    fn message(&self, value: &Value<'a>) -> Result<(&'a [u8], usize), ConvertError> {
         match value {
-            Value::Bytes { bytes, at } => Ok((bytes, at)),
+            Value::Bytes { bytes, at } => Ok((bytes, *at)),
             _ => Err(self.wrong("a number where a message belongs")),
         }
     }
