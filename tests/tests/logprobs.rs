@@ -132,7 +132,7 @@ fn pieces(companion: &ChatCompanion, tokens: &[u32], stops: &[String]) -> Vec<(S
     }
     writer.finish(finish, Usage::default(), &mut out);
     let mut pieces = Vec::new();
-    let (mut spelt, mut next) = (Vec::new(), 0.0);
+    let (mut spelt, mut next) = (Vec::new(), 0.0_f32);
     for event in out {
         match event {
             ChatEvent::Logprobs(told) => {
