@@ -1,6 +1,7 @@
 //! A fine-tune from its upload to its answers.
 #![allow(clippy::unwrap_used)] // helpers of tests panic as tests do
 
+use std::fmt::Write as _;
 use std::sync::OnceLock;
 
 use serde_json::{Value, json};
@@ -22,9 +23,11 @@ fn server() -> &'static Server {
             path.display()
         );
         for model in [MODEL, OTHER] {
-            rows += &format!(
+            write!(
+                rows,
                 "[model.\"{model}\"]\nvariants = [{{ weights = \"tiny-llama\", grade = \"twin\" }}]\n"
-            );
+            )
+            .unwrap();
         }
         let config = home.path().join("hearth.toml");
         std::fs::write(&config, rows).unwrap();
