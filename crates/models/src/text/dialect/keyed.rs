@@ -106,7 +106,10 @@ impl Notation {
             let [text, other] = self.value;
             // Where both begin alike the schema says which it is.
             let says = text != other;
-            *rest = if says { rest } else { rest.trim_start() };
+            // White space in front of a mark means nothing; without one it is the value's.
+            if !says && !text.is_empty() {
+                *rest = rest.trim_start();
+            }
             let is_other = says && rest.starts_with(other);
             pass(rest, if is_other { other } else { text })?;
             let mut value = until(rest, self.value_end)?;

@@ -11,7 +11,7 @@ use crate::run::fields::{flag, list, text, unserved, window};
 use crate::run::text_generation::Asked;
 
 /// What the answer repeats of the request.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(in crate::run::text_generation) struct ResponseWords {
     pub(in crate::run::text_generation) instructions: Value,
     pub(in crate::run::text_generation) parallel_tool_calls: bool,

@@ -99,8 +99,9 @@ impl Form {
                 Box::new(plain::Stream::new(plain::Kind::Text, true, dress, choices))
             }
             Self::Chat { is_native } => Box::new(chat::Stream::new(*is_native, dress, choices)),
-            Self::Response(words) => Box::new(response::Stream::new(words, &dress)),
-            Self::Verdict { .. } => Box::new(legacy::Stream::new(Calls::Bare, dress)),
+            Self::Verdict { .. } | Self::Response(_) => {
+                Box::new(legacy::Stream::new(Calls::Bare, dress))
+            }
         }
     }
 }
