@@ -207,22 +207,18 @@ fn companion_text(companion: &ChatCompanion, token: u32) -> String {
         .iter()
         .map(|mark| (id(companion, mark), *mark))
         .collect();
-    match marks.get(&token) {
-        Some(mark) => (*mark).to_owned(),
-        None => {
-            let mut writer = companion
-                .admit(ChatRequest {
-                    prompt: Prompt::Raw("a".into()),
-                    ..request(ChatOptions::default())
-                })
-                .expect("an admission")
-                .writer;
-            let mut out = Vec::new();
-            writer.token(token, &mut out);
-            writer.finish(Finish::Length, Usage::default(), &mut out);
-            texts(&out)
-        }
+    if let Some(mark) = marks.get(&token) {
+        return (*mark).to_owned();
     }
+    let request = ChatRequest {
+        prompt: Prompt::Raw("a".into()),
+        ..request(ChatOptions::default())
+    };
+    let mut writer = companion.admit(request).expect("an admission").writer;
+    let mut out = Vec::new();
+    writer.token(token, &mut out);
+    writer.finish(Finish::Length, Usage::default(), &mut out);
+    texts(&out)
 }
 
 fn texts(events: &[ChatEvent]) -> String {
@@ -341,7 +337,7 @@ fn babble(companion: &ChatCompanion, options: &ChatOptions, seed: u64) -> Vec<u3
         let wanted = [end, quotes]
             .into_iter()
             .find(|token| allowed.contains(token));
-        let token = wanted.filter(|_| state % 5 == 0).unwrap_or(pick);
+        let token = wanted.filter(|_| state.is_multiple_of(5)).unwrap_or(pick);
         tokens.push(token);
         // The first three tokens of this vocabulary are marks, of which two end turns.
         if ends.contains(&token) || token < 3 {

@@ -303,10 +303,11 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::too_many_lines)] // a table of cases
     fn arguments_that_stand_one_by_one_are_held_to_their_types() {
         let machine = machine();
-        let schema = r##"{"properties":{"n":{"type":"integer","maximum":5},"s":{"type":"string"},
-            "e":{"type":"string","enum":["a","b c"]},"l":{"type":"array","items":{"type":"boolean"}}},"required":["n"]}"##;
+        let schema = r#"{"properties":{"n":{"type":"integer","maximum":5},"s":{"type":"string"},
+            "e":{"type":"string","enum":["a","b c"]},"l":{"type":"array","items":{"type":"boolean"}}},"required":["n"]}"#;
         let tool = |name: &str, schema: Option<&str>| Tool {
             name: name.to_owned(),
             description: None,

@@ -230,11 +230,11 @@ mod tests {
         ];
         let turns = Turns::of(&messages, &[]).expect("turns");
         let rendered = turns.messages.iter();
-        let rendered: String = rendered
+        let rendered: Vec<_> = rendered
             .map(|turn| format!("<|start|>{}<|message|>{}<|end|>", turn.role, turn.content))
             .collect();
         assert_eq!(
-            turns.put(rendered),
+            turns.put(rendered.concat()),
             "<|start|>user<|message|>u<|end|><|start|>developer<|message|># Instructions\n\ns<|end|>\
              <|start|>user<|message|>v<|end|>"
         );
