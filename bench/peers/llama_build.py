@@ -1,6 +1,7 @@
 """llama.cpp out of the source that llama-cpp-python carries, compiled for this processor: its server and its libraries."""
 
 import os
+import platform
 import shlex
 import tarfile
 from pathlib import Path
@@ -27,7 +28,8 @@ def built(cache, python, run):
     (source,) = folder.glob("llama_cpp_python-*/vendor/llama.cpp")
     tools = Path(python).parent
     options = [f"-D{name}=OFF" for name in OFF] + ["-DGGML_NATIVE=ON", "-DCMAKE_BUILD_TYPE=Release"]
-    flags = [f"-DCMAKE_{language}_FLAGS={NO_AMX}" for language in ("C", "CXX")]
+    is_x86 = platform.machine() in ("x86_64", "AMD64")
+    flags = [f"-DCMAKE_{language}_FLAGS={NO_AMX}" for language in ("C", "CXX") if is_x86]
     asked = shlex.split(os.environ.get("CMAKE_ARGS", ""))
     path = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"}
     run([tools / "cmake", "-S", source, "-B", folder / "build", "-G", "Ninja", *options, *flags, *asked], env=path)

@@ -1,6 +1,6 @@
 //! The threads that compute: one number for the kernels and for what else has a pool of its own.
 
-/// Has no more than `count` threads compute. To be called before there are other threads.
+/// Has no more than `count` threads compute models. To be called before there are other threads.
 pub(crate) fn use_them(count: usize) {
     models::threads::set(count);
     for name in models::threads::VARIABLES {

@@ -47,6 +47,10 @@ impl Wish {
     }
 }
 
+/// The mark of an answer that is about a batch: it is another one each time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NotKept;
+
 /// Which answer: of a tenant's gateway, by the caller's own key, or by all that was asked.
 pub(super) type Key = [u8; 32];
 
@@ -107,6 +111,9 @@ impl Cache {
         response: Response,
         now: Instant,
     ) -> Response {
+        if response.extensions().get::<NotKept>().is_some() {
+            return response;
+        }
         let fits = size(&response).is_some_and(|size| size <= ANSWER_BYTES_MAX as u64);
         let (true, StatusCode::OK, Some(duration)) = (fits, response.status(), wish.duration())
         else {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
-pub(crate) use cache::Cache;
+pub(crate) use cache::{Cache, NotKept};
 pub(crate) use pass::pass;
 pub(crate) use refusal::GatewayRefusal;
 use serde_json::Value;

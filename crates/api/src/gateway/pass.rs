@@ -38,10 +38,12 @@ const EVENT: HeaderName = HeaderName::from_static("cf-aig-event-id");
 const LOG: HeaderName = HeaderName::from_static("cf-aig-log-id");
 const CACHE: HeaderName = HeaderName::from_static("cf-aig-cache-status");
 const PROVIDER: HeaderName = HeaderName::from_static("cf-aig-provider");
-/// What decides an answer beside the body: whose it is, of which gateway, from which model.
-const DECIDING: [&str; 5] = [
+/// What decides an answer beside the body: whose it is (as `layers::auth` reads it), of which gateway, from which model.
+const DECIDING: [&str; 7] = [
     "authorization",
     "cf-aig-authorization",
+    "x-auth-email",
+    "x-auth-key",
     GATEWAY,
     "cf-consn-model-id",
     "content-type",
@@ -147,7 +149,9 @@ impl Wanted {
             Some(Err(_)) => return Err(GatewayRefusal::Header(CACHE_KEY)),
         };
         Ok(Self {
-            timeout: number(headers, TIMEOUT)?.map(Duration::from_millis),
+            timeout: number(headers, TIMEOUT)?
+                .filter(|&wait| wait > 0)
+                .map(Duration::from_millis),
             cache: Wish {
                 ttl: number(headers, CACHE_TTL)?,
                 key,
@@ -207,10 +211,16 @@ impl Wanted {
             decide.extend([path.as_bytes(), query.as_bytes(), body]);
             return cache::key(decide);
         };
-        // `/v1/{account}/{gateway}/`, where the path names them.
-        let place = path.splitn(5, '/').take(4);
-        let place: Vec<&str> = place.filter(|_| is_path(path)).collect();
+        // The account, and on its own paths the gateway: `/v1/{account}/{gateway}/`.
+        let place: Vec<&str> = if is_path(path) {
+            path.splitn(5, '/').take(4).collect()
+        } else {
+            let parts = path.split('/').skip_while(|part| *part != "accounts");
+            parts.take(2).collect()
+        };
         let place = place.join("/");
+        // A stream is never kept, and none is answered by what is whole.
+        decide.push(if streams(body) { b"stream" } else { b"whole" });
         decide.extend([
             b"key",
             key.as_bytes(),
@@ -231,6 +241,18 @@ impl Wanted {
                 .map_err(|_| GatewayRefusal::Timeout),
         }
     }
+}
+
+/// Whether a body asks for a stream, a model's own or a Worker's.
+fn streams(body: &Bytes) -> bool {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Input {
+        stream: Value,
+        inputs: Value,
+    }
+    let input: Input = serde_json::from_slice(body).unwrap_or_default();
+    input.stream == true || input.inputs["stream"] == true
 }
 
 /// A whole number in a header.

@@ -51,6 +51,7 @@ use tasks::Failure;
 use till::Till;
 
 use crate::errors::{Refusal, RequestId, add_request_id, inference};
+use crate::gateway::NotKept;
 use crate::layers::body;
 use crate::manage::batch::{self, Telling, Told};
 use crate::surface::Surface;
@@ -164,6 +165,7 @@ pub(crate) fn respond<'a>(
                 Telling::Whole(json) => answer::dressed(json, told.status, surface),
                 Telling::Pieces(pieces) => answer::dressed_pieces(pieces, told.status, surface),
             };
+            response.extensions_mut().insert(NotKept);
             add_request_id(&mut response, id);
             response
         }

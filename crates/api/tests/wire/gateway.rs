@@ -211,8 +211,37 @@ async fn a_key_of_the_caller_s_own_names_an_answer_of_its_gateway() {
 }
 
 #[tokio::test]
+async fn nothing_is_shared_between_accounts_and_tokens() {
+    let ask = |path: &'static str, key: &str| {
+        let headers = &[
+            ("cf-aig-gateway-id", "mine"),
+            ("cf-aig-cache-key", "k"),
+            ("x-auth-email", "a@example.com"),
+            ("x-auth-key", key),
+        ];
+        let mut request = with(request("POST", path, PROMPT), headers);
+        request.headers_mut().remove("authorization");
+        request
+    };
+    let one = "/client/v4/accounts/one/ai/run/@cf/test/chat";
+    let two = "/client/v4/accounts/two/ai/run/@cf/test/chat";
+    let seen = statuses([ask(one, "a"), ask(two, "a"), ask(one, "b"), ask(one, "a")]).await;
+    assert_eq!(seen, ["MISS", "MISS", "MISS", "HIT"]);
+}
+
+#[tokio::test]
 async fn streams_and_failures_are_not_kept() {
     let app = app(settings());
+    // Nor does a kept answer stand for a stream.
+    let named = &[("cf-aig-cache-key", "s")];
+    for (body, kind) in [
+        (PROMPT, "application/json"),
+        (r#"{"prompt":"a","stream":true}"#, "text/event-stream"),
+    ] {
+        let answer = send(&app, with(request("POST", PATH, body), named)).await;
+        assert_eq!(answer.header("cf-aig-cache-status"), Some("MISS"));
+        assert!(answer.header("content-type").unwrap().starts_with(kind));
+    }
     let hour = &[("cf-aig-cache-ttl", "3600")];
     for body in [r#"{"prompt":"a","stream":true}"#, r#"{"prompt":1}"#] {
         for _ in 0..2 {

@@ -29,6 +29,36 @@ pub(crate) struct Window {
     pub(crate) is_silent: bool,
 }
 
+/// What came of listening for a window.
+pub(crate) enum Next {
+    Window(Window),
+    /// Nothing but what the detector leaves out so far: to be asked for again, so that a long silence is
+    /// read in pieces.
+    Later,
+    /// The sound is over.
+    End,
+}
+
+impl Next {
+    pub(crate) fn window(self) -> Option<Window> {
+        match self {
+            Self::Window(window) => Some(window),
+            Self::Later | Self::End => None,
+        }
+    }
+}
+
+/// What came of listening for a frame.
+#[derive(PartialEq)]
+enum Frame {
+    Heard,
+    Later,
+    End,
+}
+
+/// Samples that a detector is asked about while one window is waited for.
+const JUDGED_MAX_SAMPLES: usize = 60 * SAMPLE_RATE as usize;
+
 /// Listens to a sound.
 pub(crate) struct Listener {
     sound: Sound,
@@ -48,6 +78,8 @@ pub(crate) struct Listener {
     first: usize,
     loudest: f32,
     read: Vec<f32>,
+    /// Samples that may still be read for the window at hand, where a detector judges them.
+    budget: usize,
 }
 
 impl Listener {
@@ -66,22 +98,26 @@ impl Listener {
             first: 0,
             loudest: f32::NEG_INFINITY,
             read: Vec::new(),
+            budget: 0,
         }
     }
 
-    /// The window from frame `seek` on; `None` behind the end. Frames before it are forgotten.
+    /// The window from frame `seek` on. Frames before it are forgotten.
     ///
     /// # Errors
     /// [`AudioError`] says what is wrong with the sound.
-    pub(crate) fn window(&mut self, seek: usize) -> Result<Option<Window>, AudioError> {
+    pub(crate) fn window(&mut self, seek: usize) -> Result<Next, AudioError> {
+        self.budget = JUDGED_MAX_SAMPLES;
         let bins = self.mel.bins();
         let gone = seek.saturating_sub(self.first).min(self.peaks.len());
         self.frames.drain(..gone * bins);
         self.peaks.drain(..gone);
         self.first += gone;
         while self.first < seek || self.peaks.len() < FRAMES {
-            if !self.next_frame()? {
-                break;
+            match self.next_frame()? {
+                Frame::Heard => {}
+                Frame::Later => return Ok(Next::Later),
+                Frame::End => break,
             }
             if self.first < seek {
                 self.frames.clear();
@@ -91,7 +127,7 @@ impl Listener {
         }
         let count = self.peaks.len().min(FRAMES);
         if count == 0 {
-            return Ok(None);
+            return Ok(Next::End);
         }
         let mut features = vec![0.0; bins * FRAMES];
         for (index, frame) in self.frames.chunks_exact(bins).take(count).enumerate() {
@@ -99,22 +135,25 @@ impl Listener {
                 features[bin * FRAMES + index] = scaled(value, self.loudest);
             }
         }
-        Ok(Some(Window {
+        Ok(Next::Window(Window {
             features,
             frames: count,
             is_silent: self.peaks[..count].iter().all(|&peak| peak <= SILENCE_MAX),
         }))
     }
 
-    /// Hears one more frame; false at the end.
-    fn next_frame(&mut self) -> Result<bool, AudioError> {
+    /// Hears one more frame.
+    fn next_frame(&mut self) -> Result<Frame, AudioError> {
         let index = self.first + self.peaks.len();
         let middle = index * HOP_SAMPLES;
         while self.total.is_none() && self.base + self.samples.len() < middle + WINDOW_SAMPLES {
+            if self.voice.is_some() && self.budget == 0 {
+                return Ok(Frame::Later);
+            }
             self.read_more()?;
         }
         if self.total.is_some_and(|total| middle + HOP_SAMPLES > total) {
-            return Ok(false);
+            return Ok(Frame::End);
         }
         let sample = |position: usize| {
             let index = position.checked_sub(self.base);
@@ -150,7 +189,7 @@ impl Listener {
             self.samples.drain(..needed - self.base);
             self.base = needed;
         }
-        Ok(true)
+        Ok(Frame::Heard)
     }
 
     /// Reads a packet, or comes to the end.
@@ -160,6 +199,7 @@ impl Listener {
             Some(voice) => {
                 self.read.clear();
                 let more = self.sound.read(&mut self.read)?;
+                self.budget = self.budget.saturating_sub(self.read.len());
                 voice.push(&self.read, &mut self.samples);
                 if !more {
                     voice.finish(&mut self.samples);
@@ -225,7 +265,7 @@ mod tests {
         let samples: Vec<f32> = noise(480_000).map(|s| f32::from(s) / 32_768.0).collect();
         let whole = LogMel::new(80).features(&samples).unwrap();
         let mut heard = listener(wav(noise(480_000)));
-        let first = heard.window(0).unwrap().unwrap();
+        let first = heard.window(0).unwrap().window().unwrap();
         assert_eq!((first.frames, first.is_silent), (3_000, false));
         // The last frame mirrors there and is followed by silence here.
         for (frame, wanted) in first.features.chunks(3_000).zip(whole.chunks(3_000)) {
@@ -233,7 +273,7 @@ mod tests {
                 assert!((ours - wanted).abs() < 2e-3, "{ours} is not {wanted}");
             }
         }
-        let later = heard.window(1_234).unwrap().unwrap();
+        let later = heard.window(1_234).unwrap().window().unwrap();
         assert_eq!(later.frames, 3_000 - 1_234);
         assert_eq!(later.features[..100], first.features[1_234..1_334]);
         assert!(
@@ -241,14 +281,14 @@ mod tests {
                 .iter()
                 .all(|&value| value == 0.0)
         );
-        assert!(heard.window(3_000).unwrap().is_none());
+        assert!(matches!(heard.window(3_000).unwrap(), Next::End));
     }
 
     #[test]
     fn two_hours_of_silence_are_heard_in_the_memory_of_a_window() {
         let mut heard = listener(wav(std::iter::repeat_n(1, 2 * 3_600 * 16_000)));
         let mut seek = 0;
-        while let Some(window) = heard.window(seek).unwrap() {
+        while let Some(window) = heard.window(seek).unwrap().window() {
             assert!(window.is_silent);
             seek += window.frames;
             assert!(heard.samples.len() < 40_000 && heard.peaks.len() <= 3_000);
@@ -262,7 +302,11 @@ mod tests {
         let sound = Sound::open(wav(noise(60 * 16_000)), 59).unwrap();
         let mut heard = Listener::new(sound, Arc::new(LogMel::new(80)), None);
         assert_eq!(
-            heard.window(0).unwrap().map(|window| window.frames),
+            heard
+                .window(0)
+                .unwrap()
+                .window()
+                .map(|window| window.frames),
             Some(3_000)
         );
         let Err(AudioError::TooLong { length, .. }) = heard.window(3_000) else {

@@ -145,6 +145,13 @@ fn weight(
         }
         bytes.extend_from_slice(part);
     }
+    if let (false, false, Some(source)) = (tensors.is_empty(), bytes.is_empty(), sources.first()) {
+        let detail = format!(
+            "{} and its neighbours differ in their type",
+            source.name("weight")
+        );
+        return Err(LoadError::unsupported(source.checkpoint.file(), detail));
+    }
     let (Some(first), true) = (sources.first(), tensors.is_empty()) else {
         let joined = Tensor::cat(&tensors, 0).map_err(|error| unloaded(&error))?;
         return Ok(Weight::Tensor(joined));

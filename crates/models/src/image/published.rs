@@ -42,6 +42,15 @@ const PNDM: &str = r#"{"_class_name": "PNDMScheduler", "beta_start": 0.00085, "b
 const EULER: &str = r#"{"_class_name": "EulerDiscreteScheduler", "beta_start": 0.00085, "beta_end": 0.012,
 "beta_schedule": "scaled_linear", "steps_offset": 1, "timestep_spacing": "leading"}"#;
 
+/// What files of the shape of SDXL have that want another prediction or other moments: NoobAI's, Playground's 2.5.
+const TRAINED_OTHERWISE: [&str; 5] = [
+    "v_pred",
+    "ztsnr",
+    "edm_mean",
+    "edm_std",
+    "edm_vpred.sigma_max",
+];
+
 /// The authors' file: the only one of tensors in the folder itself.
 fn whole(files: &Files) -> Option<Result<Checkpoint, LoadError>> {
     let name = files.only("safetensors")?;
@@ -66,6 +75,11 @@ pub(super) fn fields(files: &Files, folder: &str) -> Option<Result<Map<String, V
         Ok(whole) => whole,
         Err(error) => return Some(Err(error)),
     };
+    // Of files whose shapes are the same: trained to predict something else than the noise, or by other moments.
+    if let Some(mark) = TRAINED_OTHERWISE.iter().find(|mark| whole.has(mark)) {
+        let detail = format!("tensor {mark:?} says that it was trained otherwise than SDXL itself");
+        return Some(Err(LoadError::unsupported(whole.file(), detail)));
+    }
     let is_xl = whole.has(XL_MARK);
     let text = match (folder, is_xl) {
         ("unet", false) => UNET,

@@ -88,6 +88,10 @@ impl StableDiffusion {
             Some(_) => Some(Clip::load(files, ("text_encoder_2", "tokenizer_2"), &home)?),
             None => None,
         };
+        if second.as_ref().is_some_and(|clip| !clip.has_projection()) {
+            let file = files.path("text_encoder_2/config.json");
+            return Err(LoadError::corrupt(&file, "there is no text_projection"));
+        }
         let index: Index = if files.has("model_index.json") {
             files.json("model_index.json")?
         } else {

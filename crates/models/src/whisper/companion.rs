@@ -175,7 +175,8 @@ impl SessionCompanion<Transcribe> for WhisperCompanion {
             .then(|| self.detector.get())
             .transpose()?;
         let mut listener = Listener::new(sound, self.mel.clone(), detector);
-        let first = listener.window(0)?;
+        // A long silence in front is left to the session.
+        let first = listener.window(0)?.window();
         Ok(Hearing {
             listener,
             manner,

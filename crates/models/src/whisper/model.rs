@@ -455,6 +455,8 @@ impl SessionModel<Transcribe> for WhisperModel {
         self.listen_on(&mut said);
         self.step(&mut said);
         self.time(&mut said);
+        // Before the next windows are listened to: who waits has its turn.
+        self.share_caches();
         said
     }
 

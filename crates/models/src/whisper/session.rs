@@ -13,7 +13,7 @@ use super::seek::cut;
 use super::segment::{Heard, Segment};
 use super::vocabulary::Vocabulary;
 use super::words::{TimedWord, assign};
-use crate::audio::listen::{FRAMES_PER_SECOND, Listener, Window};
+use crate::audio::listen::{FRAMES_PER_SECOND, Listener, Next, Window};
 use crate::audio::mel::FRAMES;
 
 /// Above this temperature a transcript says little about what comes next.
@@ -54,7 +54,7 @@ pub struct Hearing {
     pub(super) language: Option<Language>,
     /// What the first window follows.
     pub(super) prompt: Vec<u32>,
-    /// The first window, which showed that the sound can be heard; `None`: it has no frame.
+    /// The first window, which showed that the sound can be heard; `None`: there is none yet.
     pub(super) first: Option<Window>,
 }
 
@@ -210,13 +210,17 @@ impl Session {
 
     /// Goes on to the next window.
     pub(super) fn listen(&mut self, shared: &Shared) -> Result<Wish, Failure> {
-        let window = match self.first.take() {
-            Some(window) => Some(window),
+        let heard = match self.first.take() {
+            Some(window) => Next::Window(window),
             None => self.listener.window(self.seek)?,
         };
-        let Some(window) = window else {
-            self.end(shared);
-            return Ok(Wish::End);
+        let window = match heard {
+            Next::Window(window) => window,
+            Next::Later => return Ok(Wish::Nothing),
+            Next::End => {
+                self.end(shared);
+                return Ok(Wish::End);
+            }
         };
         self.frames = window.frames;
         if window.is_silent {

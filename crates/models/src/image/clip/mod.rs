@@ -214,6 +214,10 @@ impl Clip {
         self.config.hidden_size
     }
 
+    pub(super) fn has_projection(&self) -> bool {
+        self.projection.is_some()
+    }
+
     /// The width of the pooled vector.
     pub(super) fn pooled_width(&self) -> usize {
         match (&self.projection, self.config.projection_dim) {

@@ -6,6 +6,7 @@ use serde_json::{Map, Number, Value};
 use tasks::{Failure, Tool, ToolCall};
 
 use super::call::named;
+use super::offer::is_text;
 use crate::text::grammar::{self, literal};
 
 /// What texts stand between.
@@ -43,20 +44,26 @@ pub(super) fn rules(place: usize, tool: &Tool, quote: &str) -> Result<String, Fa
         .as_array()
         .map(Vec::as_slice)
         .unwrap_or_default();
+    let unknown = required.iter().filter_map(Value::as_str);
+    if let Some(name) = { unknown }.find(|name| !properties.contains_key(*name)) {
+        return Err(Failure::BadInput(format!(
+            "the parameters of the tool {}: {name:?} is required and has no schema",
+            tool.name
+        )));
+    }
     let mut rules = Vec::new();
     let (mut first, mut later) = (Vec::new(), Vec::new());
     for (number, (key, value)) in properties.iter().enumerate() {
         let rule = format!("argument_{place}_{number}");
-        let written = match (&value["type"], value["enum"].as_array()) {
-            (Value::String(kind), Some(words)) if kind == "string" => {
-                let words = words.iter().filter_map(Value::as_str).map(literal);
-                let words = words.collect::<Vec<_>>().join(" | ");
-                format!("{quote} ({words}) {quote}")
+        let words = value["enum"].as_array().map(Vec::as_slice);
+        let words = words.unwrap_or_default().iter().chain(value.get("const"));
+        let words: Vec<_> = words.filter_map(Value::as_str).map(literal).collect();
+        let written = match &value["type"] {
+            _ if is_text(value) && !words.is_empty() => {
+                format!("{quote} ({}) {quote}", words.join(" | "))
             }
-            (Value::String(kind), _) if kind == "string" => "notation_text".into(),
-            (Value::String(kind), _)
-                if matches!(kind.as_str(), "integer" | "number" | "boolean") =>
-            {
+            _ if is_text(value) => "notation_text".into(),
+            Value::String(kind) if matches!(kind.as_str(), "integer" | "number" | "boolean") => {
                 rules.push(format!("{rule}_json: {}", grammar::rule(value)));
                 format!("{rule}_json")
             }
@@ -102,7 +109,7 @@ pub(super) fn shared(quote: &str) -> String {
     };
     format!(
         "{text}\n\
-         notation_value: notation_text | /-?[0-9]{{1,18}}(\\.[0-9]{{1,18}})?/ | \"true\" | \"false\" | \"null\" | notation_list \
+         notation_value: notation_text | /-?(0|[1-9][0-9]{{0,17}})(\\.[0-9]{{1,18}})?/ | \"true\" | \"false\" | \"null\" | notation_list \
          | notation_map\n\
          notation_list: \"[\" (notation_value (\",\" notation_value)*)? \"]\"\n\
          notation_map: \"{{\" (notation_member (\",\" notation_member)*)? \"}}\"\n\

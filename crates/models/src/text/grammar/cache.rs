@@ -7,9 +7,9 @@ use llguidance::toktrie::SimpleVob;
 
 use super::held::Held;
 
-/// Grammars that are kept, and the sum of their texts in bytes: what was read of a text takes some hundred times its
-/// size.
-const GRAMMARS_MAX: usize = 32;
+/// Grammars that are kept, and the sum of their texts in bytes. What was read of a text takes some hundred times its
+/// size, and with it stay the states of its lexer up to the first mask: tens of megabytes at the worst.
+const GRAMMARS_MAX: usize = 8;
 const TEXTS_MAX_BYTES: usize = 256 << 10;
 
 /// A grammar before its first token.

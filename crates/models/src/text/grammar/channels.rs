@@ -96,6 +96,8 @@ impl ChannelGuide {
             }
             (State::Header(header), Hold::Arguments { call, names }) => match mark {
                 Some(Mark::Message) => begun(&self.machine, header, call, names, token),
+                Some(Mark::Start) => State::Header(Vec::new()),
+                Some(Mark::End) => State::Free,
                 Some(_) => {
                     header.push(b' ');
                     return Ok(());
@@ -106,7 +108,10 @@ impl ChannelGuide {
                     return Ok(());
                 }
             },
-            (State::Free, _) if mark == Some(Mark::Start) => State::Header(Vec::new()),
+            // As whoever reads the answer takes them for the beginning of a message.
+            (State::Free, _) if matches!(mark, Some(Mark::Start | Mark::Channel)) => {
+                State::Header(Vec::new())
+            }
             _ => return Ok(()),
         };
         self.state = next;

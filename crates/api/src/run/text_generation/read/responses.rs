@@ -123,8 +123,9 @@ fn turns(input: &Value, card: &ModelCard) -> Result<Vec<Message>, Refusal> {
                     continue;
                 }
                 let mut turn = turn(item)?;
+                let thought = thought.take();
                 if turn.role == "assistant" {
-                    turn.reasoning = thought.take();
+                    turn.reasoning = thought;
                 }
                 turns.push(turn);
             }

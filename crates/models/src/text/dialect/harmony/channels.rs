@@ -42,6 +42,8 @@ pub(in crate::text) struct Channels {
     told_calls: usize,
     /// Bytes of text that went past the gate since somebody asked.
     passed: usize,
+    /// Bytes of the header so far: whether they are text is not decided yet.
+    in_header: usize,
     out: Out,
 }
 
@@ -61,6 +63,7 @@ impl Channels {
             has_said: false,
             told_calls: 0,
             passed: 0,
+            in_header: 0,
             out: Out::default(),
         }
     }
@@ -124,7 +127,7 @@ impl Channels {
         {
             // An answer without any frame is text.
             let text = std::mem::take(header);
-            self.passed -= text.len();
+            self.in_header = 0;
             self.place = Place::Answer;
             self.take(&text);
         }
@@ -137,10 +140,10 @@ impl Channels {
             Place::Between => self.passed += text.len(),
             Place::Header(header) => {
                 header.push_str(text);
-                self.passed += text.len();
+                self.in_header += text.len();
                 if header.len() > HEADER_MAX_BYTES {
                     let text = std::mem::take(header);
-                    self.passed -= text.len();
+                    self.in_header = 0;
                     self.place = Place::Answer;
                     self.take(&text);
                 }
@@ -166,6 +169,7 @@ impl Channels {
 
     /// A message begins behind its header.
     fn begin(&mut self, header: &str) {
+        self.passed += std::mem::take(&mut self.in_header);
         self.place = match function(header) {
             Some(name) if self.names.iter().any(|known| known == name) => Place::Call {
                 name: name.to_owned(),
@@ -190,6 +194,7 @@ impl Channels {
 
     /// The text of a message is whole.
     fn end(&mut self) {
+        self.passed += std::mem::take(&mut self.in_header);
         let held = self.gate.renew();
         self.passed += held.len();
         match std::mem::replace(&mut self.place, Place::Between) {
@@ -397,6 +402,36 @@ mod tests {
                     "{transcript} at {cut:?}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn every_byte_is_told_of_once_however_often_somebody_asks() {
+        for transcript in CASES
+            .iter()
+            .map(|case| case.0)
+            .chain(["no", &"x".repeat(600)])
+        {
+            let (mut channels, mut events) = (
+                Channels::new(vec!["now".to_owned()], StopGate::new(Vec::new()), false),
+                Vec::new(),
+            );
+            let (mut written, mut passed) = (0, 0);
+            for piece in pieces(transcript) {
+                match piece {
+                    Ok(mark) => channels.mark(mark, &mut events),
+                    Err(text) => {
+                        for letter in text.chars() {
+                            channels.push(letter.encode_utf8(&mut [0; 4]), &mut events);
+                            written += letter.len_utf8();
+                            passed += channels.take_passed();
+                        }
+                    }
+                }
+                passed += channels.take_passed();
+            }
+            channels.finish(&mut events);
+            assert_eq!(passed + channels.take_passed(), written, "{transcript}");
         }
     }
 

@@ -20,6 +20,14 @@ impl Turns {
     /// # Errors
     /// [`Failure::BadInput`] for roles that the format does not have.
     pub(in crate::text) fn of(messages: &[Message], tools: &[Tool]) -> Result<Self, Failure> {
+        // Nobody else writes what stands for a place.
+        let clean = |text: &str| text.replace(PLACE, "\u{fffd}");
+        let messages = messages.iter().cloned().map(|turn| Message {
+            content: clean(&turn.content),
+            reasoning: turn.reasoning.as_deref().map(clean),
+            ..turn
+        });
+        let messages: Vec<Message> = messages.collect();
         let mut turns = Self {
             messages: Vec::new(),
             // The template joins every tool's description to other text.

@@ -133,6 +133,11 @@ pub(super) const CASES: &[(Dialect, &str, &[&str])] = &[
     ),
     (
         Dialect::Tagged,
+        "<function=f>\n<parameter=o>\n\"12\"\n</parameter>\n</function>\n</tool_call>",
+        &["call f{\"o\":\"12\"}"],
+    ),
+    (
+        Dialect::Tagged,
         "<function=f>\n<parameter=b>\nfalse\n</parameter>\n</function>\n</tool_call>",
         &["call f{\"b\":false}"],
     ),
