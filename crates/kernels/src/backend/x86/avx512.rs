@@ -194,12 +194,13 @@ unsafe fn add_dots<T: Load512, const R: usize, const P: usize, const C: usize>(
                 }
                 *codes = tile.pair(pair);
             }
-            for (row, dots) in dots.iter_mut().enumerate().take(to).skip(from) {
+            #[allow(clippy::needless_range_loop)] // an iterator's steps keep the sums out of registers
+            for row in from..to {
                 let at = (row * blocks + block) * BLOCK_INPUTS + pair * 8;
                 let first = broadcast(inputs, at);
                 let second = broadcast(inputs, at + 4);
                 for panel in 0..P {
-                    let chains = &mut dots[panel];
+                    let chains = &mut dots[row][panel];
                     chains[0] = _mm512_dpbusd_epi32(chains[0], codes[panel][0], first);
                     chains[C - 1] = _mm512_dpbusd_epi32(chains[C - 1], codes[panel][1], second);
                 }
