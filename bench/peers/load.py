@@ -35,7 +35,9 @@ class Server:
     def ready(self):
         body = {"model": self.model, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 2}
         request = urllib.request.Request(
-            self.url + "/chat/completions", json.dumps(body).encode(), {"content-type": "application/json"}
+            self.url + "/chat/completions",
+            json.dumps(body).encode(),
+            {"content-type": "application/json", "authorization": "Bearer any"},
         )
         for _ in range(120):
             try:
@@ -50,7 +52,7 @@ class Server:
 
 
 def ours(hearth):
-    command = [hearth, "serve", "--listen", "127.0.0.1:0", "--log", "json", "--threads", "1"]
+    command = [hearth, "serve", "--listen", "127.0.0.1:0", "--threads", "1"]
     return Server(command, None, "@cf/meta/llama-3.1-8b-instruct", stdout=subprocess.PIPE)
 
 
