@@ -194,7 +194,8 @@ unsafe fn add_dots<T: Load512, const R: usize, const P: usize, const C: usize>(
                 }
                 *codes = tile.pair(pair);
             }
-            #[allow(clippy::needless_range_loop)] // an iterator's steps keep the sums out of registers
+            // An iterator's steps would keep the sums out of registers.
+            #[allow(clippy::needless_range_loop)]
             for row in from..to {
                 let at = (row * blocks + block) * BLOCK_INPUTS + pair * 8;
                 let first = broadcast(inputs, at);
