@@ -2,7 +2,7 @@
 
 use crate::BLOCK_INPUTS;
 use crate::backend::Backend;
-use crate::lanes::{self, Computation, LANES, Lanes, squares};
+use crate::lanes::{self, Computation, LANES, Lanes, magnitude, squares};
 
 /// How near the integers are to the numbers they stand for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -45,6 +45,8 @@ pub struct Activations {
     pub(crate) steps: Vec<f32>,
     /// `[rows][blocks]`: the sum of the block's inputs in steps.
     pub(crate) sums: Vec<i32>,
+    /// `[rows][blocks]`: the same times the step.
+    pub(crate) totals: Vec<f32>,
     /// `[rows][blocks / 64]`: which blocks have second bytes, a bit for each.
     pub(crate) seconds: Vec<u64>,
 }
@@ -73,6 +75,7 @@ impl Activations {
         self.lows.resize(blocks * BLOCK_INPUTS, 0);
         self.steps.resize(blocks, 0.0);
         self.sums.resize(blocks, 0);
+        self.totals.resize(blocks, 0.0);
         self.seconds.clear();
         self.seconds.resize(self.rows * self.words(), 0);
         let filling = Filling {
@@ -129,8 +132,10 @@ impl Computation for Filling<'_> {
             let steps = into.steps[first..].iter_mut();
             let places = codes.iter_mut().zip(lows).zip(steps);
             let places = places.zip(&mut into.sums[first..]);
+            let places = places.zip(&mut into.totals[first..]);
             let blocks = whole.iter().chain(last);
-            for (block, (values, (((codes, lows), step), sum))) in blocks.zip(places).enumerate() {
+            for (block, (values, place)) in blocks.zip(places).enumerate() {
+                let ((((codes, lows), step), sum), total) = place;
                 let (filled, has_second);
                 (*step, filled, has_second) = if self.precision == Precision::Fast {
                     fill::<L>(values, codes, None)
@@ -138,6 +143,7 @@ impl Computation for Filling<'_> {
                     fill::<L>(values, codes, Some((lows, least)))
                 };
                 *sum = filled;
+                *total = filled as f32 * *step;
                 let bit = u64::from(has_second) << (block % u64::BITS as usize);
                 into.seconds[row * words + block / u64::BITS as usize] |= bit;
             }
@@ -190,12 +196,6 @@ fn fill<L: Lanes>(
     rests[0].store_bytes(&mut low_halves[0]);
     rests[1].store_bytes(&mut low_halves[1]);
     (step, sum + rests[0].add(rests[1]).sum() as i32, true)
-}
-
-#[allow(clippy::inline_always)] // as `Computation` asks
-#[inline(always)]
-fn magnitude<L: Lanes>(value: L) -> L {
-    value.maximum(L::splat(0.0).subtract(value))
 }
 
 /// What whole numbers leave of values, in steps.

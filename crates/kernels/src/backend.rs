@@ -114,6 +114,8 @@ pub(crate) struct Rows<'a> {
     pub(crate) steps: &'a [f32],
     /// `[rows][blocks]`.
     pub(crate) sums: &'a [i32],
+    /// `[rows][blocks]`.
+    pub(crate) totals: &'a [f32],
     /// `[rows][words]`.
     pub(crate) seconds: &'a [u64],
     pub(crate) blocks: usize,
@@ -137,7 +139,7 @@ pub(crate) trait Arithmetic<T> {
     ///
     /// Every back end computes, for each row and output, in this order over the blocks:
     /// `acc = fma(dot - offset * sum, weight_scale * step, acc)`, and where the tile has a minimum
-    /// first `acc = fma(min, sum * step, acc)`, with the integers `dot = 256 * dot(codes) + dot(lows)`.
+    /// first `acc = fma(min, total, acc)`, where `total = sum * step`, with the integers `dot = 256 * dot(codes) + dot(lows)`.
     /// Where no row has second bytes, a back end may leave out `lows` and the 256: that only moves a power of
     /// two between exact factors.
     fn sums<const R: usize, const P: usize>(
@@ -232,7 +234,8 @@ fn some_rows(activations: &Activations, row: usize, count: usize) -> Rows<'_> {
         codes: &activations.codes[codes.clone()],
         lows: &activations.lows[codes],
         steps: &activations.steps[range.clone()],
-        sums: &activations.sums[range],
+        sums: &activations.sums[range.clone()],
+        totals: &activations.totals[range],
         seconds: &activations.seconds[row * words..(row + count) * words],
         blocks,
         words,

@@ -11,7 +11,7 @@ mod avx512;
 mod exponential;
 mod portable;
 
-pub(crate) use exponential::{exponential, logistic, tangent};
+pub(crate) use exponential::{exponential, logistic, power_of_two, tangent};
 pub(crate) use portable::Portable;
 
 use crate::backend::Backend;
@@ -21,6 +21,9 @@ pub(crate) const LANES: usize = 16;
 
 /// Sixteen floats.
 pub(crate) trait Lanes: Copy {
+    /// Sixteen whole numbers of 32 bits.
+    type Whole: Copy;
+
     fn splat(value: f32) -> Self;
     fn load(values: &[f32; LANES]) -> Self;
     /// From half precision, as bits.
@@ -46,6 +49,14 @@ pub(crate) trait Lanes: Copy {
     fn numbers(self) -> Self;
     /// Whole numbers from -128 to 127 as bytes.
     fn store_bytes(self, bytes: &mut [i8; LANES]);
+    /// To the nearest whole numbers of 16 bits, halves to even.
+    fn store_shorts(self, shorts: &mut [i16; LANES]);
+    /// Zeros.
+    fn nothing() -> Self::Whole;
+    /// To each sum the products of its pair and the factors. Nothing may be -32768 or go beyond 32 bits.
+    fn add_pairs(sums: Self::Whole, pairs: &[[i16; 2]; LANES], factors: [i16; 2]) -> Self::Whole;
+    /// Whole numbers as the nearest floats.
+    fn from_whole(whole: Self::Whole) -> Self;
     /// The sum of all lanes: halves are added to each other until one is left.
     fn sum(self) -> f32;
     /// The largest lane, of numbers.
@@ -75,6 +86,41 @@ pub(crate) fn run<C: Computation>(backend: Backend, computation: C) -> C::Output
 #[inline(always)]
 pub(crate) fn vectors(values: &[f32]) -> (&[[f32; LANES]], &[f32]) {
     values.as_chunks()
+}
+
+/// Vector `index` of a slice, filled up with zeros.
+#[allow(clippy::inline_always)] // has to become part of the function that enables its instructions
+#[inline(always)]
+pub(crate) fn load<L: Lanes>(values: &[f32], index: usize) -> L {
+    let (whole, rest) = values.as_chunks::<LANES>();
+    if let Some(vector) = whole.get(index) {
+        return L::load(vector);
+    }
+    let mut last = [0.0; LANES];
+    if index == whole.len() {
+        last[..rest.len()].copy_from_slice(rest);
+    }
+    L::load(&last)
+}
+
+/// Writes vector `index` of a slice, without what would lie behind its end.
+#[allow(clippy::inline_always)] // has to become part of the function that enables its instructions
+#[inline(always)]
+pub(crate) fn store<L: Lanes>(vector: L, values: &mut [f32], index: usize) {
+    let (whole, rest) = values.as_chunks_mut::<LANES>();
+    if let Some(place) = whole.get_mut(index) {
+        return vector.store(place);
+    }
+    let mut last = [0.0; LANES];
+    vector.store(&mut last);
+    rest.copy_from_slice(&last[..rest.len()]);
+}
+
+/// The magnitude of each number.
+#[allow(clippy::inline_always)] // has to become part of the function that enables its instructions
+#[inline(always)]
+pub(crate) fn magnitude<L: Lanes>(value: L) -> L {
+    value.maximum(L::splat(0.0).subtract(value))
 }
 
 /// A slice in vectors, the last one filled up with zeros.

@@ -20,6 +20,7 @@ mod lanes;
 mod linear;
 mod pool;
 mod rotation;
+mod rounded_attention;
 mod rows;
 mod sublayer;
 mod text_attention;

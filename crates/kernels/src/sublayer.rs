@@ -3,7 +3,7 @@
 //! activation of a feed-forward.
 
 use crate::backend::Backend;
-use crate::lanes::{self, Computation, LANES, Lanes, logistic};
+use crate::lanes::{self, Computation, LANES, Lanes, load, logistic, store};
 use crate::rows::{Gate, gelu_erf, gelu_tanh};
 
 /// What is done to the inputs of a product before they are rounded, channel by channel:
@@ -112,33 +112,6 @@ struct AddNorm<'a, 'b> {
     bias: &'a [f32],
     residual: &'a mut [f32],
     balanced: Option<(Balance<'b>, &'b mut [f32])>,
-}
-
-/// Vector `index` of a slice, filled up with zeros.
-#[allow(clippy::inline_always)] // as `Computation` asks
-#[inline(always)]
-fn load<L: Lanes>(values: &[f32], index: usize) -> L {
-    let (whole, rest) = values.as_chunks::<LANES>();
-    if let Some(vector) = whole.get(index) {
-        return L::load(vector);
-    }
-    let mut last = [0.0; LANES];
-    if index == whole.len() {
-        last[..rest.len()].copy_from_slice(rest);
-    }
-    L::load(&last)
-}
-
-#[allow(clippy::inline_always)] // as `Computation` asks
-#[inline(always)]
-fn store<L: Lanes>(vector: L, values: &mut [f32], index: usize) {
-    let (whole, rest) = values.as_chunks_mut::<LANES>();
-    if let Some(place) = whole.get_mut(index) {
-        return vector.store(place);
-    }
-    let mut last = [0.0; LANES];
-    vector.store(&mut last);
-    rest.copy_from_slice(&last[..rest.len()]);
 }
 
 impl Computation for AddNorm<'_, '_> {

@@ -5,17 +5,18 @@
 //! A row's result depends on its text only, and has the same bits on every back end.
 
 use std::cell::RefCell;
+use std::ops::Range;
 
 use crate::backend::{Backend, Columns};
 use crate::lanes::{self, Computation, LANES, Lanes, exponential};
 use crate::pool::Pool;
 
 /// Queries that read keys and values together.
-const TILE_ROWS: usize = 8;
+pub(crate) const TILE_ROWS: usize = 8;
 /// Vectors of keys, or of a value, that are worked on together.
-const TILE_VECTORS: usize = 2;
+pub(crate) const TILE_VECTORS: usize = 2;
 /// Keys that lie side by side.
-const TILE_KEYS: usize = TILE_VECTORS * LANES;
+pub(crate) const TILE_KEYS: usize = TILE_VECTORS * LANES;
 /// Multiplications that are worth waking a helper for: about 20 microseconds of one core.
 const CHUNK_MIN_OPERATIONS: usize = 1 << 20;
 
@@ -39,6 +40,29 @@ impl TextAttention<'_> {
     /// # Panics
     /// When the sizes do not fit each other.
     pub fn run(&self, rows: &[f32], out: &mut [f32], backend: Backend) {
+        self.share(rows, out, &|heads, count, out| {
+            HEAD.with_borrow_mut(|head| {
+                let work = Work {
+                    attention: self,
+                    rows,
+                    count,
+                    heads,
+                    out,
+                    head,
+                };
+                lanes::run(backend, work);
+            });
+        });
+    }
+
+    /// Has the heads computed by the threads of the pool: `compute` is given some heads, the rows of the text,
+    /// and where they attend to.
+    pub(crate) fn share(
+        &self,
+        rows: &[f32],
+        out: &mut [f32],
+        compute: &(dyn Fn(Range<usize>, usize, &Columns<'_>) + Sync),
+    ) {
         let width = self.heads * self.size;
         assert!(width > 0 && out.len().is_multiple_of(width));
         assert!(rows.len() == 3 * out.len());
@@ -52,17 +76,7 @@ impl TextAttention<'_> {
         let out = Columns::new(out, width);
         pool.run(chunks, &|chunk| {
             let heads = self.heads * chunk / chunks..self.heads * (chunk + 1) / chunks;
-            HEAD.with_borrow_mut(|head| {
-                let work = Work {
-                    attention: self,
-                    rows,
-                    count,
-                    heads,
-                    out: &out,
-                    head,
-                };
-                lanes::run(backend, work);
-            });
+            compute(heads, count, &out);
         });
     }
 }
@@ -91,7 +105,7 @@ struct Work<'a> {
     attention: &'a TextAttention<'a>,
     rows: &'a [f32],
     count: usize,
-    heads: std::ops::Range<usize>,
+    heads: Range<usize>,
     out: &'a Columns<'a>,
     head: &'a mut Head,
 }

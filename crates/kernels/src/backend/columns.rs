@@ -3,6 +3,8 @@
 
 use std::marker::PhantomData;
 
+use crate::lanes::LANES;
+
 /// A matrix `[rows, width]` whose columns are divided among threads.
 pub(crate) struct Columns<'a> {
     values: *mut f32,
@@ -39,6 +41,15 @@ impl<'a> Columns<'a> {
     /// Writes sums; those beyond the last column are padding.
     pub(crate) fn set(&self, at: (usize, usize), sums: &[f32]) {
         let part = self.part(at, sums.len());
-        part.copy_from_slice(&sums[..part.len()]);
+        // Vector by vector: most calls have one or two, which a call to copy them would cost as much as.
+        let (vectors, rest) = part.as_chunks_mut::<LANES>();
+        let (sums, last) = sums.as_chunks::<LANES>();
+        for (vector, sums) in vectors.iter_mut().zip(sums) {
+            *vector = *sums;
+        }
+        if !rest.is_empty() {
+            let last = sums.get(vectors.len()).map_or(last, |sums| sums);
+            rest.copy_from_slice(&last[..rest.len()]);
+        }
     }
 }

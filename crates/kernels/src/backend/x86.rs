@@ -44,6 +44,7 @@ fn assert_bounds<T>(tiles: &[T], rows: &Rows<'_>, row_count: usize, panel_count:
     assert!(tiles.len() >= panel_count * rows.blocks);
     assert!(rows.codes.len() >= blocks * BLOCK_INPUTS && rows.lows.len() >= blocks * BLOCK_INPUTS);
     assert!(rows.steps.len() >= blocks && rows.sums.len() >= blocks);
+    assert!(rows.totals.len() >= blocks);
     assert!(rows.words >= rows.blocks.div_ceil(u64::BITS as usize));
     assert!(rows.seconds.len() >= row_count * rows.words);
 }

@@ -36,6 +36,8 @@ macro_rules! on_both {
 
 // SAFETY of each block below: as the module says.
 impl Lanes for Ymm {
+    type Whole = (__m256i, __m256i);
+
     #[inline(always)]
     fn splat(value: f32) -> Self {
         let half = unsafe { _mm256_set1_ps(value) };
@@ -166,6 +168,40 @@ impl Lanes for Ymm {
     }
 
     #[inline(always)]
+    fn store_shorts(self, shorts: &mut [i16; LANES]) {
+        unsafe {
+            let (low, high) = (_mm256_cvtps_epi32(self.0), _mm256_cvtps_epi32(self.1));
+            // As in `store_bytes`.
+            let packed = _mm256_packs_epi32(low, high);
+            let packed = _mm256_permute4x64_epi64::<0b11_01_10_00>(packed);
+            _mm256_storeu_si256(shorts.as_mut_ptr().cast(), packed);
+        }
+    }
+
+    #[inline(always)]
+    fn nothing() -> Self::Whole {
+        unsafe { (_mm256_setzero_si256(), _mm256_setzero_si256()) }
+    }
+
+    #[inline(always)]
+    fn add_pairs(sums: Self::Whole, pairs: &[[i16; 2]; LANES], factors: [i16; 2]) -> Self::Whole {
+        unsafe {
+            let factors = _mm256_set1_epi32(both(factors));
+            let half = |at: usize| _mm256_loadu_si256(pairs.as_ptr().add(at).cast());
+            let products = |at| _mm256_madd_epi16(half(at), factors);
+            (
+                _mm256_add_epi32(sums.0, products(0)),
+                _mm256_add_epi32(sums.1, products(LANES / 2)),
+            )
+        }
+    }
+
+    #[inline(always)]
+    fn from_whole(whole: Self::Whole) -> Self {
+        unsafe { Self(_mm256_cvtepi32_ps(whole.0), _mm256_cvtepi32_ps(whole.1)) }
+    }
+
+    #[inline(always)]
     fn sum(self) -> f32 {
         unsafe { sum(_mm256_add_ps(self.0, self.1)) }
     }
@@ -174,6 +210,12 @@ impl Lanes for Ymm {
     fn largest(self) -> f32 {
         unsafe { largest(_mm256_max_ps(self.0, self.1)) }
     }
+}
+
+/// Two numbers as one, the first in its lower half.
+#[inline(always)]
+pub(super) fn both([first, second]: [i16; 2]) -> i32 {
+    i32::from(second) << 16 | i32::from(first as u16)
 }
 
 macro_rules! fold {

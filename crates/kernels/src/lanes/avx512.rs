@@ -17,7 +17,7 @@ pub(crate) struct Zmm(__m512);
 
 /// Runs a computation with AVX-512.
 pub(super) fn run<C: Computation>(computation: C) -> C::Output {
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
     fn compiled<C: Computation>(computation: C) -> C::Output {
         computation.run::<Zmm>()
     }
@@ -28,6 +28,8 @@ pub(super) fn run<C: Computation>(computation: C) -> C::Output {
 
 // SAFETY of each block below: as the module says.
 impl Lanes for Zmm {
+    type Whole = __m512i;
+
     #[inline(always)]
     fn splat(value: f32) -> Self {
         Self(unsafe { _mm512_set1_ps(value) })
@@ -119,6 +121,32 @@ impl Lanes for Zmm {
             let packed = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(self.0));
             _mm_storeu_si128(bytes.as_mut_ptr().cast(), packed);
         }
+    }
+
+    #[inline(always)]
+    fn store_shorts(self, shorts: &mut [i16; LANES]) {
+        unsafe {
+            let packed = _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(self.0));
+            _mm256_storeu_si256(shorts.as_mut_ptr().cast(), packed);
+        }
+    }
+
+    #[inline(always)]
+    fn nothing() -> Self::Whole {
+        unsafe { _mm512_setzero_si512() }
+    }
+
+    #[inline(always)]
+    fn add_pairs(sums: Self::Whole, pairs: &[[i16; 2]; LANES], factors: [i16; 2]) -> Self::Whole {
+        unsafe {
+            let factors = _mm512_set1_epi32(avx2::both(factors));
+            _mm512_dpwssd_epi32(sums, _mm512_loadu_si512(pairs.as_ptr().cast()), factors)
+        }
+    }
+
+    #[inline(always)]
+    fn from_whole(whole: Self::Whole) -> Self {
+        Self(unsafe { _mm512_cvtepi32_ps(whole) })
     }
 
     #[inline(always)]

@@ -29,6 +29,8 @@ impl Portable {
 }
 
 impl Lanes for Portable {
+    type Whole = [i32; LANES];
+
     fn splat(value: f32) -> Self {
         Self([value; LANES])
     }
@@ -99,6 +101,26 @@ impl Lanes for Portable {
         for (byte, value) in bytes.iter_mut().zip(self.0) {
             *byte = value as i8;
         }
+    }
+
+    fn store_shorts(self, shorts: &mut [i16; LANES]) {
+        *shorts = self.0.map(|value| value.round_ties_even() as i16);
+    }
+
+    fn nothing() -> Self::Whole {
+        [0; LANES]
+    }
+
+    fn add_pairs(sums: Self::Whole, pairs: &[[i16; 2]; LANES], factors: [i16; 2]) -> Self::Whole {
+        let [first, second] = factors.map(i32::from);
+        std::array::from_fn(|lane| {
+            let [left, right] = pairs[lane].map(i32::from);
+            sums[lane] + left * first + right * second
+        })
+    }
+
+    fn from_whole(whole: Self::Whole) -> Self {
+        Self(whole.map(|number| number as f32))
     }
 
     fn sum(self) -> f32 {

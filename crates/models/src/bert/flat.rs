@@ -17,6 +17,8 @@ use crate::quality::Quality;
 
 /// Rows that go through a feed-forward together: its widest rows then stay in the processor's second cache.
 const ROWS_TOGETHER: usize = 96;
+/// Rows of whole texts that go through a layer's attention together, for the same reason; or one text.
+const TEXT_ROWS_TOGETHER: usize = 128;
 
 /// The encoder.
 #[derive(Debug)]
@@ -156,9 +158,13 @@ impl FlatBert {
             return;
         };
         let before = self.rows.hidden.clone();
-        self.attend(index, texts);
+        let (mut attended, mut inner) = (Vec::new(), Vec::new());
+        let mut first = 0;
+        for texts in together(texts) {
+            first += self.attend(index, texts, first);
+            attended.extend_from_slice(&self.rows.attended);
+        }
         let between = self.rows.hidden.clone();
-        let mut inner = Vec::new();
         let rows = between.len() / self.hidden;
         for first in (0..rows).step_by(ROWS_TOGETHER) {
             self.feed_forward(index, first..rows.min(first + ROWS_TOGETHER));
@@ -169,7 +175,7 @@ impl FlatBert {
         };
         self.layers.push(Layer {
             query_key_value: balance(exact.query_key_value, &before),
-            output: balance(exact.output, &self.rows.attended),
+            output: balance(exact.output, &attended),
             attention_norm: exact.attention_norm,
             inner: balance(exact.inner, &between),
             outer: balance(exact.outer, &inner),
@@ -204,28 +210,35 @@ impl FlatBert {
     /// the ids, and that no text is longer than there are positions.
     pub(super) fn forward(&mut self, texts: &[EncoderWork]) -> &[f32] {
         self.embed(texts);
-        let rows = self.rows.hidden.len() / self.hidden;
         for layer in 0..self.layers.len() {
-            self.attend(layer, texts);
-            for first in (0..rows).step_by(ROWS_TOGETHER) {
-                self.feed_forward(layer, first..rows.min(first + ROWS_TOGETHER));
+            let mut first = 0;
+            for texts in together(texts) {
+                let last = first + self.attend(layer, texts, first);
+                while first < last {
+                    let next = last.min(first + ROWS_TOGETHER);
+                    self.feed_forward(layer, first..next);
+                    first = next;
+                }
             }
         }
         &self.rows.hidden
     }
 
-    /// `hidden = norm(hidden + attention(hidden))`.
-    fn attend(&mut self, index: usize, texts: &[EncoderWork]) {
+    /// `hidden = norm(hidden + attention(hidden))` of some texts, whose rows begin at `first`; gives their number.
+    fn attend(&mut self, index: usize, texts: &[EncoderWork], first: usize) -> usize {
         let (hidden, layer) = (self.hidden, &self.layers[index]);
         let rows = &mut self.rows;
-        let inputs = match layer.query_key_value.balance() {
-            Some(_) => &rows.balanced,
-            None => &rows.hidden,
+        let count: usize = texts.iter().map(|text| text.tokens.len()).sum();
+        let part = first * hidden..(first + count) * hidden;
+        let balance = layer.query_key_value.balance();
+        let inputs = match balance {
+            Some(_) => &rows.balanced[part.clone()],
+            None => &rows.hidden[part.clone()],
         };
         layer
             .query_key_value
             .product(inputs, &mut rows.projected, &mut rows.activations);
-        rows.attended.resize(rows.hidden.len(), 0.0);
+        rows.attended.resize(part.len(), 0.0);
         let attention = TextAttention {
             heads: self.heads,
             size: hidden / self.heads,
@@ -237,7 +250,12 @@ impl FlatBert {
             let part = first..first + text.tokens.len() * hidden;
             first = part.end;
             let projected = &rows.projected[3 * part.start..3 * part.end];
-            attention.run(projected, &mut rows.attended[part], Backend::best());
+            let attended = &mut rows.attended[part];
+            if balance.is_some() && text.tokens.len() <= TextAttention::ROUNDED_MAX_ROWS {
+                attention.run_rounded(projected, attended, Backend::best());
+            } else {
+                attention.run(projected, attended, Backend::best());
+            }
         }
         if let Some(balance) = layer.output.balance() {
             balance.apply(&mut rows.attended, Backend::best());
@@ -245,9 +263,9 @@ impl FlatBert {
         layer
             .output
             .product(&rows.attended, &mut rows.sums, &mut rows.activations);
-        let all = 0..rows.sums.len();
         let (norm, bias) = (&layer.attention_norm, layer.output.bias());
-        rows.add(all, norm, bias, self.epsilon, Some(&layer.inner));
+        rows.add(part, norm, bias, self.epsilon, Some(&layer.inner));
+        count
     }
 
     /// `hidden = norm(hidden + outer(gate(inner(hidden))))` of some rows.
@@ -275,6 +293,19 @@ impl FlatBert {
         let next = next.map(|next| &next.query_key_value);
         rows.add(part, &layer.norm, layer.outer.bias(), self.epsilon, next);
     }
+}
+
+/// Neighbouring texts of [`TEXT_ROWS_TOGETHER`] rows at most, or one that is longer.
+fn together(texts: &[EncoderWork]) -> impl Iterator<Item = &[EncoderWork]> {
+    let mut rows = 0;
+    texts.chunk_by(move |left, right| {
+        rows = rows.max(left.tokens.len()) + right.tokens.len();
+        let fits = rows <= TEXT_ROWS_TOGETHER;
+        if !fits {
+            rows = 0;
+        }
+        fits
+    })
 }
 
 impl Buffers {

@@ -4,8 +4,8 @@ use std::arch::x86_64::{
     __m512, __m512i, _MM_HINT_T1, _mm_prefetch, _mm256_loadu_si256, _mm512_add_epi32,
     _mm512_and_si512, _mm512_cvtepi32_ps, _mm512_cvtph_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps,
     _mm512_loadu_si512, _mm512_mask_add_epi8, _mm512_mul_ps, _mm512_set1_epi8, _mm512_set1_epi32,
-    _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_slli_epi32, _mm512_srli_epi16,
-    _mm512_storeu_ps, _mm512_test_epi8_mask,
+    _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_slli_epi32, _mm512_srav_epi32,
+    _mm512_srli_epi16, _mm512_storeu_ps, _mm512_sub_epi32, _mm512_test_epi8_mask,
 };
 
 use half::f16;
@@ -233,21 +233,40 @@ unsafe fn sums<T: Load512, const R: usize, const P: usize, const C: usize>(
                 *seconds = rows.seconds(half.clone(), block / u64::BITS as usize);
             }
         }
+        let has_second = (seconds[0] | seconds[1]) >> bit & 1 != 0;
         let mut dots = [[[_mm512_setzero_si512(); C]; P]; R];
         // SAFETY (the whole block): tile and row indices are below the bounds asserted by `sums`'s
         // caller: block < blocks, panel < P, row < R.
         unsafe {
             let at = (block, rows.blocks);
+            if T::OFFSET != 0 {
+                // What was added to the codes is owed from the start, in first bytes: no addition afterwards.
+                let bits = _mm512_set1_epi32((FIRST / T::OFFSET).ilog2() as i32);
+                for row in 0..R {
+                    let sum = *rows.sums.get_unchecked(row * rows.blocks + block);
+                    let owed = _mm512_srav_epi32(_mm512_set1_epi32(sum), bits);
+                    let owed = _mm512_sub_epi32(_mm512_setzero_si512(), owed);
+                    for panel in 0..P {
+                        dots[row][panel][0] = owed;
+                    }
+                }
+            }
             add_dots(&mut dots, (tiles, rows.codes), at, (0, R), ahead);
-            let has_second = (seconds[0] | seconds[1]) >> bit & 1 != 0;
             if has_second {
                 // Plain loops over constants: the sums stay in registers.
                 for row in 0..R {
+                    let mut rest = 0;
+                    if T::OFFSET != 0 {
+                        let sum = *rows.sums.get_unchecked(row * rows.blocks + block);
+                        rest = -T::OFFSET * (sum & (FIRST / T::OFFSET - 1));
+                    }
                     for panel in 0..P {
                         for chain in 0..C {
                             let dots = &mut dots[row][panel][chain];
                             *dots = _mm512_slli_epi32::<{ FIRST.ilog2() }>(*dots);
                         }
+                        let dots = &mut dots[row][panel][0];
+                        *dots = _mm512_add_epi32(*dots, _mm512_set1_epi32(rest));
                     }
                 }
                 if seconds[0] >> bit & 1 != 0 {
@@ -258,11 +277,7 @@ unsafe fn sums<T: Load512, const R: usize, const P: usize, const C: usize>(
                 }
             }
             // Sums of rows without second bytes are multiples of `FIRST`.
-            let (unit, shift) = if has_second {
-                (1, 0)
-            } else {
-                (FIRST, FIRST.ilog2())
-            };
+            let unit = if has_second { 1 } else { FIRST };
             for panel in 0..P {
                 let tile = tiles.get_unchecked(panel * rows.blocks + block);
                 let scales = tile.scales();
@@ -271,19 +286,14 @@ unsafe fn sums<T: Load512, const R: usize, const P: usize, const C: usize>(
                 for row in 0..R {
                     let index = row * rows.blocks + block;
                     let step = *rows.steps.get_unchecked(index);
-                    let sum = *rows.sums.get_unchecked(index);
                     if let Some(mins) = mins {
-                        let whole = _mm512_set1_ps(sum as f32 * step);
-                        acc[row][panel] = _mm512_fmadd_ps(mins, whole, acc[row][panel]);
+                        let total = _mm512_set1_ps(*rows.totals.get_unchecked(index));
+                        acc[row][panel] = _mm512_fmadd_ps(mins, total, acc[row][panel]);
                     }
                     let chains = dots[row][panel];
                     let mut dot = chains[0];
                     if C > 1 {
                         dot = _mm512_add_epi32(dot, chains[C - 1]);
-                    }
-                    if T::OFFSET != 0 {
-                        let offset = _mm512_set1_epi32(-T::OFFSET * (sum >> shift));
-                        dot = _mm512_add_epi32(dot, offset);
                     }
                     let scale = _mm512_mul_ps(units, _mm512_set1_ps(step));
                     let dot = _mm512_cvtepi32_ps(dot);

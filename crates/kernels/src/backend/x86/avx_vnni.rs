@@ -113,8 +113,8 @@ unsafe fn half_sums<T: Load256, const R: usize>(
                 let step = *rows.steps.get_unchecked(index);
                 let sum = *rows.sums.get_unchecked(index);
                 if let Some(mins) = mins {
-                    let whole = _mm256_set1_ps(sum as f32 * step);
-                    acc[row] = _mm256_fmadd_ps(mins, whole, acc[row]);
+                    let total = _mm256_set1_ps(*rows.totals.get_unchecked(index));
+                    acc[row] = _mm256_fmadd_ps(mins, total, acc[row]);
                 }
                 let offset = _mm256_set1_epi32(-T::OFFSET * (sum >> shift));
                 let dot = _mm256_cvtepi32_ps(_mm256_add_epi32(dots[row], offset));

@@ -1,0 +1,217 @@
+//! Attention of all rows of a text to each other, on whole numbers of 16 bits: two products for each of the
+//! floats' (see [`crate::text_attention`], whose tiles these are).
+//!
+//! Queries and keys have 13 bits and a scale for each head, weights 14 bits, values 12 and a scale for each column:
+//! what that loses is little beside layers of eight bits. A row's result depends on its text only, and has the same
+//! bits on every back end.
+
+mod head;
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use crate::backend::{Backend, Columns};
+use crate::lanes::{self, Computation, LANES, Lanes, power_of_two};
+use crate::text_attention::{TILE_ROWS, TILE_VECTORS, TextAttention};
+use head::{Head, PAIRS, Pair, Shape};
+
+/// The base-2 logarithm of a weight of 1, 16383: the products of 32 keys with values up to 4095 stay within 32 bits.
+const WHOLE_WEIGHT_LOG2: f32 = 13.999_912;
+/// Scores that are so far below the largest have no weight: a code below 1/2.
+const LOWEST: f32 = -32.0;
+
+impl TextAttention<'_> {
+    /// The rows that a text may have: with more, the weights of many keys that matter little could be lost.
+    pub const ROUNDED_MAX_ROWS: usize = 1024;
+
+    /// As [`TextAttention::run`], with rounded numbers: an error of about a thousandth of the largest values. What is
+    /// no number counts as zero, and magnitudes above 1e15 as 1e15.
+    ///
+    /// # Panics
+    /// When the sizes do not fit each other, or there are more rows than [`Self::ROUNDED_MAX_ROWS`].
+    pub fn run_rounded(&self, rows: &[f32], out: &mut [f32], backend: Backend) {
+        assert!(out.len() <= Self::ROUNDED_MAX_ROWS * self.heads * self.size);
+        self.share(rows, out, &|heads, count, out| {
+            HEAD.with_borrow_mut(|head| {
+                let work = Work {
+                    attention: self,
+                    rows,
+                    count,
+                    heads,
+                    out,
+                    head,
+                };
+                lanes::run(backend, work);
+            });
+        });
+    }
+}
+
+thread_local! {
+    static HEAD: RefCell<Head> = RefCell::default();
+}
+
+/// Some heads.
+struct Work<'a> {
+    attention: &'a TextAttention<'a>,
+    rows: &'a [f32],
+    count: usize,
+    heads: Range<usize>,
+    out: &'a Columns<'a>,
+    head: &'a mut Head,
+}
+
+impl Computation for Work<'_> {
+    type Output = ();
+
+    #[allow(clippy::inline_always)] // as `Computation` asks
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        // A short text's keys fill one vector.
+        if self.count <= LANES {
+            self.over_heads::<L, 1>();
+        } else {
+            self.over_heads::<L, TILE_VECTORS>();
+        }
+    }
+}
+
+impl Work<'_> {
+    /// With tiles of so many vectors of keys.
+    #[allow(clippy::inline_always)] // as `Computation` asks
+    #[inline(always)]
+    fn over_heads<L: Lanes, const V: usize>(self) {
+        let attention = self.attention;
+        let (size, count, scratch) = (attention.size, self.count, self.head);
+        let shape = Shape::new(count, size, V);
+        scratch.resize(shape);
+        for head in self.heads {
+            let steps = scratch.take::<L, V>(attention, self.rows, head, shape);
+            // Scores for powers of two.
+            let step = steps * attention.scale * std::f32::consts::LOG2_E;
+            for first in (0..count).step_by(TILE_ROWS) {
+                score::<L, V>(scratch, first, step, shape);
+                let mut inverses = [0.0; TILE_ROWS];
+                let lines = scratch.scores.chunks_exact_mut(shape.keys);
+                let weights = scratch.weights.chunks_exact_mut(shape.weights / 2);
+                for ((line, weights), inverse) in lines.zip(weights).zip(&mut inverses) {
+                    *inverse = 1.0 / soften::<L>(line, weights, count);
+                }
+                gather::<L, V>(scratch, &inverses, shape);
+                let last = TILE_ROWS.min(count - first);
+                let sums = scratch.sums.chunks_exact(shape.columns);
+                for (row, sums) in sums.take(last).enumerate() {
+                    self.out.set((first + row, head * size), &sums[..size]);
+                }
+            }
+        }
+    }
+}
+
+/// `scores[r][k] = step * queries[first + r] . keys[k]`.
+#[allow(clippy::inline_always)] // as `Computation` asks
+#[allow(clippy::needless_range_loop)] // two arrays side by side, of constant length
+#[inline(always)]
+fn score<L: Lanes, const V: usize>(head: &mut Head, first: usize, step: f32, shape: Shape) {
+    // The pairs of a vector at once, so that nothing has to be asked about their bounds.
+    let parts = shape.depth / LANES;
+    let queries = &head.queries[first * parts..][..TILE_ROWS * parts];
+    let (scores, _) = head.scores.as_chunks_mut::<LANES>();
+    let line = shape.keys / LANES;
+    for (tile, keys) in head.keys.chunks_exact(V * shape.depth / 2).enumerate() {
+        let mut sums = [[L::nothing(); V]; TILE_ROWS];
+        for (part, keys) in keys.chunks_exact(PAIRS * V).enumerate() {
+            let mut each = [&queries[part]; TILE_ROWS];
+            for (row, each) in each.iter_mut().enumerate() {
+                *each = &queries[row * parts + part];
+            }
+            for pair in 0..PAIRS {
+                for row in 0..TILE_ROWS {
+                    for vector in 0..V {
+                        let keys = &keys[V * pair + vector];
+                        sums[row][vector] = L::add_pairs(sums[row][vector], keys, each[row][pair]);
+                    }
+                }
+            }
+        }
+        for row in 0..TILE_ROWS {
+            let places = &mut scores[row * line + tile * V..][..V];
+            for (place, sum) in places.iter_mut().zip(sums[row]) {
+                L::from_whole(sum).multiply(L::splat(step)).store(place);
+            }
+        }
+    }
+}
+
+/// Turns a row's scores into weights, and gives their sum. What comes after `count` is padding.
+#[allow(clippy::inline_always)] // as `Computation` asks
+#[inline(always)]
+fn soften<L: Lanes>(scores: &mut [f32], weights: &mut [Pair], count: usize) -> f32 {
+    scores[count..].fill(f32::NEG_INFINITY);
+    let (vectors, _) = scores.as_chunks::<LANES>();
+    let mut maximum = L::splat(f32::NEG_INFINITY);
+    for vector in vectors {
+        maximum = L::load(vector).maximum(maximum);
+    }
+    let maximum = L::splat(maximum.largest());
+    let (shorts, _) = weights.as_flattened_mut().as_chunks_mut::<LANES>();
+    for (vector, shorts) in vectors.iter().zip(shorts) {
+        let distance = L::splat(LOWEST).maximum(L::load(vector).subtract(maximum));
+        power_of_two(distance.add(L::splat(WHOLE_WEIGHT_LOG2))).store_shorts(shorts);
+    }
+    // What is summed is what is multiplied, so that the weights are those of a mean.
+    let mut total = L::nothing();
+    for weights in weights.as_chunks::<LANES>().0 {
+        total = L::add_pairs(total, weights, [1; 2]);
+    }
+    L::from_whole(total).sum()
+}
+
+/// `sums[r] = inverses[r] * (weights[r] x values)`.
+#[allow(clippy::inline_always)] // as `Computation` asks
+#[allow(clippy::needless_range_loop)] // two arrays side by side, of constant length
+#[inline(always)]
+fn gather<L: Lanes, const V: usize>(head: &mut Head, inverses: &[f32; TILE_ROWS], shape: Shape) {
+    let (weights, _) = head.weights.as_chunks::<PAIRS>();
+    let (sums, _) = head.sums.as_chunks_mut::<LANES>();
+    let (steps, _) = head.value_steps.as_chunks::<LANES>();
+    let (across, line) = (shape.columns / LANES, shape.weights / LANES);
+    for column in (0..across).step_by(TILE_VECTORS) {
+        let mut held = [[L::splat(0.0); TILE_VECTORS]; TILE_ROWS];
+        // The products of a tile's keys stay within 32 bits.
+        let tiles = head.values.chunks_exact(V * PAIRS * across);
+        for (tile, values) in tiles.enumerate() {
+            let mut whole = [[L::nothing(); TILE_VECTORS]; TILE_ROWS];
+            for (part, values) in values.chunks_exact(PAIRS * across).enumerate() {
+                let mut each = [&weights[tile * V + part]; TILE_ROWS];
+                for (row, each) in each.iter_mut().enumerate() {
+                    *each = &weights[row * line + tile * V + part];
+                }
+                for pair in 0..PAIRS {
+                    let [low, high] = &values[pair * across + column..][..TILE_VECTORS] else {
+                        return;
+                    };
+                    for row in 0..TILE_ROWS {
+                        let factors = each[row][pair];
+                        whole[row][0] = L::add_pairs(whole[row][0], low, factors);
+                        whole[row][1] = L::add_pairs(whole[row][1], high, factors);
+                    }
+                }
+            }
+            for row in 0..TILE_ROWS {
+                for vector in 0..TILE_VECTORS {
+                    let sum = L::from_whole(whole[row][vector]);
+                    held[row][vector] = held[row][vector].add(sum);
+                }
+            }
+        }
+        for (row, held) in held.into_iter().enumerate() {
+            let inverse = L::splat(inverses[row]);
+            let places = &mut sums[row * across + column..][..TILE_VECTORS];
+            let places = places.iter_mut().zip(&steps[column..]);
+            for ((place, step), sum) in places.zip(held) {
+                sum.multiply(L::load(step).multiply(inverse)).store(place);
+            }
+        }
+    }
+}
