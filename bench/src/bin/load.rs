@@ -3,6 +3,8 @@
 //!
 //! `load URL MODEL TEXT streams N`: so many requests at any time; a round for each line `go`, answered with tokens a
 //! second.
+//! `load URL MODEL TEXT tokens`: one stream; a round for each line `go`, answered with tokens a second between an
+//! answer's first token and its last. The text is drawn at random, so that nothing in it can be foreseen.
 //! `load URL MODEL TEXT poisson RATE SECONDS SEED [TRACE]`: requests arrive at random, RATE a second. One line of JSON:
 //! milliseconds to the first token, from when a request was due, and between tokens, at the median and the 99th
 //! percentile. The arrivals are written to TRACE as `sim` reads them, and `simulated` is what it says of them once its
@@ -65,7 +67,15 @@ fn run() -> Result<()> {
         number: AtomicUsize::new(0),
     };
     match part {
-        ["streams", count] => load.rounds(count.parse()?),
+        ["streams", count] => {
+            let streams = count.parse()?;
+            rounds(WARM, |counted| load.streams(streams, counted))
+        }
+        ["tokens"] => {
+            let chat = load.chat.clone().at(1.0);
+            let load = Load { chat, ..load };
+            rounds(WARM, |counted| load.tokens(counted))
+        }
         ["poisson", rate, seconds, seed] => {
             load.poisson(rate.parse()?, seconds.parse()?, seed.parse()?, None)
         }
@@ -96,18 +106,6 @@ impl Load<'_> {
         self.chat.ask(&[user(&prompt)], tokens, heard)
     }
 
-    fn rounds(&self, streams: usize) -> Result<()> {
-        self.streams(streams, WARM)?;
-        println!("ready");
-        for line in std::io::stdin().lock().lines() {
-            if line?.trim() != "go" {
-                break;
-            }
-            println!("{}", self.streams(streams, COUNTED)?);
-        }
-        Ok(())
-    }
-
     /// Tokens a second of so many streams, each followed by the next at once.
     fn streams(&self, streams: usize, counted: Duration) -> Result<f64> {
         let begin = Instant::now() + WARM;
@@ -130,6 +128,19 @@ impl Load<'_> {
             threads.into_iter().try_for_each(joined)
         })?;
         Ok(tokens.into_inner() as f64 / counted.as_secs_f64())
+    }
+
+    /// Tokens a second of one stream, between the first and the last of each of its answers.
+    fn tokens(&self, counted: Duration) -> Result<f64> {
+        let (mut tokens, mut seconds) = (0, 0.0);
+        while seconds < counted.as_secs_f64() {
+            let answer = self.ask(PROMPT_WORDS, ANSWER_TOKENS, |_| true)?;
+            if let [first, .., last] = answer.pieces[..] {
+                tokens += answer.completion_tokens - 1;
+                seconds += (last - first).as_secs_f64();
+            }
+        }
+        Ok(tokens as f64 / seconds)
     }
 
     fn poisson(&self, rate: f64, seconds: f64, seed: u64, trace: Option<&str>) -> Result<()> {
@@ -289,6 +300,19 @@ impl Load<'_> {
         }
         Ok(())
     }
+}
+
+/// A round for each line `go`, after one that warms the server up.
+fn rounds(warm: Duration, mut round: impl FnMut(Duration) -> Result<f64>) -> Result<()> {
+    round(warm)?;
+    println!("ready");
+    for line in std::io::stdin().lock().lines() {
+        if line?.trim() != "go" {
+            break;
+        }
+        println!("{}", round(COUNTED)?);
+    }
+    Ok(())
 }
 
 fn lock<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

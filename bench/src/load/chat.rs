@@ -18,6 +18,8 @@ pub struct Chat {
     /// The base as OpenAI's clients are told it: what `/chat/completions` is appended to.
     url: String,
     model: String,
+    /// Of all answers; 0 takes the likeliest tokens.
+    temperature: f64,
 }
 
 /// A whole answer.
@@ -43,10 +45,20 @@ impl Chat {
             agent,
             url: url.trim_end_matches('/').to_owned(),
             model: model.to_owned(),
+            temperature: 0.0,
         }
     }
 
-    /// The greedy answer to a conversation, of at most `max_tokens`; `heard` is told of each piece as it comes, and ends
+    /// The same client, whose answers are drawn at a temperature.
+    #[must_use]
+    pub fn at(self, temperature: f64) -> Self {
+        Self {
+            temperature,
+            ..self
+        }
+    }
+
+    /// The answer to a conversation, of at most `max_tokens`; `heard` is told of each piece as it comes, and ends
     /// the request where it answers false.
     ///
     /// # Errors
@@ -61,7 +73,7 @@ impl Chat {
             "model": self.model,
             "messages": messages,
             "max_tokens": max_tokens,
-            "temperature": 0,
+            "temperature": self.temperature,
             "stream": true,
             "stream_options": { "include_usage": true },
         });
