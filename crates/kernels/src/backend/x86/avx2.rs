@@ -11,9 +11,8 @@ use std::arch::x86_64::{
 
 use half::f16;
 
-use super::{Rows, assert_bounds};
 use crate::activations::FIRST;
-use crate::backend::Arithmetic;
+use crate::backend::{Arithmetic, Rows};
 use crate::tile::{Eight, FiveMin, Four, FourMin, GROUP_BYTES, GROUPS, Tile};
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
 
@@ -209,7 +208,7 @@ impl<M: Multiply, T: Load256> Arithmetic<T> for M {
         tiles: &[T],
         rows: &Rows<'_>,
     ) -> [[[f32; TILE_OUTPUTS]; P]; R] {
-        assert_bounds(tiles, rows, R, P);
+        rows.assert_bounds(tiles.len(), R, P);
         let mut out = [[[0.0; TILE_OUTPUTS]; P]; R];
         for panel in 0..P {
             let tiles = &tiles[panel * rows.blocks..][..rows.blocks];

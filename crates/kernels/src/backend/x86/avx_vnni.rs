@@ -3,8 +3,8 @@
 
 use std::arch::x86_64::{__m256i, _mm256_dpbusd_avx_epi32};
 
-use super::Rows;
 use super::avx2::{LANES, Load256, Multiply, half_sums};
+use crate::backend::Rows;
 use crate::tile::Tile;
 
 pub(crate) struct AvxVnni;
