@@ -1,6 +1,8 @@
 //! Which instructions do the work, chosen at run time.
 
 mod columns;
+#[cfg(any(target_arch = "aarch64", test))]
+mod neon;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
@@ -27,42 +29,55 @@ pub enum Backend {
     AvxVnni,
     /// 512-bit dot products of bytes (AVX-512 F, BW, VL and VNNI).
     Avx512Vnni,
+    /// 128-bit dot products of signed bytes (AArch64 with NEON and its DotProd).
+    NeonDotprod,
+    /// 128-bit products of matrices of unsigned and signed bytes (AArch64 with NEON, DotProd and I8MM).
+    NeonI8mm,
 }
 
 impl Backend {
+    /// Slowest first, those of each architecture.
+    const ALL: [Self; 6] = [
+        Self::Portable,
+        Self::Avx2,
+        Self::AvxVnni,
+        Self::Avx512Vnni,
+        Self::NeonDotprod,
+        Self::NeonI8mm,
+    ];
+
     /// The fastest that this processor has.
     pub fn best() -> Self {
-        #[cfg(target_arch = "x86_64")]
-        {
-            if has_avx512_vnni() {
-                return Self::Avx512Vnni;
-            }
-            if has_avx_vnni() {
-                return Self::AvxVnni;
-            }
-            if has_avx2() {
-                return Self::Avx2;
-            }
-        }
-        Self::Portable
+        let mut fastest_first = Self::ALL.into_iter().rev();
+        fastest_first
+            .find(|backend| backend.is_here())
+            .unwrap_or(Self::Portable)
     }
 
     /// All that this processor has, slowest first.
     pub fn available() -> Vec<Self> {
-        let mut available = vec![Self::Portable];
-        #[cfg(target_arch = "x86_64")]
-        {
-            if has_avx2() {
-                available.push(Self::Avx2);
-            }
-            if has_avx_vnni() {
-                available.push(Self::AvxVnni);
-            }
-            if has_avx512_vnni() {
-                available.push(Self::Avx512Vnni);
-            }
+        let mut all = Self::ALL.to_vec();
+        all.retain(|backend| backend.is_here());
+        all
+    }
+
+    /// Whether this processor has it.
+    fn is_here(self) -> bool {
+        match self {
+            Self::Portable => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => has_avx2(),
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni => has_avx_vnni(),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni => has_avx512_vnni(),
+            #[cfg(any(target_arch = "aarch64", test))]
+            Self::NeonDotprod => neon::has_dotprod(),
+            #[cfg(any(target_arch = "aarch64", test))]
+            Self::NeonI8mm => neon::has_i8mm(),
+            #[allow(unreachable_patterns)] // tests on x86-64 have all
+            _ => false,
         }
-        available
     }
 
     /// See [`crate::PackedLinear::multiply`].
@@ -73,31 +88,44 @@ impl Backend {
         outputs: usize,
         out: &mut [f32],
     ) {
+        assert!(
+            self.is_here(),
+            "{self:?} was chosen on a processor without it"
+        );
         match self {
             Self::Portable => product::<T, portable::Portable>(tiles, activations, outputs, out),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 if has_avx2() => {
-                product::<T, x86::Avx2>(tiles, activations, outputs, out);
-            }
+            Self::Avx2 => product::<T, x86::Avx2>(tiles, activations, outputs, out),
             #[cfg(target_arch = "x86_64")]
-            Self::AvxVnni if has_avx_vnni() => {
-                product::<T, x86::AvxVnni>(tiles, activations, outputs, out);
-            }
+            Self::AvxVnni => product::<T, x86::AvxVnni>(tiles, activations, outputs, out),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512Vnni if has_avx512_vnni() => {
-                product::<T, x86::Avx512Vnni>(tiles, activations, outputs, out);
+            Self::Avx512Vnni => product::<T, x86::Avx512Vnni>(tiles, activations, outputs, out),
+            #[cfg(any(target_arch = "aarch64", test))]
+            Self::NeonDotprod => {
+                product::<T, neon::Neon<neon::Dotprod>>(tiles, activations, outputs, out);
             }
-            other => unreachable!("{other:?} was chosen on a processor without it"),
+            #[cfg(any(target_arch = "aarch64", test))]
+            Self::NeonI8mm => {
+                product::<T, neon::Neon<neon::I8mm>>(tiles, activations, outputs, out);
+            }
+            #[allow(unreachable_patterns)] // tests on x86-64 have all
+            other => unreachable!("{other:?} is of another architecture"),
         }
     }
 }
 
-/// A tile that every back end of this build can read.
-#[cfg(target_arch = "x86_64")]
-pub(crate) trait AnyTile: Tile + x86::Load256 + x86::Load512 {}
-/// A tile that every back end of this build can read.
+// Where there are no such loads, any tile will do.
+#[cfg(not(any(target_arch = "aarch64", test)))]
+use crate::tile::Tile as Load128;
 #[cfg(not(target_arch = "x86_64"))]
-pub(crate) trait AnyTile: Tile {}
+use crate::tile::{Tile as Load256, Tile as Load512};
+#[cfg(any(target_arch = "aarch64", test))]
+use neon::Load128;
+#[cfg(target_arch = "x86_64")]
+use x86::{Load256, Load512};
+
+/// A tile that every back end of this build can read.
+pub(crate) trait AnyTile: Load128 + Load256 + Load512 {}
 
 impl AnyTile for Four {}
 impl AnyTile for FourMin {}
@@ -121,10 +149,24 @@ pub(crate) struct Rows<'a> {
     pub(crate) blocks: usize,
     pub(crate) words: usize,
     /// Whether no other rows were multiplied with these tiles before.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // AVX-512 reads it
     pub(crate) are_first: bool,
 }
 
 impl Rows<'_> {
+    /// The bounds that unchecked loads rely on.
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", test))]
+    fn assert_bounds(&self, tiles: usize, row_count: usize, panel_count: usize) {
+        let blocks = row_count * self.blocks;
+        assert!(tiles >= panel_count * self.blocks);
+        assert!(self.codes.len() >= blocks * BLOCK_INPUTS);
+        assert!(self.lows.len() >= blocks * BLOCK_INPUTS);
+        assert!(self.steps.len() >= blocks && self.sums.len() >= blocks);
+        assert!(self.totals.len() >= blocks);
+        assert!(self.words >= self.blocks.div_ceil(u64::BITS as usize));
+        assert!(self.seconds.len() >= row_count * self.words);
+    }
+
     /// Which of 64 blocks from `64 * word` have second bytes in any of these rows, a bit for each.
     #[allow(clippy::inline_always)] // part of the innermost loops
     #[inline(always)]

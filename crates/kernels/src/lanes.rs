@@ -9,6 +9,8 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod exponential;
+#[cfg(any(target_arch = "aarch64", test))]
+mod neon;
 mod portable;
 
 pub(crate) use exponential::{exponential, logistic, power_of_two, tangent};
@@ -77,6 +79,8 @@ pub(crate) fn run<C: Computation>(backend: Backend, computation: C) -> C::Output
         Backend::Avx2 | Backend::AvxVnni => avx2::run(computation),
         #[cfg(target_arch = "x86_64")]
         Backend::Avx512Vnni => avx512::run(computation),
+        #[cfg(any(target_arch = "aarch64", test))]
+        Backend::NeonDotprod | Backend::NeonI8mm => computation.run::<neon::Quads>(),
         _ => computation.run::<Portable>(),
     }
 }

@@ -18,6 +18,8 @@ mod ggml;
 mod group_norm;
 mod lanes;
 mod linear;
+#[cfg(any(target_arch = "aarch64", test))]
+mod neon;
 mod pool;
 mod rotation;
 mod rounded_attention;
@@ -46,3 +48,28 @@ pub use text_attention::TextAttention;
 pub const BLOCK_INPUTS: usize = 32;
 /// Outputs of a tile.
 pub const TILE_OUTPUTS: usize = 16;
+
+// The promises of the back ends once more: here the emulated ones are among them.
+#[cfg(test)]
+extern crate self as kernels;
+#[cfg(test)]
+#[path = "../tests/attention.rs"]
+mod attention_on_all;
+#[cfg(test)]
+#[path = "../tests/encoder.rs"]
+mod encoder_on_all;
+#[cfg(test)]
+#[path = "../tests/float_linear.rs"]
+mod float_linear_on_all;
+#[cfg(test)]
+#[path = "../tests/formats.rs"]
+mod formats_on_all;
+#[cfg(test)]
+#[path = "../tests/linear.rs"]
+mod linear_on_all;
+#[cfg(test)]
+#[path = "../tests/pictures.rs"]
+mod pictures_on_all;
+#[cfg(test)]
+#[path = "../tests/rows.rs"]
+mod rows_on_all;

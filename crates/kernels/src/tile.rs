@@ -54,6 +54,8 @@ pub(crate) struct Eight {
 pub(crate) trait Tile: Copy + Send + Sync {
     /// What is taken from every code before it is multiplied.
     const OFFSET: i32;
+    /// Bits of a code.
+    const BITS: u32;
     /// A tile of zeros.
     const EMPTY: Self;
 
@@ -91,6 +93,7 @@ fn set_nibbles(packed: &mut [u8], output: usize, codes: &[u8; BLOCK_INPUTS]) {
 
 impl Tile for FourMin {
     const OFFSET: i32 = 0;
+    const BITS: u32 = 4;
     const EMPTY: Self = Self {
         codes: [0; GROUP_BYTES * GROUPS / 2],
         scales: [f16::ZERO; TILE_OUTPUTS],
@@ -118,6 +121,7 @@ impl Tile for FourMin {
 
 impl Tile for Four {
     const OFFSET: i32 = 8;
+    const BITS: u32 = 4;
     const EMPTY: Self = Self {
         codes: [0; GROUP_BYTES * GROUPS / 2],
         scales: [f16::ZERO; TILE_OUTPUTS],
@@ -142,6 +146,7 @@ impl Tile for Four {
 
 impl Tile for FiveMin {
     const OFFSET: i32 = 0;
+    const BITS: u32 = 5;
     const EMPTY: Self = Self {
         codes: [0; GROUP_BYTES * GROUPS / 2],
         highs: [0; GROUP_BYTES],
@@ -178,6 +183,7 @@ impl Tile for FiveMin {
 
 impl Tile for Eight {
     const OFFSET: i32 = 128;
+    const BITS: u32 = 8;
     const EMPTY: Self = Self {
         codes: [128; GROUP_BYTES * GROUPS],
         scales: [f16::ZERO; TILE_OUTPUTS],

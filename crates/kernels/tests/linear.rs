@@ -217,6 +217,38 @@ fn bits(values: &[f32]) -> Vec<u32> {
         .collect()
 }
 
+#[test]
+fn the_largest_sums_are_not_cut_short() {
+    let (outputs, inputs) = (17, 32);
+    for format in QUANTISED {
+        let (_, block_bytes) = format.block();
+        let scales = match format {
+            Format::MXFP4 => vec![127],
+            Format::Q4_1 | Format::Q5_1 => half::f16::ONE.to_le_bytes().repeat(2),
+            _ => half::f16::ONE.to_le_bytes().to_vec(),
+        };
+        for code in [0x00, 0x7F, 0x80, 0xFF] {
+            let mut block = scales.clone();
+            block.resize(block_bytes, code);
+            let layer =
+                PackedLinear::pack(format, &block.repeat(outputs), outputs, inputs).unwrap();
+            // The codes of rows are 127, -127, or both in turn; second bytes are as large.
+            for (rows, signs) in [(1, [1.0, 1.0]), (8, [-1.0, -1.0]), (513, [1.0, -1.0])] {
+                let x: Vec<f32> = (0..rows * inputs)
+                    .map(|at| signs[at % 2] * (1.0 - (at % 4 / 2) as f32 / 257.0))
+                    .collect();
+                for precision in PRECISIONS {
+                    let expected = product(&layer, &x, precision, Backend::Portable);
+                    for backend in Backend::available() {
+                        let got = product(&layer, &x, precision, backend);
+                        assert_eq!(bits(&got), bits(&expected), "{format:?} {code} {backend:?}");
+                    }
+                }
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(120))]
 

@@ -22,7 +22,8 @@ impl<T: Tile> Arithmetic<T> for Portable {
                     let lows = &rows.lows[index * BLOCK_INPUTS..][..BLOCK_INPUTS];
                     let word = rows.seconds(row..row + 1, block / u64::BITS as usize);
                     let has_second = word >> (block % u64::BITS as usize) & 1 != 0;
-                    let (step, sum) = (rows.steps[index], rows.sums[index]);
+                    let (step, sum, total) =
+                        (rows.steps[index], rows.sums[index], rows.totals[index]);
                     for (output, acc) in sums.iter_mut().enumerate() {
                         let times = |inputs: &[i8]| -> i32 {
                             let products = inputs.iter().enumerate().map(|(input, &x)| {
@@ -33,7 +34,7 @@ impl<T: Tile> Arithmetic<T> for Portable {
                         let low = if has_second { times(lows) } else { 0 };
                         let dot = FIRST * times(codes) + low;
                         if let Some(min) = tile.min(output) {
-                            *acc = min.to_f32().mul_add(sum as f32 * step, *acc);
+                            *acc = min.to_f32().mul_add(total, *acc);
                         }
                         let dot = (dot - T::OFFSET * sum) as f32;
                         *acc = dot.mul_add(tile.scale(output).to_f32() * step, *acc);

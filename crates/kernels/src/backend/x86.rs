@@ -17,9 +17,6 @@ pub(crate) use avx_vnni::AvxVnni;
 pub(crate) use avx2::{Avx2, Load256};
 pub(crate) use avx512::{Avx512Vnni, Load512};
 
-use super::Rows;
-use crate::BLOCK_INPUTS;
-
 pub(crate) fn has_avx2() -> bool {
     is_x86_feature_detected!("avx2")
         && is_x86_feature_detected!("fma")
@@ -36,15 +33,4 @@ pub(crate) fn has_avx512_vnni() -> bool {
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512vl")
         && is_x86_feature_detected!("avx512vnni")
-}
-
-/// The bounds that the unchecked loads below rely on.
-fn assert_bounds<T>(tiles: &[T], rows: &Rows<'_>, row_count: usize, panel_count: usize) {
-    let blocks = row_count * rows.blocks;
-    assert!(tiles.len() >= panel_count * rows.blocks);
-    assert!(rows.codes.len() >= blocks * BLOCK_INPUTS && rows.lows.len() >= blocks * BLOCK_INPUTS);
-    assert!(rows.steps.len() >= blocks && rows.sums.len() >= blocks);
-    assert!(rows.totals.len() >= blocks);
-    assert!(rows.words >= rows.blocks.div_ceil(u64::BITS as usize));
-    assert!(rows.seconds.len() >= row_count * rows.words);
 }

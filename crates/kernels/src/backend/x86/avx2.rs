@@ -11,9 +11,8 @@ use std::arch::x86_64::{
 
 use half::f16;
 
-use super::{Rows, assert_bounds};
 use crate::activations::FIRST;
-use crate::backend::Arithmetic;
+use crate::backend::{Arithmetic, Rows};
 use crate::tile::{Eight, FiveMin, Four, FourMin, GROUP_BYTES, GROUPS, Tile};
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
 
@@ -22,10 +21,7 @@ pub(super) const LANES: usize = TILE_OUTPUTS / 2;
 
 /// Loads of half a tile: outputs 0 to 7 or 8 to 15.
 pub(crate) trait Load256: Tile {
-    /// What the dot product already takes from every code (the rest of [`Tile::OFFSET`] is left).
-    const TAKEN: i32 = 0;
-    /// The codes of groups `2 * pair` and `2 * pair + 1`; `pair` is below 4, `half` below 2. Signed
-    /// bytes where `TAKEN` is not 0, else unsigned.
+    /// The codes of groups `2 * pair` and `2 * pair + 1`, unsigned; `pair` is below 4, `half` below 2.
     unsafe fn pair(&self, pair: usize, half: usize) -> [__m256i; 2];
     unsafe fn scales(&self, half: usize) -> __m256;
     unsafe fn mins(&self, half: usize) -> Option<__m256>;
@@ -132,16 +128,14 @@ impl Load256 for FiveMin {
 }
 
 impl Load256 for Eight {
-    const TAKEN: i32 = 128;
     #[inline(always)]
     unsafe fn pair(&self, pair: usize, half: usize) -> [__m256i; 2] {
+        let first = 2 * pair * GROUP_BYTES + half * 32;
         // SAFETY: pair is below 4 and half below 2: both loads end within 512 bytes.
         unsafe {
-            let flip = _mm256_set1_epi8(-128);
-            let first = 2 * pair * GROUP_BYTES + half * 32;
             [
-                _mm256_xor_si256(load(&self.codes, first), flip),
-                _mm256_xor_si256(load(&self.codes, first + GROUP_BYTES), flip),
+                load(&self.codes, first),
+                load(&self.codes, first + GROUP_BYTES),
             ]
         }
     }
@@ -149,21 +143,78 @@ impl Load256 for Eight {
     no_mins!();
 }
 
+/// The multiplication of the back ends with 256-bit registers. Whoever calls any of this has the back end's
+/// instructions.
+pub(super) trait Multiply {
+    /// Loaded codes as [`Multiply::add`] takes them.
+    unsafe fn prepared<T: Tile>(codes: __m256i) -> __m256i;
+    /// What [`Multiply::prepared`] took from every code (the rest of [`Tile::OFFSET`] is left).
+    fn taken<T: Tile>() -> i32;
+    /// Adds the products of codes and inputs to 8 sums, four to each.
+    unsafe fn add<T: Tile>(sums: __m256i, codes: __m256i, inputs: __m256i) -> __m256i;
+    /// [`half_sums`], compiled for the back end's instructions.
+    unsafe fn half_sums<T: Load256, const R: usize>(
+        tiles: &[T],
+        rows: &Rows<'_>,
+        half: usize,
+    ) -> [[f32; LANES]; R];
+}
+
 pub(crate) struct Avx2;
 
-impl<T: Load256> Arithmetic<T> for Avx2 {
+impl Multiply for Avx2 {
+    #[inline(always)]
+    unsafe fn prepared<T: Tile>(codes: __m256i) -> __m256i {
+        if T::BITS < 8 {
+            return codes;
+        }
+        // SAFETY: the caller has AVX2.
+        unsafe { _mm256_xor_si256(codes, _mm256_set1_epi8(-128)) }
+    }
+
+    #[inline(always)]
+    fn taken<T: Tile>() -> i32 {
+        if T::BITS < 8 { 0 } else { 128 }
+    }
+
+    #[inline(always)]
+    unsafe fn add<T: Tile>(sums: __m256i, codes: __m256i, inputs: __m256i) -> __m256i {
+        // SAFETY: the caller has AVX2.
+        unsafe {
+            let pairs = if T::BITS < 8 {
+                _mm256_maddubs_epi16(codes, inputs)
+            } else {
+                // |-128| fits an unsigned byte, and 2 * 128 * 127 fits 16 bits.
+                _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(inputs, codes))
+            };
+            _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+        }
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn half_sums<T: Load256, const R: usize>(
+        tiles: &[T],
+        rows: &Rows<'_>,
+        half: usize,
+    ) -> [[f32; LANES]; R] {
+        // SAFETY: as the caller promises.
+        unsafe { half_sums::<Self, T, R>(tiles, rows, half) }
+    }
+}
+
+impl<M: Multiply, T: Load256> Arithmetic<T> for M {
     #[inline]
     fn sums<const R: usize, const P: usize>(
         tiles: &[T],
         rows: &Rows<'_>,
     ) -> [[[f32; TILE_OUTPUTS]; P]; R] {
-        assert_bounds(tiles, rows, R, P);
+        rows.assert_bounds(tiles.len(), R, P);
         let mut out = [[[0.0; TILE_OUTPUTS]; P]; R];
         for panel in 0..P {
             let tiles = &tiles[panel * rows.blocks..][..rows.blocks];
             for half in 0..2 {
                 // SAFETY: the bounds were asserted; Backend chose this because the processor has it.
-                let sums = unsafe { half_sums::<T, R>(tiles, rows, half) };
+                let sums = unsafe { M::half_sums::<T, R>(tiles, rows, half) };
                 for (row, sums) in sums.iter().enumerate() {
                     out[row][panel][half * LANES..][..LANES].copy_from_slice(sums);
                 }
@@ -173,24 +224,9 @@ impl<T: Load256> Arithmetic<T> for Avx2 {
     }
 }
 
-/// Adds the products of codes and inputs to 8 sums.
-#[inline(always)]
-unsafe fn dot<T: Load256>(sum: __m256i, codes: __m256i, inputs: __m256i) -> __m256i {
-    // SAFETY: the caller has AVX2.
-    unsafe {
-        let pairs = if T::TAKEN == 0 {
-            _mm256_maddubs_epi16(codes, inputs)
-        } else {
-            // |-128| fits an unsigned byte, and 2 * 128 * 127 fits 16 bits.
-            _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(inputs, codes))
-        };
-        _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
-    }
-}
-
 /// Adds the dot products of `inputs` with a block.
 #[inline(always)]
-unsafe fn add_dots<T: Load256, const R: usize>(
+unsafe fn add_dots<M: Multiply, T: Load256, const R: usize>(
     dots: &mut [__m256i; R],
     (tile, half): (&T, usize),
     inputs: &[i8],
@@ -199,44 +235,48 @@ unsafe fn add_dots<T: Load256, const R: usize>(
     // SAFETY: row < R and block < blocks, within the bounds that the caller of `half_sums` asserted.
     unsafe {
         for pair in 0..GROUPS / 2 {
-            let codes = tile.pair(pair, half);
+            let [even, odd] = tile.pair(pair, half);
+            let (even, odd) = (M::prepared::<T>(even), M::prepared::<T>(odd));
             for (row, sum) in dots.iter_mut().enumerate() {
                 let at = (row * blocks + block) * BLOCK_INPUTS + pair * 8;
                 let inputs = inputs.as_ptr().add(at).cast::<i32>();
                 let first = _mm256_set1_epi32(inputs.read_unaligned());
                 let second = _mm256_set1_epi32(inputs.add(1).read_unaligned());
-                *sum = dot::<T>(*sum, codes[0], first);
-                *sum = dot::<T>(*sum, codes[1], second);
+                *sum = M::add::<T>(*sum, even, first);
+                *sum = M::add::<T>(*sum, odd, second);
             }
         }
     }
 }
 
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn half_sums<T: Load256, const R: usize>(
+/// The sums of `R` rows over half of a panel.
+#[inline(always)]
+pub(super) unsafe fn half_sums<M: Multiply, T: Load256, const R: usize>(
     tiles: &[T],
     rows: &Rows<'_>,
     half: usize,
 ) -> [[f32; LANES]; R] {
-    let mut acc = [_mm256_setzero_ps(); R];
+    // SAFETY: the caller has AVX.
+    let mut acc = [unsafe { _mm256_setzero_ps() }; R];
     let mut seconds = 0;
     for (block, tile) in tiles.iter().enumerate() {
         let bit = block % u64::BITS as usize;
         if bit == 0 {
             seconds = rows.seconds(0..R, block / u64::BITS as usize);
         }
-        let mut dots = [_mm256_setzero_si256(); R];
         // SAFETY (the whole block): row < R and block < blocks, within the bounds that the caller
-        // asserted.
+        // asserted; the caller has the back end's instructions.
         unsafe {
-            add_dots(&mut dots, (tile, half), rows.codes, (block, rows.blocks));
+            let mut dots = [_mm256_setzero_si256(); R];
+            let at = (block, rows.blocks);
+            add_dots::<M, T, R>(&mut dots, (tile, half), rows.codes, at);
             let has_second = seconds >> bit & 1 != 0;
             if has_second {
                 for dots in &mut dots {
                     *dots = _mm256_slli_epi32::<{ FIRST.ilog2() as i32 }>(*dots);
                 }
                 // Rows without second bytes have zeros there.
-                add_dots(&mut dots, (tile, half), rows.lows, (block, rows.blocks));
+                add_dots::<M, T, R>(&mut dots, (tile, half), rows.lows, at);
             }
             // Sums of rows without second bytes are multiples of `FIRST`.
             let (unit, shift) = if has_second {
@@ -255,7 +295,7 @@ unsafe fn half_sums<T: Load256, const R: usize>(
                     let total = _mm256_set1_ps(*rows.totals.get_unchecked(index));
                     acc[row] = _mm256_fmadd_ps(mins, total, acc[row]);
                 }
-                let offset = _mm256_set1_epi32(-(T::OFFSET - T::TAKEN) * (sum >> shift));
+                let offset = _mm256_set1_epi32(-(T::OFFSET - M::taken::<T>()) * (sum >> shift));
                 let dot = _mm256_cvtepi32_ps(_mm256_add_epi32(dots[row], offset));
                 let scale = _mm256_mul_ps(units, _mm256_set1_ps(step));
                 acc[row] = _mm256_fmadd_ps(dot, scale, acc[row]);
@@ -264,7 +304,7 @@ unsafe fn half_sums<T: Load256, const R: usize>(
     }
     let mut out = [[0.0; LANES]; R];
     for (values, acc) in out.iter_mut().zip(acc) {
-        // SAFETY: 8 floats are written to an array of 8.
+        // SAFETY: 8 floats are written to an array of 8; the caller has AVX.
         unsafe { _mm256_storeu_ps(values.as_mut_ptr(), acc) };
     }
     out

@@ -10,9 +10,8 @@ use std::arch::x86_64::{
 
 use half::f16;
 
-use super::{Rows, assert_bounds};
 use crate::activations::FIRST;
-use crate::backend::Arithmetic;
+use crate::backend::{Arithmetic, Rows};
 use crate::tile::{Eight, FiveMin, Four, FourMin, GROUP_BYTES, GROUPS, Tile};
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
 
@@ -146,7 +145,7 @@ impl<T: Load512> Arithmetic<T> for Avx512Vnni {
         tiles: &[T],
         rows: &Rows<'_>,
     ) -> [[[f32; TILE_OUTPUTS]; P]; R] {
-        assert_bounds(tiles, rows, R, P);
+        rows.assert_bounds(tiles.len(), R, P);
         // SAFETY: the bounds were asserted; Backend chose this because the processor has it.
         unsafe {
             if R * P > 8 {
