@@ -4,12 +4,23 @@
 //! keyed by the request's seed and the token's index, so that the same request gives the same
 //! tokens whatever shares its batch. The vocabulary is never sorted as a whole.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 
 use tasks::{Failure, Sampling};
 
 /// Candidates looked at first when top-p asks for a sorted head; doubled until it suffices.
 const HEAD_FIRST_TOKENS: usize = 64;
+
+/// Logits that are compared side by side.
+const LANES: usize = 16;
+/// Candidates whose weights are summed up by themselves.
+const CHUNK_CANDIDATES: usize = 64;
+
+thread_local! {
+    /// Candidates and their weights, of one row after the other.
+    static CANDIDATES: RefCell<Vec<(u32, f32)>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Chooses the tokens of one sequence.
 #[derive(Debug)]
@@ -85,45 +96,78 @@ impl Sampler {
     fn draw(&mut self, logits: &[f32]) -> Option<u32> {
         let uniform = uniform(self.seed, self.drawn);
         self.drawn += 1;
-        let best = logits[argmax(logits)? as usize];
+        let best = largest(logits)?;
         if best == f32::INFINITY {
             return argmax(logits);
         }
-        let mut candidates: Vec<(u32, f32)> = logits
-            .iter()
-            .enumerate()
-            .filter(|(_, logit)| logit.is_finite())
-            .map(|(token, &logit)| {
-                let weight = ((logit - best) / self.sampling.temperature).exp();
-                (token as u32, weight)
-            })
-            .collect();
-        if let Some(k) = self.sampling.top_k {
-            keep_head(&mut candidates, k as usize);
+        CANDIDATES.with_borrow_mut(|candidates| {
+            candidates.clear();
+            candidates.reserve(logits.len());
+            for (token, &logit) in logits.iter().enumerate() {
+                if logit.is_finite() {
+                    let weight = ((logit - best) / self.sampling.temperature).exp();
+                    candidates.push((token as u32, weight));
+                }
+            }
+            if let Some(k) = self.sampling.top_k {
+                keep_head(candidates, k as usize);
+            }
+            if let Some(p) = self.sampling.top_p.filter(|&p| p < 1.0) {
+                keep_nucleus(candidates, p);
+            }
+            at(candidates, uniform)
+        })
+    }
+}
+
+/// The candidate at a share, in [0, 1), of all weights, which lie side by side in their order.
+fn at(candidates: &[(u32, f32)], share: f64) -> Option<u32> {
+    // Sums of chunks, so that few additions wait for each other.
+    let chunks = || candidates.chunks(CHUNK_CANDIDATES);
+    let total: f64 = chunks().map(weight).sum();
+    let mut left = share * total;
+    for chunk in chunks() {
+        let sum = weight(chunk);
+        if left >= sum {
+            left -= sum;
+            continue;
         }
-        if let Some(p) = self.sampling.top_p.filter(|&p| p < 1.0) {
-            keep_nucleus(&mut candidates, p);
-        }
-        let total: f64 = candidates.iter().map(|c| f64::from(c.1)).sum();
-        let mut left = uniform * total;
-        for &(token, weight) in &candidates {
+        for &(token, weight) in chunk {
             left -= f64::from(weight);
             if left < 0.0 {
                 return Some(token);
             }
         }
-        candidates.last().map(|c| c.0) // rounding left a crumb
     }
+    candidates.last().map(|c| c.0) // rounding left a crumb
 }
 
-fn argmax(logits: &[f32]) -> Option<u32> {
-    let mut best: Option<(usize, f32)> = None;
-    for (token, &logit) in logits.iter().enumerate() {
-        if logit > best.map_or(f32::NEG_INFINITY, |b| b.1) {
-            best = Some((token, logit));
+fn weight(candidates: &[(u32, f32)]) -> f64 {
+    candidates.iter().map(|c| f64::from(c.1)).sum()
+}
+
+/// The largest logit; `None` where none is a number above negative infinity.
+fn largest(logits: &[f32]) -> Option<f32> {
+    let (vectors, rest) = logits.as_chunks::<LANES>();
+    let mut most = [f32::NEG_INFINITY; LANES];
+    for vector in vectors {
+        for (most, &logit) in most.iter_mut().zip(vector) {
+            *most = if logit > *most { logit } else { *most };
         }
     }
-    best.map(|(token, _)| token as u32)
+    let best = most
+        .iter()
+        .chain(rest)
+        .copied()
+        .fold(f32::NEG_INFINITY, f32::max);
+    (best > f32::NEG_INFINITY).then_some(best)
+}
+
+/// The first of the largest logits.
+fn argmax(logits: &[f32]) -> Option<u32> {
+    let best = largest(logits)?;
+    let token = logits.iter().position(|&logit| logit >= best)?;
+    Some(token as u32)
 }
 
 fn heavier(a: (u32, f32), b: (u32, f32)) -> std::cmp::Ordering {
