@@ -18,6 +18,7 @@ mod gguf;
 pub mod image;
 mod linear;
 mod load;
+mod mapped;
 mod pytorch;
 mod quality;
 pub mod sentence;

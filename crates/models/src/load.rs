@@ -6,9 +6,10 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use memmap2::Mmap;
 use serde::de::DeserializeOwned;
 use tasks::Failure;
+
+use crate::mapped::Mapped;
 
 /// The largest JSON file that is read whole, in bytes (Gemma's tokenizer.json has 33 MB).
 pub(crate) const JSON_MAX_BYTES: u64 = 128 << 20;
@@ -216,7 +217,7 @@ impl Files {
     }
 
     /// Maps a file into memory, read-only; an empty file is [`LoadError::Corrupt`].
-    pub fn map(&self, name: &str) -> Result<Mmap, LoadError> {
+    pub(crate) fn map(&self, name: &str) -> Result<Mapped, LoadError> {
         let path = self.path(name);
         let file = File::open(&path).map_err(|error| LoadError::io(&path, error))?;
         let length = file
@@ -226,15 +227,6 @@ impl Files {
         if length == 0 {
             return Err(LoadError::corrupt(&path, "it is empty"));
         }
-        map(&file).map_err(|error| LoadError::io(&path, error))
+        Mapped::open(&file).map_err(|error| LoadError::io(&path, error))
     }
-}
-
-/// Maps a file that is known not to be empty.
-#[allow(unsafe_code)]
-fn map(file: &File) -> std::io::Result<Mmap> {
-    // SAFETY: the map is private to this process and never written. Weights are put in place by
-    // renaming finished files and are never changed there, so the bytes stay as they are while
-    // they are mapped. Reading weights any other way doubles the memory of every load.
-    unsafe { Mmap::map(file) }
 }
