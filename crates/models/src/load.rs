@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use tasks::Failure;
 
+use crate::kept::Keep;
 use crate::mapped::Mapped;
 
 /// The largest JSON file that is read whole, in bytes (Gemma's tokenizer.json has 33 MB).
@@ -100,6 +101,7 @@ pub struct Files {
     /// The only file that counts, whatever else is in the folder.
     single: Option<String>,
     others: Option<Others>,
+    keep: Option<Keep>,
 }
 
 /// Finds the files of another set of weights by its name, and fetches them if need be.
@@ -121,6 +123,7 @@ impl Files {
             folder,
             single: None,
             others: None,
+            keep: None,
         }
     }
 
@@ -133,6 +136,18 @@ impl Files {
     ) -> Self {
         self.others = Some(Others(Arc::new(find)));
         self
+    }
+
+    /// The same, of a checkpoint whose packed weights are kept on disk.
+    #[must_use]
+    pub fn with_packed(mut self, keep: Keep) -> Self {
+        self.keep = Some(keep);
+        self
+    }
+
+    /// How packed weights are kept, if they are.
+    pub(crate) fn keep(&self) -> Option<&Keep> {
+        self.keep.as_ref()
     }
 
     /// The files of another set of weights; may take as long as fetching them.
@@ -156,6 +171,7 @@ impl Files {
             folder: file.parent().unwrap_or(Path::new("")).to_path_buf(),
             single: Some(name.into_owned()),
             others: None,
+            keep: None,
         }
     }
 

@@ -10,6 +10,7 @@ use super::config::{DecoderConfig, from_gguf, from_json};
 use super::layout::Layout;
 use crate::checkpoint::Checkpoint;
 use crate::gguf::{Gguf, Part};
+use crate::kept::{self, Packs};
 use crate::linear::{Embedding, Linear, Packed, can_pack};
 use crate::load::{Files, LoadError};
 use crate::mapped::Lent;
@@ -101,6 +102,12 @@ impl Source {
         }
     }
 
+    /// What is packed already of the weights that the device keeps packed.
+    pub(crate) fn packs(&self, files: &Files, device: &Device, dtype: DType) -> Packs {
+        let gguf = self.gguf().filter(|_| can_pack(device, dtype));
+        gguf.map_or(Packs::Off, |gguf| Packs::of(files, gguf))
+    }
+
     fn has(&self, name: &str) -> bool {
         match &self.tensors {
             Tensors::HuggingFace(checkpoint) => checkpoint.has(name),
@@ -113,6 +120,7 @@ impl Source {
 #[derive(Clone, Copy)]
 pub(crate) struct Scope<'a> {
     pub(crate) source: &'a Source,
+    pub(crate) packs: &'a Packs,
     pub(crate) layer: Option<usize>,
     pub(crate) dtype: DType,
     pub(crate) device: &'a Device,
@@ -298,7 +306,16 @@ impl Scope<'_> {
             }
             None => PackedLinear::pack(format, &bytes, outer, inner),
         };
-        pack()
+        let wanted = kept::Matrix {
+            name: &name,
+            part,
+            apart: in_pairs,
+            format,
+            outputs: outer,
+            inputs: inner,
+        };
+        self.packs
+            .matrix(&wanted, pack)
             .map(|weights| Some(Arc::new(weights)))
             .map_err(|error| LoadError::corrupt(gguf.file(), format!("tensor {name:?}: {error}")))
     }
