@@ -67,6 +67,10 @@ pub(crate) struct Common {
     /// Memory that models may take together, such as 8GB [default: the machine's, or its container's, less 256 MiB]
     #[arg(long, global = true, env = "HEARTH_MEMORY", value_name = "SIZE")]
     pub(crate) memory: Option<String>,
+    /// Keep large packed weights on disk, beside the weights, so that the next start need not pack them [default: true]
+    #[arg(long, global = true, env = "HEARTH_KEEP_PACKED", value_name = "BOOL", value_parser = BoolishValueParser::new(),
+        num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) keep_packed: Option<bool>,
     /// Threads that compute on the CPU [default: one for each physical core that this process may use]
     #[arg(long, global = true, env = "HEARTH_THREADS", value_name = "N")]
     pub(crate) threads: Option<usize>,
@@ -92,7 +96,8 @@ pub(crate) enum Command {
     Doctor(upkeep::Doctor),
     /// Remove weights from the disk
     Rm(upkeep::Rm),
-    /// Remove what nothing needs: unfinished downloads, weights that no model is served by any more
+    /// Remove what nothing needs: unfinished downloads, weights that no model is served by any more, packed weights
+    /// whose set is gone
     Prune(upkeep::Prune),
     /// Hash weights on disk again
     Verify(upkeep::Verify),

@@ -51,6 +51,7 @@ pub(crate) struct ConfigFile {
     preload: Option<Vec<String>>,
     memory: Option<String>,
     threads: Option<usize>,
+    keep_packed: Option<bool>,
     keep_alive: Option<String>,
     pin: Option<Vec<String>>,
     engine: Option<String>,
@@ -131,6 +132,8 @@ pub(crate) struct Place {
     pub(crate) memory_bytes: u64,
     /// Threads that compute on the CPU.
     pub(crate) threads: usize,
+    /// Whether packed weights are kept on disk.
+    pub(crate) keep_packed: bool,
 }
 
 impl Place {
@@ -185,6 +188,8 @@ impl Place {
                 "{name}: {threads} threads; 1 to {THREADS_MAX} can compute"
             )));
         }
+        let keep_packed =
+            settings.choose("keep-packed", common.keep_packed, file.keep_packed, || true);
         let wishes = wishes(common, file, settings)?;
         let home =
             home.ok_or_else(|| Stop::usage("no home folder is known: name one with --home"))?;
@@ -197,6 +202,7 @@ impl Place {
             wishes,
             memory_bytes,
             threads,
+            keep_packed,
             device: device
                 .parse()
                 .map_err(|error| Stop::usage(format!("{}: {error}", settings.said_by("device"))))?,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use catalog::{Catalog, Choice, ModelCard, STUB, Source, WeightSet};
 use engine::{Lane, Loader, Need};
 use models::device::{self, Device, DeviceChoice};
-use models::{Files, Fit};
+use models::{Files, Fit, Keep};
 use tasks::{Failure, Grade, Served};
 use weights::{Options, Store};
 
@@ -14,6 +14,11 @@ use crate::chooser::Chooser;
 use crate::config::Place;
 use crate::failure::Stop;
 use crate::hub_env;
+
+/// Weights that take fewer bytes are packed in less than a second, each time.
+const KEPT_FROM_BYTES: u64 = 256_000_000;
+/// What packed weights leave free on the disk, in bytes.
+const LEFT_ON_DISK_BYTES: u64 = 1_000_000_000;
 
 /// The store of the configured place.
 pub(crate) fn open_store(place: &Place) -> Store {
@@ -31,6 +36,7 @@ pub(crate) struct WeightLoader {
     chooser: Arc<Chooser>,
     device: Device,
     quality: models::Quality,
+    keep_packed: bool,
     /// Names whose stub was told to the log.
     told: Mutex<BTreeSet<String>>,
 }
@@ -52,6 +58,7 @@ impl WeightLoader {
             chooser: Arc::new(Chooser::new(place)),
             device,
             quality: place.quality,
+            keep_packed: place.keep_packed,
             told: Mutex::default(),
         })
     }
@@ -111,6 +118,17 @@ impl WeightLoader {
         let files = match &set.source {
             Source::Local { path } if path.is_file() => Files::single(path),
             _ => Files::new(self.chooser.store.folder(set)),
+        };
+        let files = if self.keep_packed {
+            let store = &self.chooser.store;
+            let free = store.free_bytes().unwrap_or(0);
+            files.with_packed(Keep {
+                folder: store.packed_folder(set),
+                least_bytes: KEPT_FROM_BYTES,
+                room_bytes: free.saturating_sub(LEFT_ON_DISK_BYTES),
+            })
+        } else {
+            files
         };
         let (catalog, chooser) = (self.catalog.clone(), self.chooser.clone());
         files.with_others(move |name| {

@@ -536,6 +536,7 @@ fn prune_says_first_and_then_removes_what_nothing_needs() {
     let files = [
         ("retired-set/model.bin", 1000),
         ("retired-set/.complete.json", 10),
+        (".packed/retired-set/model.gguf.packed", 500),
         (".fetch/whisper-base/wheels/part.whl", 2000),
         (".fetch/whisper-base/partial-1/set/model.bin", 3000),
         ("somebody-elses/file", 4000),
@@ -546,20 +547,20 @@ fn prune_says_first_and_then_removes_what_nothing_needs() {
         fs::write(path, vec![0; bytes]).unwrap();
     }
     let planned = ground.json(&["prune", "--dry-run", "--json"]);
-    assert_eq!(planned["would_free_bytes"], json!(6010));
+    assert_eq!(planned["would_free_bytes"], json!(6510));
     assert!(
         files
             .iter()
             .all(|(path, _)| ground.store().join(path).exists())
     );
     let done = ground.json(&["prune", "--json"]);
-    assert_eq!(done["freed_bytes"], json!(6010));
-    assert_eq!(done["leftovers"].as_array().unwrap().len(), 3);
+    assert_eq!(done["freed_bytes"], json!(6510));
+    assert_eq!(done["leftovers"].as_array().unwrap().len(), 4);
     let left: Vec<bool> = files
         .iter()
         .map(|(path, _)| ground.store().join(path).exists())
         .collect();
-    assert_eq!(left, [false, false, false, false, true]);
+    assert_eq!(left, [false, false, false, false, false, true]);
     assert!(stdout(&ground.run(&["prune"])).contains("nothing to remove"));
 }
 

@@ -27,6 +27,7 @@ mod rows;
 mod sublayer;
 mod text_attention;
 mod tile;
+mod tiles;
 
 pub use activations::{Activations, Precision};
 pub use attention::{Attention, Queries};
@@ -43,6 +44,7 @@ pub use rotation::rotate;
 pub use rows::{Gate, add, gated, layer_norm, rms_norm};
 pub use sublayer::{Balance, LayerNorm, bias_gate};
 pub use text_attention::TextAttention;
+pub use tiles::{LentError, PACKED_ALIGNMENT, PACKING_VERSION, Packing, SharedBytes};
 
 /// Inputs that share a scale, and the depth of a tile.
 pub const BLOCK_INPUTS: usize = 32;

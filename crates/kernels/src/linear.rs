@@ -1,8 +1,10 @@
 //! A weight matrix, packed once at load, and its product with rows of activations.
 
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use half::f16;
+use zerocopy::IntoBytes;
 
 use crate::activations::Activations;
 use crate::backend::Backend;
@@ -10,6 +12,7 @@ use crate::ggml::{Block, Format, FormatError};
 use crate::lanes::{self, Computation, LANES, Lanes};
 use crate::pool::Pool;
 use crate::tile::{Eight, FiveMin, Four, FourMin, Tile};
+use crate::tiles::{LentError, Packing, SharedBytes, Tiles};
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
 
 /// Rows of a product that are computed together when there are as many; then 4, 2, 1.
@@ -20,40 +23,27 @@ pub(crate) const ROWS_TOGETHER: usize = 6;
 pub struct PackedLinear {
     outputs: usize,
     inputs: usize,
-    tiles: Tiles,
+    tiles: Packed,
 }
 
 #[derive(Debug)]
-enum Tiles {
-    FourMin(Vec<FourMin>),
-    Four(Vec<Four>),
-    FiveMin(Vec<FiveMin>),
-    Eight(Vec<Eight>),
+enum Packed {
+    FourMin(Tiles<FourMin>),
+    Four(Tiles<Four>),
+    FiveMin(Tiles<FiveMin>),
+    Eight(Tiles<Eight>),
 }
 
-impl Format {
-    /// Bytes that a matrix of this format takes when it is packed; `None` where that is more than
-    /// there can be.
-    pub fn packed_bytes(self, outputs: usize, inputs: usize) -> Option<usize> {
-        let tile = match self {
-            Self::Q4_0 => size_of::<Four>(),
-            Self::Q4_1 | Self::Q4_K => size_of::<FourMin>(),
-            Self::Q5_0 | Self::Q5_1 | Self::Q5_K | Self::MXFP4 => size_of::<FiveMin>(),
-            Self::Q8_0
-            | Self::IQ4_NL
-            | Self::IQ4_XS
-            | Self::F32
-            | Self::F16
-            | Self::BF16
-            | Self::Q2_K
-            | Self::Q3_K
-            | Self::Q6_K => size_of::<Eight>(),
-        };
-        let tiles = outputs
-            .div_ceil(TILE_OUTPUTS)
-            .checked_mul(inputs.div_ceil(BLOCK_INPUTS))?;
-        tiles.checked_mul(tile)
-    }
+/// Evaluates an expression for tiles of whichever packing.
+macro_rules! each {
+    ($packed:expr, $tiles:ident => $value:expr) => {
+        match $packed {
+            Packed::FourMin($tiles) => $value,
+            Packed::Four($tiles) => $value,
+            Packed::FiveMin($tiles) => $value,
+            Packed::Eight($tiles) => $value,
+        }
+    };
 }
 
 impl PackedLinear {
@@ -84,21 +74,14 @@ impl PackedLinear {
         }
         let row = |output: usize| &bytes[output * (needed / outputs)..][..needed / outputs];
         let blocks = |output| format.blocks(row(output));
-        let tiles = match format {
-            Format::Q4_0 => Tiles::Four(tiles(outputs, inputs, blocks)),
-            Format::Q4_1 | Format::Q4_K => Tiles::FourMin(tiles(outputs, inputs, blocks)),
-            Format::Q5_0 | Format::Q5_1 | Format::Q5_K | Format::MXFP4 => {
-                Tiles::FiveMin(tiles(outputs, inputs, blocks))
+        let tiles = match (format.packing(), format) {
+            (Packing::Four, _) => Packed::Four(tiles(outputs, inputs, blocks)),
+            (Packing::FourMin, _) => Packed::FourMin(tiles(outputs, inputs, blocks)),
+            (Packing::FiveMin, _) => Packed::FiveMin(tiles(outputs, inputs, blocks)),
+            (Packing::Eight, Format::Q8_0 | Format::IQ4_NL | Format::IQ4_XS) => {
+                Packed::Eight(tiles(outputs, inputs, blocks))
             }
-            Format::Q8_0 | Format::IQ4_NL | Format::IQ4_XS => {
-                Tiles::Eight(tiles(outputs, inputs, blocks))
-            }
-            Format::F32
-            | Format::F16
-            | Format::BF16
-            | Format::Q2_K
-            | Format::Q3_K
-            | Format::Q6_K => Tiles::Eight(tiles(outputs, inputs, |output| {
+            (Packing::Eight, _) => Packed::Eight(tiles(outputs, inputs, |output| {
                 eight_bits(&format.floats(row(output))).into_iter()
             })),
         };
@@ -119,8 +102,45 @@ impl PackedLinear {
         Self {
             outputs,
             inputs,
-            tiles: Tiles::Eight(tiles(outputs, inputs, row)),
+            tiles: Packed::Eight(tiles(outputs, inputs, row)),
         }
+    }
+
+    /// Takes weights that were packed before, [`Self::as_bytes`], where they lie.
+    ///
+    /// # Errors
+    /// [`LentError`] when they are not of this shape, or lie so that they cannot be read in place.
+    pub fn lent(
+        packing: Packing,
+        outputs: usize,
+        inputs: usize,
+        bytes: SharedBytes,
+        range: Range<usize>,
+    ) -> Result<Self, LentError> {
+        let given = range.len();
+        let fits = given > 0 && packing.bytes(outputs, inputs) == Some(given);
+        let lent = fits.then(|| match packing {
+            Packing::FourMin => Tiles::lent(bytes, range).map(Packed::FourMin),
+            Packing::Four => Tiles::lent(bytes, range).map(Packed::Four),
+            Packing::FiveMin => Tiles::lent(bytes, range).map(Packed::FiveMin),
+            Packing::Eight => Tiles::lent(bytes, range).map(Packed::Eight),
+        });
+        let tiles = lent.flatten().ok_or(LentError {
+            packing,
+            outputs,
+            inputs,
+            given,
+        })?;
+        Ok(Self {
+            outputs,
+            inputs,
+            tiles,
+        })
+    }
+
+    /// The packed weights as they lie in memory, in this machine's byte order.
+    pub fn as_bytes(&self) -> &[u8] {
+        each!(&self.tiles, tiles => tiles.as_bytes())
     }
 
     /// Outputs of the layer.
@@ -135,12 +155,7 @@ impl PackedLinear {
 
     /// Bytes that the packed weights take.
     pub fn bytes(&self) -> usize {
-        match &self.tiles {
-            Tiles::FourMin(tiles) => size_of_val(tiles.as_slice()),
-            Tiles::Four(tiles) => size_of_val(tiles.as_slice()),
-            Tiles::FiveMin(tiles) => size_of_val(tiles.as_slice()),
-            Tiles::Eight(tiles) => size_of_val(tiles.as_slice()),
-        }
+        self.as_bytes().len()
     }
 
     /// Writes one row of weights as floats into `row`, `[inputs]`.
@@ -149,12 +164,7 @@ impl PackedLinear {
     /// When `output` or the length of `row` is not of this matrix.
     pub fn row(&self, output: usize, row: &mut [f32]) {
         assert!(output < self.outputs && row.len() == self.inputs);
-        match &self.tiles {
-            Tiles::FourMin(tiles) => dequantise(tiles, output, row),
-            Tiles::Four(tiles) => dequantise(tiles, output, row),
-            Tiles::FiveMin(tiles) => dequantise(tiles, output, row),
-            Tiles::Eight(tiles) => dequantise(tiles, output, row),
-        }
+        each!(&self.tiles, tiles => dequantise(tiles, output, row));
     }
 
     /// `out[r][o] = sum over i of activations[r][i] * weights[o][i]`; `out` is `[rows, outputs]`.
@@ -173,12 +183,7 @@ impl PackedLinear {
             activations.rows() * self.outputs,
             "rows by outputs"
         );
-        match &self.tiles {
-            Tiles::FourMin(tiles) => backend.multiply(tiles, activations, self.outputs, out),
-            Tiles::Four(tiles) => backend.multiply(tiles, activations, self.outputs, out),
-            Tiles::FiveMin(tiles) => backend.multiply(tiles, activations, self.outputs, out),
-            Tiles::Eight(tiles) => backend.multiply(tiles, activations, self.outputs, out),
-        }
+        each!(&self.tiles, tiles => backend.multiply(tiles, activations, self.outputs, out));
     }
 }
 
@@ -188,7 +193,7 @@ fn tiles<T: Tile, R: Iterator<Item = Block>>(
     outputs: usize,
     inputs: usize,
     row: impl Fn(usize) -> R + Sync,
-) -> Vec<T> {
+) -> Tiles<T> {
     let blocks = inputs.div_ceil(BLOCK_INPUTS);
     let panels = outputs.div_ceil(TILE_OUTPUTS);
     let mut tiles = vec![T::EMPTY; panels * blocks];
@@ -208,7 +213,7 @@ fn tiles<T: Tile, R: Iterator<Item = Block>>(
             }
         }
     });
-    tiles
+    Tiles::Owned(tiles)
 }
 
 /// Rounds floats to 8 bits, a half-precision scale for 32 of them (as ggml's Q8_0 does).

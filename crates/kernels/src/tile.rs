@@ -5,6 +5,7 @@
 //! in one byte: the even group in the low nibbles, the odd one in the high nibbles.
 
 use half::f16;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
 
@@ -15,7 +16,7 @@ pub(crate) const GROUPS: usize = BLOCK_INPUTS / 4;
 
 /// Weights `scale * code + min`, codes 0 to 15: Q4_1, Q4_K. 5 bits a weight.
 #[repr(C, align(64))]
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub(crate) struct FourMin {
     pub(crate) codes: [u8; GROUP_BYTES * GROUPS / 2],
     pub(crate) scales: [f16; TILE_OUTPUTS],
@@ -24,7 +25,7 @@ pub(crate) struct FourMin {
 
 /// Weights `scale * (code - 8)`, codes 0 to 15: Q4_0. 4.5 bits a weight.
 #[repr(C, align(32))]
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub(crate) struct Four {
     pub(crate) codes: [u8; GROUP_BYTES * GROUPS / 2],
     pub(crate) scales: [f16; TILE_OUTPUTS],
@@ -32,7 +33,7 @@ pub(crate) struct Four {
 
 /// Weights `scale * code + min`, codes 0 to 31: Q5_0, Q5_1, Q5_K, MXFP4. 6 bits a weight.
 #[repr(C, align(64))]
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub(crate) struct FiveMin {
     pub(crate) codes: [u8; GROUP_BYTES * GROUPS / 2],
     /// Bit g of a byte is the fifth bit of group g's code at that byte.
@@ -44,7 +45,7 @@ pub(crate) struct FiveMin {
 /// Weights `scale * (code - 128)`, codes 0 to 255: Q8_0, and whatever is requantised. 8.5 bits a
 /// weight.
 #[repr(C, align(32))]
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub(crate) struct Eight {
     pub(crate) codes: [u8; GROUP_BYTES * GROUPS],
     pub(crate) scales: [f16; TILE_OUTPUTS],

@@ -180,7 +180,7 @@ fn a_format_knows_what_its_matrices_take_when_packed() {
         for (outputs, inputs) in [(1, 32), (16, 64), (33, 96)] {
             let tensor = random_tensor(format, outputs, inputs, &mut rng);
             let packed = PackedLinear::pack(format, &tensor, outputs, inputs).unwrap();
-            let told = format.packed_bytes(outputs, inputs);
+            let told = format.packing().bytes(outputs, inputs);
             assert_eq!(told, Some(packed.bytes()), "{format:?} {outputs}x{inputs}");
         }
     }

@@ -10,11 +10,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Shape, Tensor};
-use memmap2::Mmap;
 use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 
 use crate::load::{Files, LoadError};
+use crate::mapped::{Lent, Mapped};
 use crate::pytorch::{self, BIN};
 
 /// The largest header, in bytes: a tensor needs about 120 of them.
@@ -39,7 +39,7 @@ pub struct Checkpoint {
 #[derive(Debug)]
 struct Shard {
     path: PathBuf,
-    map: Mmap,
+    map: Mapped,
 }
 
 #[derive(Debug)]
@@ -215,10 +215,13 @@ impl Checkpoint {
     }
 
     /// The bytes of a tensor of an exact shape, and their type.
-    pub(crate) fn bytes(&self, name: &str, shape: &[usize]) -> Result<(DType, &[u8]), LoadError> {
+    pub(crate) fn bytes(
+        &self,
+        name: &str,
+        shape: &[usize],
+    ) -> Result<(DType, Lent<'_>), LoadError> {
         let place = self.place(name, shape)?;
-        let bytes = &self.shards[place.shard].map[place.begin..place.end];
-        Ok((place.dtype, bytes))
+        Ok((place.dtype, self.lend(place)))
     }
 
     /// The numbers of a tensor of an exact shape.
@@ -257,9 +260,13 @@ impl Checkpoint {
         ))
     }
 
+    fn lend(&self, place: &Place) -> Lent<'_> {
+        self.shards[place.shard].map.lend(place.begin..place.end)
+    }
+
     fn read(&self, place: &Place, dtype: DType, device: &Device) -> candle_core::Result<Tensor> {
-        let bytes = &self.shards[place.shard].map[place.begin..place.end];
-        Tensor::from_raw_buffer(bytes, place.dtype, &place.shape, device)?.to_dtype(dtype)
+        Tensor::from_raw_buffer(&self.lend(place), place.dtype, &place.shape, device)?
+            .to_dtype(dtype)
     }
 }
 

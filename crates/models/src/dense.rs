@@ -53,7 +53,7 @@ impl Dense {
                 let detail = format!("{weight} and its neighbours differ in their type");
                 return Err(LoadError::unsupported(checkpoint.file(), detail));
             }
-            bytes.extend_from_slice(part);
+            bytes.extend_from_slice(&part);
             if has_bias {
                 bias.extend(checkpoint.floats(&format!("{name}.bias"), &[*outputs])?);
             }

@@ -6,9 +6,11 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use memmap2::Mmap;
 use serde::de::DeserializeOwned;
 use tasks::Failure;
+
+use crate::kept::Keep;
+use crate::mapped::Mapped;
 
 /// The largest JSON file that is read whole, in bytes (Gemma's tokenizer.json has 33 MB).
 pub(crate) const JSON_MAX_BYTES: u64 = 128 << 20;
@@ -99,6 +101,7 @@ pub struct Files {
     /// The only file that counts, whatever else is in the folder.
     single: Option<String>,
     others: Option<Others>,
+    keep: Option<Keep>,
 }
 
 /// Finds the files of another set of weights by its name, and fetches them if need be.
@@ -120,6 +123,7 @@ impl Files {
             folder,
             single: None,
             others: None,
+            keep: None,
         }
     }
 
@@ -132,6 +136,18 @@ impl Files {
     ) -> Self {
         self.others = Some(Others(Arc::new(find)));
         self
+    }
+
+    /// The same, of a checkpoint whose packed weights are kept on disk.
+    #[must_use]
+    pub fn with_packed(mut self, keep: Keep) -> Self {
+        self.keep = Some(keep);
+        self
+    }
+
+    /// How packed weights are kept, if they are.
+    pub(crate) fn keep(&self) -> Option<&Keep> {
+        self.keep.as_ref()
     }
 
     /// The files of another set of weights; may take as long as fetching them.
@@ -155,6 +171,7 @@ impl Files {
             folder: file.parent().unwrap_or(Path::new("")).to_path_buf(),
             single: Some(name.into_owned()),
             others: None,
+            keep: None,
         }
     }
 
@@ -216,7 +233,7 @@ impl Files {
     }
 
     /// Maps a file into memory, read-only; an empty file is [`LoadError::Corrupt`].
-    pub fn map(&self, name: &str) -> Result<Mmap, LoadError> {
+    pub(crate) fn map(&self, name: &str) -> Result<Mapped, LoadError> {
         let path = self.path(name);
         let file = File::open(&path).map_err(|error| LoadError::io(&path, error))?;
         let length = file
@@ -226,15 +243,6 @@ impl Files {
         if length == 0 {
             return Err(LoadError::corrupt(&path, "it is empty"));
         }
-        map(&file).map_err(|error| LoadError::io(&path, error))
+        Mapped::open(&file).map_err(|error| LoadError::io(&path, error))
     }
-}
-
-/// Maps a file that is known not to be empty.
-#[allow(unsafe_code)]
-fn map(file: &File) -> std::io::Result<Mmap> {
-    // SAFETY: the map is private to this process and never written. Weights are put in place by
-    // renaming finished files and are never changed there, so the bytes stay as they are while
-    // they are mapped. Reading weights any other way doubles the memory of every load.
-    unsafe { Mmap::map(file) }
 }

@@ -10,7 +10,7 @@ use common::families::converted_where;
 use common::{Sequence, argmax, cosine, golden, step};
 use models::decoder::Decoder;
 use models::device::Device;
-use models::{Files, LoadError, need};
+use models::{Files, Keep, LoadError, need};
 use serde_json::{Value, json};
 
 const EXPERTS: usize = 4;
@@ -229,13 +229,15 @@ fn golden_floats_of_four_bits_are_the_same_model() {
     model.write_gguf(floats, gguf);
     let mut expected: Vec<Vec<f32>> = Vec::new();
     let tokens: Vec<u32> = (0..24).map(|token| token * 37 % 512).collect();
-    for folder in [floats, packed, gguf] {
-        let files = Files::new(folder.to_path_buf());
-        let mut decoder = Decoder::load(&files, &common::device()).expect("a decoder");
+    let rows = |files: &Files, device: &Device| -> Vec<Vec<f32>> {
+        let mut decoder = Decoder::load(files, device).expect("a decoder");
         let mut sequence = Sequence::new(1, &tokens, |block| block as u32);
-        let rows: Vec<Vec<f32>> = (0..tokens.len())
+        (0..tokens.len())
             .map(|_| step(&mut decoder, &mut [(&mut sequence, 1)]).remove(0))
-            .collect();
+            .collect()
+    };
+    for folder in [floats, packed, gguf] {
+        let rows = rows(&Files::new(folder.to_path_buf()), &common::device());
         if expected.is_empty() {
             expected = rows;
             continue;
@@ -249,6 +251,19 @@ fn golden_floats_of_four_bits_are_the_same_model() {
                 "{ours} was chosen for {best}"
             );
         }
+    }
+    // Kept on disk as they are packed, each expert is found again.
+    let keep = Keep {
+        folder: gguf.join("kept"),
+        least_bytes: 0,
+        room_bytes: u64::MAX,
+    };
+    let files = Files::new(gguf.to_path_buf());
+    let plain = rows(&files, &Device::Cpu);
+    let files = files.with_packed(keep);
+    for load in ["first", "second"] {
+        assert!(rows(&files, &Device::Cpu) == plain, "the {load} load");
+        assert!(gguf.join("kept/model.gguf.packed").is_file());
     }
     let weights = |folder: &Path| {
         let files = Files::new(folder.to_path_buf());

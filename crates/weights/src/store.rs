@@ -35,6 +35,8 @@ const FAILED_FOR: Duration = Duration::from_mins(10);
 const HUB_FOLDER: &str = ".hub";
 /// Where work in progress lives, under the root.
 const WORK_FOLDER: &str = ".fetch";
+/// Where packed weights are kept, under the root.
+const PACKED_FOLDER: &str = ".packed";
 
 pub use bundle::{BundleError, Imported};
 pub use upkeep::{Leftover, LeftoverKind};
@@ -105,6 +107,12 @@ impl Store {
             Source::Pypi { .. } | Source::Hub { .. } => self.root.join(&set.name),
             Source::Local { path } => path.clone(),
         }
+    }
+
+    /// Where what is computed of the set's files may be kept. It goes when the set is removed, and by [`Store::clear`]
+    /// when the set is not there any more.
+    pub fn packed_folder(&self, set: &WeightSet) -> PathBuf {
+        self.root.join(PACKED_FOLDER).join(&set.name)
     }
 
     /// Whether the set is there: by the mark of a complete set and the sizes of its files. Nothing is hashed;
@@ -208,7 +216,7 @@ impl Store {
         })
     }
 
-    /// Removes the set and what was kept of its download; tells whether there was a set to remove. Programs that
+    /// Removes the set, what was kept of its download and what was made of it; tells whether there was a set to remove. Programs that
     /// have its files open keep them until they close them.
     ///
     /// # Errors
@@ -223,12 +231,14 @@ impl Store {
                 what: "is your own and is not removed",
             });
         }
+        let packed = self.packed_folder(set);
         if let Some(hub) = self.hub(set) {
-            return hub.remove();
+            let there = hub.remove()?;
+            return remove_if_there(&packed).map(|()| there);
         }
         let folder = self.folder(set);
         let work = self.work(set);
-        if !folder.exists() && !work.exists() {
+        if !folder.exists() && !work.exists() && !packed.exists() {
             return Ok(false);
         }
         std::fs::create_dir_all(&work).map_err(writing(&work))?;
@@ -247,6 +257,7 @@ impl Store {
         }
         sweep(&work)?;
         remove_if_there(&work.join("wheels"))?;
+        remove_if_there(&packed)?;
         Ok(there)
     }
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use catalog::Catalog;
 use common::sha256;
 use tar::{Builder, EntryType, Header};
-use weights::LeftoverKind::{Unfinished, Unlisted};
+use weights::LeftoverKind::{Packed, Unfinished, Unlisted};
 use weights::{BundleError, FetchError, Options, Silent, Store};
 
 const MODEL: &[u8] = b"one two";
@@ -419,6 +419,9 @@ fn leftovers_are_what_nothing_needs_and_only_that_is_cleared() {
         (".fetch/first/partial-x/set/model.bin", 20),
         (".fetch/first/lock", 0),
         (".fetch/gone/wheels/b.whl", 30),
+        (".packed/first/model.gguf.packed", 60),
+        (".packed/retired/model.gguf.packed", 50),
+        (".packed/second/model.gguf.packed", 70),
         ("not-ours/file", 40),
     ] {
         fs::create_dir_all(root.join(path).parent().unwrap()).unwrap();
@@ -441,6 +444,8 @@ fn leftovers_are_what_nothing_needs_and_only_that_is_cleared() {
         shown,
         [
             (Unlisted, "retired"),
+            (Packed, ".packed/retired"),
+            (Packed, ".packed/second"),
             (Unfinished, ".fetch/first/partial-x"),
             (Unfinished, ".fetch/first/wheels"),
             (Unfinished, ".fetch/gone/link"),
@@ -448,19 +453,21 @@ fn leftovers_are_what_nothing_needs_and_only_that_is_cleared() {
         ]
     );
     assert_eq!(
-        (found[1].bytes, found[2].bytes, found[4].bytes),
-        (20, 10, 30)
+        [1, 2, 3, 4, 6].map(|place| found[place].bytes),
+        [50, 70, 20, 10, 30]
     );
     let lock = fs::File::create(root.join(".fetch/first/lock")).unwrap();
     lock.lock().unwrap();
-    let error = store.clear(&found[1]).unwrap_err();
+    let error = store.clear(&found[3]).unwrap_err();
     assert!(matches!(error, FetchError::Busy { .. }), "{error}");
     drop(lock);
     for leftover in &found {
         store.clear(leftover).unwrap();
     }
     assert_eq!(store.leftovers(&catalog).unwrap(), []);
-    assert!(store.is_complete(catalog.weights("first").unwrap()));
+    let first = catalog.weights("first").unwrap();
+    assert!(store.is_complete(first));
+    assert!(store.packed_folder(first).exists());
     assert!(!root.join("retired").exists());
     assert_eq!(fs::read(outside.join("kept")).unwrap(), b"kept");
     assert!(root.join("not-ours/file").exists());

@@ -127,8 +127,12 @@ fn removal_takes_the_set_and_can_be_repeated() {
     let bench = Bench::new();
     let (set, store) = (bench.set(), bench.store());
     store.fetch(&set, &Silent).unwrap();
+    let before = store.bytes_on_disk(&set);
+    fs::create_dir_all(store.packed_folder(&set)).unwrap();
+    fs::write(store.packed_folder(&set).join("model.gguf.packed"), "four").unwrap();
+    assert_eq!(store.bytes_on_disk(&set), before + 4);
     assert!(store.remove(&set).unwrap());
-    assert!(!store.folder(&set).exists());
+    assert!(!store.folder(&set).exists() && !store.packed_folder(&set).exists());
     assert!(!store.remove(&set).unwrap());
     store.fetch(&set, &Silent).unwrap();
 }

@@ -228,7 +228,9 @@ fn removing_takes_what_nobody_else_needs() {
     let target = Path::new("../../blobs").join(etag(MODEL, &bench.server.bytes(MODEL)));
     std::os::unix::fs::symlink(target, other.join(MODEL)).unwrap();
     let (model, config) = (bench.blob(MODEL), bench.blob(CONFIG));
+    fs::create_dir_all(store.packed_folder(&set("main"))).unwrap();
     assert!(store.remove(&set("main")).unwrap());
+    assert!(!store.packed_folder(&set("main")).exists());
     assert!(!store.is_complete(&set("main")));
     assert!(!bench.repository().join("snapshots").join(COMMIT).exists());
     assert!(!bench.repository().join("refs/main").exists());

@@ -206,7 +206,11 @@ fn floats4(
             &[count, outer, groups, FLOAT4_GROUP / 2],
         )?;
         let scales = scope.bytes(&format!("{name}_scales"), &[count, outer, groups])?;
-        Ok::<_, LoadError>(codes.zip(scales).map(|(codes, scales)| ggml(codes, scales)))
+        Ok::<_, LoadError>(
+            codes
+                .zip(scales)
+                .map(|(codes, scales)| ggml(&codes, &scales)),
+        )
     };
     let Some(wide) = blocks(gate_up, [2 * inner, hidden])? else {
         return Ok(None);

@@ -98,7 +98,7 @@ pub fn load_within(
     let shelf = fit.adapters.then(|| Shelf::new(&config)).flatten();
     let companion = ChatCompanion::new(text, config.vocabulary, config.window)?;
     let companion = companion.with_adapters(shelf);
-    let decoder = Decoder::read(&source, config, device, (fit, CACHE_PRECISION))?;
+    let decoder = Decoder::read(files, &source, config, device, (fit, CACHE_PRECISION))?;
     Ok((Arc::new(companion), decoder))
 }
 
@@ -115,7 +115,7 @@ impl Decoder {
         cache: CachePrecision,
     ) -> Result<Self, LoadError> {
         let (source, config) = Source::open(files)?;
-        Self::read(&source, config, device, (Fit::default(), cache))
+        Self::read(files, &source, config, device, (Fit::default(), cache))
     }
 
     /// The shape of the model.
@@ -124,14 +124,17 @@ impl Decoder {
     }
 
     fn read(
+        files: &Files,
         source: &Source,
         config: DecoderConfig,
         device: &Device,
         (fit, cache): (Fit, CachePrecision),
     ) -> Result<Self, LoadError> {
         let dtype = float_type(device, source.elements());
+        let packs = source.packs(files, device, dtype);
         let outside = Scope {
             source,
+            packs: &packs,
             layer: None,
             dtype,
             device,
@@ -151,6 +154,7 @@ impl Decoder {
         let name = source.layout().final_norm;
         let norm = norm::Norm::load(&outside, name, config.hidden, config.norm)?;
         let head = head(&outside, &config, &embedding)?;
+        packs.finish();
         let flat = Flat::of(&config, blocks, &layers, (&embedding, &norm, &head));
         let layers = if flat.is_some() { Vec::new() } else { layers };
         Ok(Self {

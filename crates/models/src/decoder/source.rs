@@ -10,8 +10,10 @@ use super::config::{DecoderConfig, from_gguf, from_json};
 use super::layout::Layout;
 use crate::checkpoint::Checkpoint;
 use crate::gguf::{Gguf, Part};
+use crate::kept::{self, Packs};
 use crate::linear::{Embedding, Linear, Packed, can_pack};
 use crate::load::{Files, LoadError};
+use crate::mapped::Lent;
 
 /// An opened checkpoint of a decoder.
 pub(crate) struct Source {
@@ -84,7 +86,7 @@ impl Source {
     /// Bytes of the weights as the device keeps them.
     pub(crate) fn weights_bytes(&self, device: &Device, dtype: DType) -> u64 {
         match &self.tensors {
-            Tensors::Gguf(gguf) if can_pack(device, dtype) => gguf.packed_bytes(),
+            Tensors::Gguf(gguf) if can_pack(device, dtype) => gguf.weights_bytes(),
             // 17 bytes of a file are 32 4-bit floats, packed or not.
             Tensors::HuggingFace(checkpoint) => {
                 let bytes = checkpoint.byte_elements();
@@ -100,6 +102,12 @@ impl Source {
         }
     }
 
+    /// What is packed already of the weights that the device keeps packed.
+    pub(crate) fn packs(&self, files: &Files, device: &Device, dtype: DType) -> Packs {
+        let gguf = self.gguf().filter(|_| can_pack(device, dtype));
+        gguf.map_or(Packs::Off, |gguf| Packs::of(files, gguf))
+    }
+
     fn has(&self, name: &str) -> bool {
         match &self.tensors {
             Tensors::HuggingFace(checkpoint) => checkpoint.has(name),
@@ -112,6 +120,7 @@ impl Source {
 #[derive(Clone, Copy)]
 pub(crate) struct Scope<'a> {
     pub(crate) source: &'a Source,
+    pub(crate) packs: &'a Packs,
     pub(crate) layer: Option<usize>,
     pub(crate) dtype: DType,
     pub(crate) device: &'a Device,
@@ -184,7 +193,7 @@ impl Scope<'_> {
     }
 
     /// The bytes of a tensor of bytes, by its whole name; `None`: the checkpoint has none of this name.
-    pub(crate) fn bytes(&self, name: &str, shape: &[usize]) -> Result<Option<&[u8]>, LoadError> {
+    pub(crate) fn bytes(&self, name: &str, shape: &[usize]) -> Result<Option<Lent<'_>>, LoadError> {
         let name = self.full(name);
         match &self.source.tensors {
             Tensors::HuggingFace(checkpoint) if checkpoint.has(&name) => {
@@ -283,20 +292,30 @@ impl Scope<'_> {
         if !can_pack(self.device, self.dtype) {
             return Ok(None);
         }
-        let Matrix { outer, inner, .. } = matrix;
+        let Matrix {
+            outer, inner, part, ..
+        } = matrix;
         let name = self.full(&format!("{}.weight", matrix.name));
-        let Some((format, bytes)) = gguf.blocks(&name, &[outer, inner], matrix.part)? else {
+        let Some((format, bytes)) = gguf.blocks(&name, &[outer, inner], part)? else {
             return Ok(None);
         };
-        let apart;
-        let bytes = match in_pairs {
+        let pack = || match in_pairs {
             Some(head_size) => {
-                apart = rows_apart(bytes, bytes.len() / outer, head_size);
-                &apart
+                let apart = rows_apart(&bytes, bytes.len() / outer, head_size);
+                PackedLinear::pack(format, &apart, outer, inner)
             }
-            None => bytes,
+            None => PackedLinear::pack(format, &bytes, outer, inner),
         };
-        PackedLinear::pack(format, bytes, outer, inner)
+        let wanted = kept::Matrix {
+            name: &name,
+            part,
+            apart: in_pairs,
+            format,
+            outputs: outer,
+            inputs: inner,
+        };
+        self.packs
+            .matrix(&wanted, pack)
             .map(|weights| Some(Arc::new(weights)))
             .map_err(|error| LoadError::corrupt(gguf.file(), format!("tensor {name:?}: {error}")))
     }

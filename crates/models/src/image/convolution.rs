@@ -72,7 +72,7 @@ impl Convolution {
                     stride: kernel.stride,
                     padding: kernel.padding,
                 };
-                let packed = kernels::Convolution::pack(format, bytes, (outputs, inputs), window);
+                let packed = kernels::Convolution::pack(format, &bytes, (outputs, inputs), window);
                 let packed = packed.map_err(|error| {
                     LoadError::corrupt(source.checkpoint.file(), error.to_string())
                 })?;

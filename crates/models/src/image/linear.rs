@@ -143,7 +143,7 @@ fn weight(
             let detail = format!("{name} and its neighbours differ in their type");
             return Err(LoadError::unsupported(file, detail));
         }
-        bytes.extend_from_slice(part);
+        bytes.extend_from_slice(&part);
     }
     if let (false, false, Some(source)) = (tensors.is_empty(), bytes.is_empty(), sources.first()) {
         let detail = format!(

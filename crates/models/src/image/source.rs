@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::published;
 use crate::checkpoint::Checkpoint;
 use crate::load::{Files, LoadError};
+use crate::mapped::Lent;
 use crate::quality::Quality;
 
 /// The largest size that a configuration may name: channels, positions, words.
@@ -95,7 +96,7 @@ impl<'a> Source<'a> {
         &self,
         leaf: &str,
         shape: &[usize],
-    ) -> Result<(DType, &'a [u8]), LoadError> {
+    ) -> Result<(DType, Lent<'a>), LoadError> {
         let name = self.name(leaf);
         let bytes = self.checkpoint.bytes(&name, shape)?;
         self.read.borrow_mut().insert(name);

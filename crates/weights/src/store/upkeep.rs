@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use catalog::{Catalog, WeightSet};
 
-use super::{Store, WORK_FOLDER, partial_folder};
+use super::{PACKED_FOLDER, Store, WORK_FOLDER, partial_folder};
 use crate::fetch_error::{FetchError, reading, writing};
 use crate::hub::Comparison;
 use crate::pip::Pip;
@@ -36,6 +36,8 @@ pub struct Leftover {
 pub enum LeftoverKind {
     /// A whole set that the catalogue does not name.
     Unlisted,
+    /// Packed weights of a set that is not there, or that the catalogue does not name.
+    Packed,
     /// Downloads and work of a fetch that did not come to its end; a further fetch would go on from some of it.
     Unfinished,
 }
@@ -45,15 +47,17 @@ impl LeftoverKind {
     pub fn word(self) -> &'static str {
         match self {
             Self::Unlisted => "not in the catalogue",
+            Self::Packed => "packed weights without their set",
             Self::Unfinished => "unfinished download",
         }
     }
 }
 
 impl Store {
-    /// Bytes that the set's folder takes on disk; 0 where it is not there. A user's own files are counted too.
+    /// Bytes that the set's folder and its packed weights take on disk; 0 where neither is there. A user's own files
+    /// are counted too.
     pub fn bytes_on_disk(&self, set: &WeightSet) -> u64 {
-        bytes_under(&self.folder(set))
+        bytes_under(&self.folder(set)) + bytes_under(&self.packed_folder(set))
     }
 
     /// Holds a set's entry against what the hub says of its repository. Fetches no file of it.
@@ -109,8 +113,8 @@ impl Store {
         Pip::find(self.options.python.as_deref(), scratch.path()).map(|pip| pip.words())
     }
 
-    /// Everything that a store may hold and nothing needs: sets that `catalog` does not name, and what fetches
-    /// left. Folders that do not bear the mark of a set are not the store's and are not looked at.
+    /// Everything that a store may hold and nothing needs: sets that `catalog` does not name, packed weights of sets
+    /// that are not there, and what fetches left. Folders that do not bear the mark of a set are not the store's and are not looked at.
     ///
     /// # Errors
     /// [`FetchError::Read`].
@@ -120,6 +124,12 @@ impl Store {
             let is_set = kind.is_dir() && entry.path().join(marker::NAME).is_file();
             if is_set && catalog.weights(&name).is_none() {
                 found.push(leftover(LeftoverKind::Unlisted, name, entry.path()));
+            }
+        }
+        for (set, folder, _) in entries(&self.root.join(PACKED_FOLDER))? {
+            let listed = catalog.weights(&set);
+            if !listed.is_some_and(|set| self.is_complete(set)) {
+                found.push(leftover(LeftoverKind::Packed, set, folder.path()));
             }
         }
         for (set, folder, kind) in entries(&self.root.join(WORK_FOLDER))? {
@@ -159,7 +169,7 @@ impl Store {
                 std::fs::rename(path, aside.path().join("old")).map_err(writing(path))?;
                 aside.close().map_err(writing(&work))
             }
-            LeftoverKind::Unfinished => {
+            LeftoverKind::Packed | LeftoverKind::Unfinished => {
                 let is_folder = std::fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
                 let removed = if is_folder {
                     std::fs::remove_dir_all(path)

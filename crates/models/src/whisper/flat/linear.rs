@@ -46,7 +46,7 @@ impl Linear {
                 let detail = format!("{weight} and its neighbours differ in their type");
                 return Err(LoadError::unsupported(checkpoint.file(), detail));
             }
-            bytes.extend_from_slice(part);
+            bytes.extend_from_slice(&part);
             if *has_bias {
                 bias.extend(checkpoint.floats(&format!("{prefix}{name}.bias"), &[outputs])?);
             } else if parts.len() > 1 {
