@@ -78,19 +78,21 @@ fn sizes() -> impl Strategy<Value = Limits> {
     let cut = prop_oneof![Just(16), Just(32), Just(64), Just(24)];
     (
         6..24_usize,
-        1..7_usize,
+        prop_oneof![2 => 1..7_usize, 1 => 7..40_usize],
         2..140_usize,
         recall,
         cut,
         mix,
         3..40_usize,
+        prop_oneof![1 => Just(0_usize), 2 => 1..40_usize],
     )
         .prop_map(
-            |(blocks, sequences, step_tokens, recall, cut_tokens, mix, queue)| Limits {
+            |(blocks, sequences, step_tokens, recall, cut_tokens, mix, queue, drafts)| Limits {
                 recall,
                 cut_tokens,
                 mix,
                 queue,
+                drafts,
                 ..limits(blocks, sequences, step_tokens)
             },
         )
@@ -101,7 +103,7 @@ proptest! {
 
     /// Drives the schedule as the loop does, with cancels in every state. The stage asserts that every row reads what
     /// its own sequence's tokens say, through whatever blocks; here: each generates what it would alone, whatever was
-    /// shared, cut, given up and computed again.
+    /// shared, cut, given up and computed again, and guessed.
     #[test]
     fn every_sequence_generates_what_it_would_alone(
         events in prop::collection::vec(event(), 1..24),
@@ -139,9 +141,11 @@ proptest! {
             prop_assert!(stage.live.is_empty() || !plan.step.spans.is_empty() || now < 60,
                 "work is left and nothing runs");
             prop_assert!(limits.recall == Recall::Blocks || plan.yielded.is_empty());
+            prop_assert!(limits.recall == Recall::Blocks || stage.guessed == 0);
             let cut = limits.cut_tokens.clamp(1, limits.step_tokens / 2);
             for span in &plan.step.spans {
-                prop_assert!(span.start % cut + span.rows.len() <= cut, "a span crosses a cut");
+                let known = span.rows.len() - span.logits.saturating_sub(1);
+                prop_assert!(span.start % cut + known <= cut, "a span crosses a cut");
             }
             stage.check_blocks();
             prop_assert!(stage.schedule.waiting() <= limits.queue + limits.cache.sequences);
