@@ -253,7 +253,8 @@ impl Schedule {
         let sequence = match self.places.remove(&id) {
             Some(Whereabouts::Running(rank)) => self
                 .running_at(rank)
-                .map(|index| self.running.remove(index)),
+                .map(|index| self.running.remove(index))
+                .inspect(|sequence| self.tenants.leave_place(sequence.caller.tenant)),
             Some(Whereabouts::Waiting(place)) => self.queue.remove(place),
             None => None,
         };
