@@ -174,6 +174,53 @@ async fn a_conversation_that_is_sent_again_is_found_in_the_cache() {
     assert!(before > 150, "{before}");
 }
 
+#[test]
+fn real_weights_say_the_same_with_guesses_and_without() {
+    let files = Files::new(testkit::weights(WEIGHTS));
+    let (companion, mut model) = models::decoder::load(&files, &Device::Cpu).unwrap();
+    let ship =
+        "The ship left the harbour on the third of May with forty sailors, two cooks and a cat. ";
+    let prompts = [
+        format!("Repeat this text word for word:\n\n{ship}{ship}"),
+        format!("Write a story that begins like this: {ship}"),
+        "Count from one to thirty in words.".to_owned(),
+    ];
+    let mut runs = Vec::new();
+    for drafts in [0, 8] {
+        let limits = Limits {
+            cache: model.cache(),
+            recall: model.recall(),
+            step_tokens: 64,
+            cut_tokens: 32,
+            queue: 8,
+            target: Duration::from_millis(50),
+            mix: Mix::Mixed,
+            drafts,
+        };
+        let mut company = Company::new(model, limits);
+        for (id, prompt) in prompts.iter().enumerate() {
+            let prompt = Prompt::Messages(vec![Message::text("user", prompt.clone())]);
+            let tokens = companion.tokens(&prompt).unwrap();
+            company.add(id as u64, Class::Default, &tokens, 80);
+        }
+        let mut steps = 0;
+        while company.step() {
+            steps += 1;
+        }
+        model = company.model;
+        runs.push((company.generated, steps, company.came_true));
+    }
+    let [(plain, steps, none), (guessed, fewer, right)] = &runs[..] else {
+        panic!("two runs");
+    };
+    assert_eq!(guessed, plain);
+    assert_eq!(*none, 0);
+    assert!(
+        right > &40 && fewer < steps,
+        "{right} right, {fewer} of {steps} steps"
+    );
+}
+
 // The decoders of all families under the schedule itself, in a cache that is too small for them.
 
 const TINY: [&str; 16] = [
@@ -218,6 +265,8 @@ struct Company<M> {
     generated: BTreeMap<SequenceId, Vec<u32>>,
     cached: BTreeMap<SequenceId, usize>,
     yields: usize,
+    guessed: usize,
+    came_true: usize,
 }
 
 impl<M: StepModel> Company<M> {
@@ -229,6 +278,8 @@ impl<M: StepModel> Company<M> {
             generated: BTreeMap::new(),
             cached: BTreeMap::new(),
             yields: 0,
+            guessed: 0,
+            came_true: 0,
         }
     }
 
@@ -260,24 +311,36 @@ impl<M: StepModel> Company<M> {
         let rows = self.model.step(&plan.step).unwrap();
         self.schedule
             .completed(&plan.step, Duration::from_millis(1));
-        let wanted = plan.step.spans.iter().filter(|span| span.wants_logits);
-        for (span, row) in wanted.zip(rows.logits.chunks_exact(rows.width)) {
-            let token = argmax(row);
-            let generated = self.generated.entry(span.sequence).or_default();
-            generated.push(token);
-            if generated.len() == self.most[&span.sequence] {
-                self.schedule.remove(span.sequence);
-            } else {
-                self.schedule.push(span.sequence, token);
+        let mut rows = rows.logits.chunks_exact(rows.width);
+        for span in &plan.step.spans {
+            self.guessed += span.logits.saturating_sub(1);
+            let mut says = rows.by_ref().take(span.logits);
+            while says
+                .next()
+                .is_some_and(|row| self.push(span.sequence, argmax(row)))
+            {
+                self.came_true += 1;
             }
+            says.for_each(drop);
         }
         true
+    }
+
+    /// Whether the step has computed what comes next as well.
+    fn push(&mut self, id: SequenceId, token: u32) -> bool {
+        let generated = self.generated.entry(id).or_default();
+        generated.push(token);
+        if generated.len() < self.most[&id] {
+            return self.schedule.push(id, token);
+        }
+        self.schedule.remove(id);
+        false
     }
 }
 
 /// Greedy tokens of the reference, in a cache of `blocks`, among others that begin alike, end early, and take each
-/// other's blocks. How often sequences yielded.
-fn golden_path_in_company(name: &str, recall: Recall, blocks: usize) -> usize {
+/// other's blocks. How often sequences yielded, how many tokens were guessed, and how many guesses came true.
+fn golden_path_in_company(name: &str, recall: Recall, blocks: usize) -> [usize; 3] {
     let path = ids(&reference(name)["greedy_ids"]);
     let prompt = ids(&reference(name)["prompt_ids"]);
     let expected = &path[prompt.len()..];
@@ -294,6 +357,7 @@ fn golden_path_in_company(name: &str, recall: Recall, blocks: usize) -> usize {
         queue: 64,
         target: Duration::from_millis(50),
         mix: Mix::Mixed,
+        drafts: 4,
     };
     let mut company = Company::new(model, limits);
     let noise = |seed: u32, count: u32| (0..count).map(move |n| (n * 7 + seed) % 500);
@@ -330,16 +394,25 @@ fn golden_path_in_company(name: &str, recall: Recall, blocks: usize) -> usize {
         let found = company.cached[&SequenceId(33)];
         assert!(found > 0, "{name}: the last finds what others began with");
     }
-    company.yields
+    [company.yields, company.guessed, company.came_true]
 }
 
 #[test]
-fn golden_greedy_path_with_hits_cuts_yields_and_cancels_around_it() {
-    let mut yields = 0;
+fn golden_greedy_path_with_hits_cuts_yields_guesses_and_cancels_around_it() {
+    let mut counts = [0; 3];
     for name in TINY {
-        golden_path_in_company(name, Recall::Cuts, 40);
+        let [yields, guessed, _] = golden_path_in_company(name, Recall::Cuts, 40);
+        assert_eq!([yields, guessed], [0, 0], "{name}");
         // Far too small: sequences give up their blocks to each other.
-        yields += golden_path_in_company(name, Recall::Blocks, 13);
+        let more = golden_path_in_company(name, Recall::Blocks, 13);
+        for (count, more) in counts.iter_mut().zip(more) {
+            *count += more;
+        }
     }
+    let [yields, guessed, came_true] = counts;
     assert!(yields >= TINY.len(), "{yields} sequences yielded");
+    assert!(
+        0 < came_true && came_true < guessed,
+        "{came_true} of {guessed} guesses"
+    );
 }

@@ -62,7 +62,7 @@ fn logits(model: &mut Decoder, tokens: &[u32], start: usize) -> Vec<f32> {
         rows: 0..tokens.len(),
         start,
         blocks,
-        wants_logits: true,
+        logits: 1,
     };
     model
         .step(&Step {

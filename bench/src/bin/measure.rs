@@ -3,6 +3,8 @@
 //!
 //! `measure bert FOLDER LENGTH BATCH exact|fast`: texts a second.
 //! `measure prefill FOLDER LENGTH`, `measure decode FOLDER STREAMS`: tokens a second.
+//! `measure answers FOLDER repeat|chat DRAFTS`: tokens a second of one stream after its first, whose steps guess so many
+//! tokens at most.
 //! `measure whisper FOLDER SOUND exact|fast`: seconds of sound a second.
 //! `measure unet FOLDER exact|fast`: passes a second over two latents, of a folder of `shape_sd15.py`.
 //! `measure peak`: floating-point operations a second of one large product.
@@ -14,6 +16,7 @@ use std::io::BufRead;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use bench::answers::{self, Answers};
 use candle_core::Tensor;
 use engine::model::{
     BLOCK_TOKENS, BatchModel, Said, SequenceId, SessionCompanion, SessionModel, Span, Step,
@@ -76,6 +79,7 @@ fn run() -> Result<()> {
             let (mut decoder, streams) = (decoder(folder)?, streams.parse()?);
             Box::new(move || decode(&mut decoder, streams))
         }
+        ["answers", folder, kind, drafts] => answers_round(folder, kind, drafts.parse()?)?,
         _ => return Err("see the top of bench/src/bin/measure.rs".into()),
     };
     round()?; // warm
@@ -244,7 +248,7 @@ fn prefill(decoder: &mut Decoder, length: usize) -> Result<f64> {
             rows: 0..length,
             start: 0,
             blocks: table(0, length),
-            wants_logits: true,
+            logits: 1,
         }],
     };
     let start = Instant::now();
@@ -262,7 +266,7 @@ fn decode(decoder: &mut Decoder, streams: usize) -> Result<f64> {
                 rows: stream * length..(stream + 1) * length,
                 start: at,
                 blocks: table(stream, most),
-                wants_logits: true,
+                logits: 1,
             })
             .collect(),
     };
@@ -275,35 +279,55 @@ fn decode(decoder: &mut Decoder, streams: usize) -> Result<f64> {
     Ok((streams * DECODE_TOKENS) as f64 / start.elapsed().as_secs_f64())
 }
 
+fn answers_round(
+    folder: &str,
+    kind: &str,
+    drafts: usize,
+) -> Result<Box<dyn FnMut() -> Result<f64>>> {
+    let mut answers = Answers::load(folder, drafts)?;
+    let requests = answers::requests(kind).ok_or("an unknown kind of answers")?;
+    let mut is_first = true;
+    Ok(Box::new(move || {
+        let (mut tokens, mut seconds) = (0, 0.0);
+        for request in &requests {
+            let answer = answers.answer(request.clone())?;
+            tokens += answer.tokens;
+            seconds += answer.seconds;
+            if is_first {
+                eprintln!("{:?}", answer.text);
+            }
+        }
+        if std::mem::take(&mut is_first) {
+            let (guessed, right) = (answers.guessed, answers.came_true);
+            eprintln!("{tokens} tokens, {right} of {guessed} guesses came true");
+        }
+        Ok(tokens as f64 / seconds)
+    }))
+}
+
 fn perplexity(decoder: &mut Decoder, tokens: &str) -> Result<f64> {
     let tokens: Vec<u32> = std::fs::read_to_string(tokens)?
         .split_whitespace()
         .map(str::parse)
         .collect::<std::result::Result<_, _>>()?;
     let blocks = table(0, WINDOW);
-    let span = |rows: std::ops::Range<usize>, wants_logits| Span {
-        sequence: SequenceId(0),
-        start: rows.start,
-        rows,
-        blocks: blocks.clone(),
-        wants_logits,
-    };
-    // Each scored token is said by the row before it, which is a span of its own for its logits' sake.
-    let first_said = WINDOW - SCORED - 1;
     let (mut loss, mut scored) = (0.0, 0);
     for window in tokens.chunks_exact(WINDOW) {
-        let singles = (first_said..WINDOW - 1).map(|row| span(row..row + 1, true));
         let step = Step {
             tokens: window[..WINDOW - 1].to_vec(),
-            spans: std::iter::once(span(0..first_said, false))
-                .chain(singles)
-                .collect(),
+            spans: vec![Span {
+                sequence: SequenceId(0),
+                rows: 0..WINDOW - 1,
+                start: 0,
+                blocks: blocks.clone(),
+                logits: SCORED, // each scored token is said by the row before it
+            }],
         };
         let rows = decoder.step(&step)?;
         for (logits, &said) in rows
             .logits
             .chunks_exact(rows.width)
-            .zip(&window[first_said + 1..])
+            .zip(&window[WINDOW - SCORED..])
         {
             let most = logits.iter().copied().fold(f32::MIN, f32::max);
             let sum: f64 = logits

@@ -58,6 +58,7 @@ pub fn limits(device: &Device, mix: Mix) -> Limits {
         queue: QUEUE,
         target: engine::INTER_TOKEN_TARGET,
         mix,
+        drafts: 0, // nobody knows which guesses come true
     }
 }
 
@@ -126,7 +127,7 @@ pub fn simulate(limits: Limits, load: &[Request], cost: impl Fn(&Step) -> Durati
         now += took.as_secs_f64();
         seen.steps += 1;
         schedule.completed(&plan.step, took);
-        for span in plan.step.spans.iter().filter(|span| span.wants_logits) {
+        for span in plan.step.spans.iter().filter(|span| span.logits > 0) {
             let Some(sequence) = live.get_mut(&span.sequence) else {
                 continue;
             };

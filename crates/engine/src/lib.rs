@@ -36,7 +36,7 @@ pub use memory::{Need, Policy, Resident, Room, make_room};
 pub use replies::Replies;
 pub use sample::Sampler;
 pub use schedule::{Arrival, Limits, Load, Mix, Plan, Schedule, Start};
-pub use steps::{CUT_TOKENS, INTER_TOKEN_TARGET, STEP_MAX_TOKENS};
+pub use steps::{CUT_TOKENS, DRAFT_MAX_TOKENS, INTER_TOKEN_TARGET, STEP_MAX_TOKENS};
 
 /// Jobs that may wait for one model; one more is refused with [`tasks::Failure::Busy`].
 pub const QUEUE_MAX_JOBS: usize = 512;

@@ -42,11 +42,12 @@ pub enum Recall {
 pub struct CacheShape {
     /// Blocks of [`BLOCK_TOKENS`] positions that may be in use at once.
     pub blocks: usize,
-    /// Sequences that may be live at once.
+    /// Sequences that may be live at once, and rows of one step whose logits may be wanted.
     pub sequences: usize,
 }
 
-/// The part of a step that belongs to one sequence: a chunk of its prompt, or its newest token.
+/// The part of a step that belongs to one sequence: a chunk of its prompt, or its newest token and guesses of those
+/// that come after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Span {
     /// Whose rows these are.
@@ -58,8 +59,15 @@ pub struct Span {
     /// The sequence's blocks in order: position `p` lives in `blocks[p / BLOCK_TOKENS]`, at offset
     /// `p % BLOCK_TOKENS`. Covers the rows of this span.
     pub blocks: Vec<u32>,
-    /// Whether the logits of the span's last row are wanted.
-    pub wants_logits: bool,
+    /// So many of its last rows have their logits wanted; no more than it has rows.
+    pub logits: usize,
+}
+
+impl Span {
+    /// Its rows within [`Step::tokens`] whose logits are wanted.
+    pub fn logit_rows(&self) -> Range<usize> {
+        self.rows.end.saturating_sub(self.logits)..self.rows.end
+    }
 }
 
 /// One forward pass over a ragged batch.
@@ -71,12 +79,19 @@ pub struct Step {
     pub spans: Vec<Span>,
 }
 
-/// Logits of the rows that were asked for, in the order of the spans that wanted them.
+impl Step {
+    /// The rows whose logits are wanted, in order.
+    pub fn logit_rows(&self) -> impl Iterator<Item = usize> {
+        self.spans.iter().flat_map(Span::logit_rows)
+    }
+}
+
+/// Logits of the rows that were asked for, in their order.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Rows {
     /// Size of the vocabulary.
     pub width: usize,
-    /// `[spans with wants_logits, width]`, row-major.
+    /// `[rows of Step::logit_rows, width]`, row-major.
     pub logits: Vec<f32>,
 }
 

@@ -27,6 +27,9 @@ pub const CUT_TOKENS: usize = BLOCK_TOKENS;
 /// The time between two tokens of a stream that prompts must not lengthen: twenty tokens a second are faster than most
 /// people read.
 pub const INTER_TOKEN_TARGET: Duration = Duration::from_millis(50);
+/// Tokens of one sequence that a step may guess, where the model's recall allows it: rows cost a single CPU core a fifth of
+/// what a step costs, so that more would gain little even if all came true.
+pub const DRAFT_MAX_TOKENS: usize = 8;
 /// Jobs that are taken in before a step, so that a flood of refusals does not hold it up.
 const TAKE_IN_MAX_JOBS: usize = QUEUE_MAX_JOBS;
 
@@ -92,6 +95,7 @@ impl<T: Task, M: StepModel> StepLane<T, M> {
             queue: QUEUE_MAX_JOBS,
             target: INTER_TOKEN_TARGET,
             mix: Mix::default(),
+            drafts: DRAFT_MAX_TOKENS,
         };
         Self {
             model,
@@ -191,10 +195,10 @@ impl<T: Task, M: StepModel> StepLane<T, M> {
         }
     }
 
-    /// Samples and hands on one row's token.
-    fn advance(&mut self, id: SequenceId, logits: &mut [f32]) {
+    /// Samples and hands on one row's token. Whether the step has computed what follows it as well.
+    fn advance(&mut self, id: SequenceId, logits: &mut [f32]) -> bool {
         let Some(live) = self.live.get_mut(&id) else {
-            return;
+            return false;
         };
         let told = live.logprobs.map(|count| (count, logits.to_vec()));
         let ruled = match &mut live.rules {
@@ -203,7 +207,10 @@ impl<T: Task, M: StepModel> StepLane<T, M> {
         };
         let token = match ruled.and_then(|()| live.sampler.next(logits)) {
             Ok(token) => token,
-            Err(failure) => return self.fail(id, failure),
+            Err(failure) => {
+                self.fail(id, failure);
+                return false;
+            }
         };
         if let Some((count, logits)) = told {
             let likelihood = Likelihood::of(&logits, token, count);
@@ -225,20 +232,17 @@ impl<T: Task, M: StepModel> StepLane<T, M> {
             live.writer.finish(finish, usage, &mut events);
         }
         let heard = events.into_iter().all(|event| live.reader.event(event));
-        if finish.is_none()
-            && heard
-            && let Some(rules) = &mut live.rules
-        {
+        if finish.is_some() || !heard {
+            if let Some(live) = self.retire(id) {
+                live.reader.end();
+            }
+            return false;
+        }
+        let is_computed = self.schedule.push(id, token);
+        if !is_computed && let Some(rules) = &mut live.rules {
             rules.chosen(token);
         }
-        match finish {
-            None if heard => self.schedule.push(id, token),
-            _ => {
-                if let Some(live) = self.retire(id) {
-                    live.reader.end();
-                }
-            }
-        }
+        is_computed
     }
 }
 
@@ -255,22 +259,24 @@ impl<T: Task, M: StepModel> DeviceHalf for StepLane<T, M> {
         if step.spans.is_empty() {
             return Turn::Worked;
         }
-        let wanted: Vec<_> = step
-            .spans
-            .iter()
-            .filter(|span| span.wants_logits)
-            .map(|span| span.sequence)
-            .collect();
+        let wanted = step.logit_rows().count();
         let begun = Instant::now();
         match self
             .model
             .step(&step)
-            .and_then(|rows| checked(rows, wanted.len()))
+            .and_then(|rows| checked(rows, wanted))
         {
             Ok(mut rows) => {
                 self.schedule.completed(&step, begun.elapsed());
-                for (id, logits) in wanted.into_iter().zip(rows.logits.chunks_mut(rows.width)) {
-                    self.advance(id, logits);
+                let mut logits = rows.logits.chunks_mut(rows.width);
+                for span in &step.spans {
+                    let mut rows = logits.by_ref().take(span.logits);
+                    // Rows behind a guess that was wrong say nothing.
+                    while rows
+                        .next()
+                        .is_some_and(|row| self.advance(span.sequence, row))
+                    {}
+                    rows.for_each(drop);
                 }
                 self.model.reuse(rows);
             }

@@ -60,7 +60,7 @@ impl StepModel for Counter {
                     step.tokens[row],
                 );
             }
-            if span.wants_logits {
+            if span.logits > 0 {
                 let last = span.start + span.rows.len() - 1;
                 let token = self.cache[&(span.blocks[last / 32], last % 32)];
                 let mut row = vec![0.0; VOCABULARY];

@@ -250,12 +250,12 @@ fn only_asked_rows_have_logits_and_impossible_steps_fail() {
     assert!(cache.blocks * 32 >= model.config().window);
     assert!(model.admit(SequenceId(1), None).is_ok());
     assert!(model.admit(SequenceId(2), Some(Box::new(()))).is_err());
-    let span = |rows, blocks, wants_logits| engine::model::Span {
+    let span = |rows, blocks, logits| engine::model::Span {
         sequence: SequenceId(1),
         rows,
         start: 0,
         blocks,
-        wants_logits,
+        logits,
     };
     let mut run = |tokens: &[u32], spans| {
         model.step(&engine::model::Step {
@@ -263,22 +263,23 @@ fn only_asked_rows_have_logits_and_impossible_steps_fail() {
             spans,
         })
     };
-    let rows = run(&[1, 2], vec![span(0..2, vec![0], false)]).expect("a step");
+    let rows = run(&[1, 2], vec![span(0..2, vec![0], 0)]).expect("a step");
     assert!(rows.logits.is_empty());
     assert!(
-        run(&[512], vec![span(0..1, vec![0], true)]).is_err(),
+        run(&[512], vec![span(0..1, vec![0], 1)]).is_err(),
         "a token outside the vocabulary"
     );
     assert!(
-        run(&[1, 2], vec![span(0..1, vec![0], true)]).is_err(),
+        run(&[1, 2], vec![span(0..1, vec![0], 1)]).is_err(),
         "a row without a span"
     );
     assert!(
-        run(&[1], vec![span(0..1, vec![], true)]).is_err(),
-        "no block"
+        run(&[1], vec![span(0..1, vec![0], 2)]).is_err(),
+        "logits of more rows than there are"
     );
+    assert!(run(&[1], vec![span(0..1, vec![], 1)]).is_err(), "no block");
     assert!(
-        run(&[1], vec![span(0..1, vec![u32::MAX], true)]).is_err(),
+        run(&[1], vec![span(0..1, vec![u32::MAX], 1)]).is_err(),
         "a block that is not there"
     );
     model.release(SequenceId(1));

@@ -6,9 +6,11 @@ mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::time::Duration;
 
 use common::{argmax, cosine, families, greatest_difference};
-use engine::model::{Rows, SequenceId, Span, Step, StepModel};
+use engine::model::{Recall, Rows, SequenceId, Span, Step, StepModel};
+use engine::{Arrival, Caller, Limits, Mix, Schedule};
 use models::Files;
 use models::decoder::{CachePrecision, Decoder};
 use models::device::Device;
@@ -30,6 +32,8 @@ const DENSE: [&str; 12] = [
 ];
 /// Streams of the steps.
 const STREAMS: usize = 3;
+/// Tokens of an answer.
+const ANSWER: usize = 120;
 /// Blocks of a stream, which lie apart.
 const BLOCKS: usize = 4;
 
@@ -77,7 +81,7 @@ fn step(streams: &[usize], start: usize, length: usize) -> Step {
                 blocks: (0..BLOCKS)
                     .map(|block| (block * STREAMS + stream) as u32)
                     .collect(),
-                wants_logits: true,
+                logits: 1,
             })
             .collect(),
     }
@@ -148,31 +152,99 @@ fn a_step_of_a_running_model_allocates_nothing() {
 }
 
 #[test]
-fn a_row_has_the_same_bits_in_any_company() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let file = families::widened("tiny-llama").bytes();
-    std::fs::write(folder.path().join("model.gguf"), file).expect("written");
-    let files = Files::new(folder.path().to_path_buf());
-    let load = || Decoder::load(&files, &Device::Cpu).expect("a decoder");
-    let (mut together, mut alone) = (load(), load());
-    let bits =
-        |logits: &[f32]| -> Vec<u32> { logits.iter().map(|logit| logit.to_bits()).collect() };
-    for step in steps() {
-        let rows = run(&mut together, &step);
-        for (span, logits) in step.spans.iter().zip(rows.logits.chunks_exact(rows.width)) {
-            let tokens = &step.tokens[span.rows.clone()];
-            // Token by token.
-            let mut last = Rows::default();
-            for (place, &token) in tokens.iter().enumerate() {
-                let mut span = span.clone();
-                (span.start, span.rows) = (span.start + place, 0..1);
-                let step = Step {
-                    tokens: vec![token],
-                    spans: vec![span],
-                };
-                last = run(&mut alone, &step);
+fn a_row_has_the_same_bits_in_any_company_and_each_of_a_span_has_its_logits() {
+    for name in DENSE {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = families::widened(name).bytes();
+        std::fs::write(folder.path().join("model.gguf"), file).expect("written");
+        let files = Files::new(folder.path().to_path_buf());
+        let load = || Decoder::load(&files, &Device::Cpu).expect("a decoder");
+        let (mut together, mut alone) = (load(), load());
+        assert_eq!(together.recall(), Recall::Blocks);
+        let bits =
+            |logits: &[f32]| -> Vec<u32> { logits.iter().map(|logit| logit.to_bits()).collect() };
+        for mut step in steps() {
+            for span in &mut step.spans {
+                span.logits = span.rows.len();
             }
-            assert_eq!(bits(&last.logits), bits(logits));
+            let rows = run(&mut together, &step);
+            let mut logits = rows.logits.chunks_exact(rows.width);
+            for span in &step.spans {
+                // Token by token.
+                for (place, row) in span.rows.clone().enumerate() {
+                    let span = Span {
+                        start: span.start + place,
+                        rows: 0..1,
+                        logits: 1,
+                        ..span.clone()
+                    };
+                    let step = Step {
+                        tokens: vec![step.tokens[row]],
+                        spans: vec![span],
+                    };
+                    let own = run(&mut alone, &step);
+                    let logits = logits.next().expect("logits of each row");
+                    assert_eq!(bits(&own.logits), bits(logits), "{name}, row {row}");
+                }
+            }
+            assert_eq!(logits.next(), None);
         }
     }
+}
+
+/// What follows a prompt, the likeliest token each time, where a step may guess so many; and the steps that it took.
+fn answer(model: &mut Decoder, prompt: &[u32], drafts: usize) -> (Vec<u32>, usize) {
+    let mut schedule = Schedule::new(Limits {
+        cache: model.cache(),
+        recall: model.recall(),
+        step_tokens: 64,
+        cut_tokens: 32,
+        queue: 1,
+        target: Duration::from_secs(1),
+        mix: Mix::Mixed,
+        drafts,
+    });
+    let id = SequenceId(0);
+    let arrival = Arrival {
+        prompt: prompt.to_vec(),
+        max_new: ANSWER,
+        caller: Caller::default(),
+        adapter: Some(0),
+    };
+    schedule.add(id, arrival).expect("room");
+    let (mut tokens, mut steps) = (Vec::new(), 0);
+    while tokens.len() < ANSWER {
+        let step = schedule.plan().step;
+        let rows = run(model, &step);
+        // As if rows cost next to nothing.
+        schedule.completed(&step, Duration::from_millis(10));
+        steps += 1;
+        for logits in rows.logits.chunks_exact(rows.width) {
+            let token = argmax(logits);
+            tokens.push(token);
+            if tokens.len() == ANSWER || !schedule.push(id, token) {
+                break;
+            }
+        }
+    }
+    (tokens, steps)
+}
+
+#[test]
+fn guesses_change_no_token_and_save_steps() {
+    let mut saved = 0;
+    for name in DENSE {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = families::widened(name).bytes();
+        std::fs::write(folder.path().join("model.gguf"), file).expect("written");
+        let files = Files::new(folder.path().to_path_buf());
+        let mut model = Decoder::load(&files, &Device::Cpu).expect("a decoder");
+        let prompt: Vec<u32> = (0..40).map(|at| 11 + at % 9 * 7).collect();
+        let (plain, steps) = answer(&mut model, &prompt, 0);
+        assert_eq!(steps, ANSWER, "a token a step");
+        let (guessed, fewer) = answer(&mut model, &prompt, 8);
+        assert_eq!(guessed, plain, "{name}");
+        saved += steps - fewer;
+    }
+    assert!(saved > ANSWER, "{saved} steps are saved");
 }

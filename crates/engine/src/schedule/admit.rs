@@ -16,7 +16,8 @@ const PREFILL_MAX_SEQUENCES: usize = 16;
 impl Schedule {
     /// Starts whoever is next, as long as there is room.
     pub(super) fn admit(&mut self, plan: &mut Plan) {
-        while let Some(place) = self.queue.next(&self.tenants) {
+        let places = self.limits.cache.sequences;
+        while let Some(place) = self.queue.next(&self.tenants, places) {
             let Some(next) = self.queue.get(place) else {
                 return;
             };
@@ -75,6 +76,7 @@ impl Schedule {
         // `has_room` has seen that they are there.
         let new = self.pool.take(missing).unwrap_or_default();
         sequence.blocks.extend(new);
+        self.tenants.take_place(sequence.caller.tenant);
         let rank = sequence.rank();
         self.places.insert(sequence.id, Whereabouts::Running(rank));
         let index = self.running.partition_point(|other| other.rank() < rank);
@@ -150,6 +152,7 @@ impl Schedule {
         let Some(mut sequence) = self.running.pop() else {
             return;
         };
+        self.tenants.leave_place(sequence.caller.tenant);
         self.pool.give_back(&sequence.blocks);
         sequence.blocks.clear();
         sequence.computed = 0;

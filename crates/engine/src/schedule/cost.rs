@@ -44,13 +44,29 @@ const FIRST_GUESS: [f64; 3] = [0.001, 0.05, 0.01];
 const FIRST_WEIGHT: f64 = 0.05;
 /// Rounds of the fit; each starts from the last result.
 const FIT_ROUNDS: usize = 12;
+/// Steps of so few rows are known one by one: the first rows take little more than reading the weights does, and no
+/// line says so.
+const FEW_MAX_ROWS: usize = 16;
+/// Of steps with so many rows, about as many of the newest count.
+const FEW_MEMORY: f64 = 20.0;
+/// One step changes what is expected of the next by this part at most: it may have been something else that took long.
+const SURPRISE_MAX: f64 = 0.25;
 
-/// A fit of `fixed + rows * a + seen * b`, none of them negative, to the newest steps.
+/// A fit of `fixed + rows * a + seen * b`, none of them negative, to the newest steps; and by how much steps of few rows
+/// differ from it.
 #[derive(Debug, Clone)]
 pub(super) struct Estimate {
     products: [[f64; 3]; 3],
     targets: [f64; 3],
     weights: [f64; 3],
+    few: [Factor; FEW_MAX_ROWS],
+}
+
+/// What multiplies the fit.
+#[derive(Debug, Clone, Copy)]
+struct Factor {
+    factor: f64,
+    observed: f64,
 }
 
 impl Estimate {
@@ -59,6 +75,10 @@ impl Estimate {
             products: [[0.0; 3]; 3],
             targets: [0.0; 3],
             weights: FIRST_GUESS,
+            few: [Factor {
+                factor: 1.0,
+                observed: 0.0,
+            }; FEW_MAX_ROWS],
         }
     }
 
@@ -67,9 +87,34 @@ impl Estimate {
     }
 
     pub(super) fn seconds(&self, load: Load) -> f64 {
+        self.line(load) * self.factor(load.rows)
+    }
+
+    fn line(&self, load: Load) -> f64 {
         let numbers = Self::numbers(load);
         let products = numbers.iter().zip(&self.weights);
         products.map(|(number, weight)| number * weight).sum()
+    }
+
+    /// Of steps with so many rows; where none was seen yet, between those of less and of more.
+    fn factor(&self, rows: usize) -> f64 {
+        if rows > FEW_MAX_ROWS {
+            // A difference that stays what it is counts less and less.
+            return 1.0 + (self.factor(FEW_MAX_ROWS) - 1.0) * FEW_MAX_ROWS as f64 / rows as f64;
+        }
+        let Some(place) = rows.checked_sub(1) else {
+            return 1.0;
+        };
+        let (less, more) = self.few.split_at(place);
+        let is_known = |few: &&Factor| few.observed > 0.0;
+        let above = more.iter().position(|few| is_known(&few));
+        let (after, above) = above.map_or((more.len(), 1.0), |at| (at, more[at].factor));
+        let below = less.iter().rev().position(|few| is_known(&few));
+        let Some(before) = below.map(|at| at + 1) else {
+            return above;
+        };
+        let below = less[less.len() - before].factor;
+        below + (above - below) * before as f64 / (before + after) as f64
     }
 
     /// Learns from a step. Least squares by coordinates, which keeps every weight at or above zero.
@@ -91,6 +136,14 @@ impl Estimate {
                 let best = target / (products[index] + FIRST_WEIGHT);
                 self.weights[index] = best.max(0.0);
             }
+        }
+        let (line, factor) = (self.line(load), self.factor(load.rows));
+        let few = load.rows.checked_sub(1).and_then(|at| self.few.get_mut(at));
+        if let Some(few) = few.filter(|_| line > 0.0) {
+            few.observed = (few.observed + 1.0).min(FEW_MEMORY);
+            let surprise = (took.as_secs_f64() / line - factor) / factor;
+            let surprise = surprise.clamp(-SURPRISE_MAX, SURPRISE_MAX);
+            few.factor = factor * (1.0 + surprise / few.observed);
         }
     }
 }

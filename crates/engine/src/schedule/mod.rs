@@ -7,29 +7,36 @@
 //!
 //! Full blocks of the cache have names that others with the same beginning find them by; what may be found that way,
 //! and whether a sequence may give its blocks up and be computed again, depends on the model ([`Recall`]).
+//!
+//! Where a row depends on its token, position and cache only, to the bit, what is left of a step takes guesses of tokens
+//! that come next: what followed the newest ones earlier in the same sequence. The answer is what it is without.
 
+mod acceptance;
 mod admit;
 mod blocks;
 mod cost;
+mod drafts;
+mod lookup;
 mod plan;
 mod prefix;
 mod queue;
 mod sequence;
 mod tenants;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use tasks::Failure;
 
 use crate::caller::Caller;
 use crate::model::{CacheShape, Recall, SequenceId, Step};
+use acceptance::Acceptance;
 use blocks::BlockPool;
 use cost::Estimate;
 use prefix::Naming;
 use queue::{Place, Queue};
 use sequence::{Rank, Sequence};
-use tenants::Tenants;
+use tenants::{NEW_TOKEN, Tenants};
 
 pub use cost::Load;
 
@@ -62,6 +69,8 @@ pub struct Limits {
     pub target: Duration,
     /// How prompts and generated tokens share steps.
     pub mix: Mix,
+    /// Tokens of one sequence that a step may guess, where the recall allows it ([`Recall::Blocks`]).
+    pub drafts: usize,
 }
 
 /// A sequence that is to be generated.
@@ -117,6 +126,10 @@ pub struct Schedule {
     running: Vec<Sequence>,
     places: HashMap<SequenceId, Whereabouts>,
     estimate: Estimate,
+    /// How guesses did, of all sequences.
+    acceptance: Acceptance,
+    /// Matches that were not worth a guess since one was tried.
+    passed: u32,
     arrivals: u64,
     /// Plans so far.
     turn: u64,
@@ -129,6 +142,9 @@ impl Schedule {
     pub fn new(mut limits: Limits) -> Self {
         limits.step_tokens = limits.step_tokens.max(2);
         limits.cut_tokens = limits.cut_tokens.clamp(1, limits.step_tokens / 2);
+        if limits.recall != Recall::Blocks {
+            limits.drafts = 0;
+        }
         Self {
             pool: BlockPool::new(limits.cache.blocks),
             limits,
@@ -138,6 +154,8 @@ impl Schedule {
             running: Vec::new(),
             places: HashMap::new(),
             estimate: Estimate::new(),
+            acceptance: Acceptance::default(),
+            passed: 0,
             arrivals: 0,
             turn: 0,
             next_decode: 0,
@@ -180,6 +198,9 @@ impl Schedule {
             tokens: prompt,
             most_tokens,
             computed: 0,
+            drafts: VecDeque::new(),
+            matched: 0,
+            acceptance: Acceptance::default(),
             blocks: Vec::new(),
             reserved: 0,
             root: root.map(|adapter| self.naming.root(caller.tenant, adapter)),
@@ -199,18 +220,31 @@ impl Schedule {
         Ok(())
     }
 
-    /// Appends a sampled token to a sequence, to be computed in the next step. Each span that wanted logits gets one
-    /// before the next plan, or is removed.
-    pub fn push(&mut self, id: SequenceId, token: u32) {
-        let sequence = match self.places.get(&id) {
-            Some(&Whereabouts::Running(rank)) => self
-                .running_at(rank)
-                .and_then(|index| self.running.get_mut(index)),
-            Some(&Whereabouts::Waiting(place)) => self.queue.get_mut(place),
-            None => None,
-        };
-        if let Some(sequence) = sequence {
-            sequence.tokens.push(token);
+    /// Appends a sampled token to a sequence, to be computed in the next step. True where the step that has run guessed
+    /// it, and so computed it already: then the span's next row of logits says what follows, and is next. Each span that
+    /// wanted logits gets its tokens so before the next plan, or is removed.
+    pub fn push(&mut self, id: SequenceId, token: u32) -> bool {
+        match self.places.get(&id) {
+            Some(&Whereabouts::Running(rank)) => {
+                let Some(index) = self.running_at(rank) else {
+                    return false;
+                };
+                self.running[index].tokens.push(token);
+                let is_computed = self.verify(index, token);
+                if is_computed {
+                    let tenant = self.running[index].caller.tenant;
+                    self.tenants.charge(tenant, NEW_TOKEN);
+                    self.remember(index);
+                }
+                is_computed
+            }
+            Some(&Whereabouts::Waiting(place)) => {
+                if let Some(sequence) = self.queue.get_mut(place) {
+                    sequence.tokens.push(token);
+                }
+                false
+            }
+            None => false,
         }
     }
 
@@ -219,7 +253,8 @@ impl Schedule {
         let sequence = match self.places.remove(&id) {
             Some(Whereabouts::Running(rank)) => self
                 .running_at(rank)
-                .map(|index| self.running.remove(index)),
+                .map(|index| self.running.remove(index))
+                .inspect(|sequence| self.tenants.leave_place(sequence.caller.tenant)),
             Some(Whereabouts::Waiting(place)) => self.queue.remove(place),
             None => None,
         };
@@ -234,31 +269,32 @@ impl Schedule {
     pub fn completed(&mut self, step: &Step, took: Duration) {
         self.estimate.observe(Load::of(step), took);
         for span in &step.spans {
-            let Some(&Whereabouts::Running(rank)) = self.places.get(&span.sequence) else {
-                continue;
-            };
-            let Some(index) = self.running_at(rank) else {
-                continue;
-            };
-            let sequence = &mut self.running[index];
-            let Some(root) = sequence.root else { continue };
-            let end = match self.limits.recall {
-                Recall::Nothing => 0,
-                Recall::Cuts => {
-                    let cut = self.limits.cut_tokens;
-                    sequence.computed.min(sequence.prompt_len / cut * cut)
-                }
-                Recall::Blocks => sequence.computed,
-            } / crate::model::BLOCK_TOKENS;
-            if end > sequence.remembered {
-                self.naming
-                    .extend(root, &mut sequence.names, &sequence.tokens);
-                for index in sequence.remembered..end {
-                    self.pool
-                        .remember(sequence.blocks[index], sequence.names[index]);
-                }
-                sequence.remembered = end;
+            if let Some(index) = self.index_of(span.sequence) {
+                self.remember(index);
             }
+        }
+    }
+
+    /// Gives the full blocks that a sequence has computed their names.
+    fn remember(&mut self, index: usize) {
+        let sequence = &mut self.running[index];
+        let Some(root) = sequence.root else { return };
+        let end = match self.limits.recall {
+            Recall::Nothing => 0,
+            Recall::Cuts => {
+                let cut = self.limits.cut_tokens;
+                sequence.computed.min(sequence.prompt_len / cut * cut)
+            }
+            Recall::Blocks => sequence.computed,
+        } / crate::model::BLOCK_TOKENS;
+        if end > sequence.remembered {
+            self.naming
+                .extend(root, &mut sequence.names, &sequence.tokens);
+            for index in sequence.remembered..end {
+                self.pool
+                    .remember(sequence.blocks[index], sequence.names[index]);
+            }
+            sequence.remembered = end;
         }
     }
 
@@ -284,13 +320,8 @@ impl Schedule {
 
     /// The blocks of a sequence that runs.
     pub fn table(&self, id: SequenceId) -> Option<&[u32]> {
-        match self.places.get(&id)? {
-            Whereabouts::Running(rank) => {
-                let index = self.running_at(*rank)?;
-                Some(&self.running[index].blocks)
-            }
-            Whereabouts::Waiting(_) => None,
-        }
+        let index = self.index_of(id)?;
+        Some(&self.running[index].blocks)
     }
 
     /// Tables that hold a block.
@@ -302,6 +333,13 @@ impl Schedule {
         if let Some(root) = sequence.root {
             self.naming
                 .extend(root, &mut sequence.names, &sequence.tokens);
+        }
+    }
+
+    fn index_of(&self, id: SequenceId) -> Option<usize> {
+        match self.places.get(&id)? {
+            Whereabouts::Running(rank) => self.running_at(*rank),
+            Whereabouts::Waiting(_) => None,
         }
     }
 

@@ -9,31 +9,37 @@ use super::{Mix, Plan, Schedule, Start};
 const OLDEST_EVERY_TURNS: u64 = 8;
 
 impl Schedule {
-    /// The next step; empty when nothing can run. What it plans counts as computed.
+    /// The next step; empty when nothing can run. What it plans counts as computed, guesses aside.
     pub fn plan(&mut self) -> Plan {
         let mut plan = Plan::default();
         self.turn += 1;
         self.admit(&mut plan);
+        self.plan_known(&mut plan);
+        self.plan_drafts(&mut plan);
+        plan
+    }
+
+    /// The rows of tokens that are known.
+    fn plan_known(&mut self, plan: &mut Plan) {
         let prompts_first = match self.limits.mix {
             Mix::Mixed => {
-                self.plan_decodes(&mut plan, true);
-                self.plan_prefills(&mut plan);
-                return plan;
+                self.plan_decodes(plan, true);
+                self.plan_prefills(plan);
+                return;
             }
             Mix::PromptsFirst => true,
             Mix::Separate => self.turn.is_multiple_of(2),
         };
         for prompts in [prompts_first, !prompts_first] {
             if prompts {
-                self.plan_prefills(&mut plan);
+                self.plan_prefills(plan);
             } else {
-                self.plan_decodes(&mut plan, false);
+                self.plan_decodes(plan, false);
             }
             if !plan.step.spans.is_empty() {
                 break;
             }
         }
-        plan
     }
 
     /// The newest tokens of all sequences; where there are prompts to mix in, all but one cut of a step is for them.

@@ -51,9 +51,10 @@ impl Queue {
         place
     }
 
-    /// The most urgent class, or one that has let too many pass; in it the tenant that had least, or whoever has
-    /// waited longest; of its sequences the oldest.
-    pub(super) fn next(&self, tenants: &Tenants) -> Option<Place> {
+    /// The most urgent class, or one that has let too many pass; in it a tenant that holds less than its share of so many
+    /// places, before those that hold theirs; of several the one that had least, or else whoever has waited longest; of its
+    /// sequences the oldest.
+    pub(super) fn next(&self, tenants: &Tenants, places: usize) -> Option<Place> {
         let waiting = |class: &usize| !self.lines[*class].is_empty();
         let overdue = |class: &usize| self.passed[*class] >= PASSED_MAX_STARTS;
         let mut classes = (0..CLASSES).filter(waiting);
@@ -63,11 +64,12 @@ impl Queue {
             .find(overdue)
             .or_else(|| classes.next())?;
         let turn_of_oldest = self.starts[class] % OLDEST_EVERY_STARTS == OLDEST_EVERY_STARTS - 1;
+        let share = tenants.share(places);
         let rank = |tenant| {
             if turn_of_oldest {
-                0
+                (false, 0)
             } else {
-                tenants.counted(tenant)
+                (tenants.places(tenant) >= share, tenants.counted(tenant))
             }
         };
         let (&tenant, line) = self.lines[class].iter().min_by_key(|&(&tenant, line)| {

@@ -1,6 +1,10 @@
 //! One sequence, waiting or running.
 
+use std::collections::VecDeque;
+
+use super::acceptance::Acceptance;
 use super::blocks::BlockPool;
+use super::lookup::Match;
 use super::prefix::Chain;
 use crate::caller::Caller;
 use crate::model::{SequenceId, Span, Step};
@@ -29,6 +33,12 @@ pub(super) struct Sequence {
     pub(super) prefill_len: usize,
     /// Positions whose K and V are in the cache.
     pub(super) computed: usize,
+    /// Guesses of the tokens that come next, whose rows are in the step that runs; empty between steps.
+    pub(super) drafts: VecDeque<u32>,
+    /// Tokens of the match that the first of them came from.
+    pub(super) matched: usize,
+    /// How its guesses did so far.
+    pub(super) acceptance: Acceptance,
     /// Its table.
     pub(super) blocks: Vec<u32>,
     /// Tokens that it has blocks or a promise of blocks for.
@@ -94,7 +104,13 @@ impl Sequence {
             rows: first_row..first_row + count,
             start,
             blocks: self.blocks[..BlockPool::needed(self.computed)].to_vec(),
-            wants_logits: self.computed == self.tokens.len(),
+            logits: usize::from(self.computed == self.tokens.len()),
         });
+    }
+
+    /// Takes what a match says as guesses of its next `count` tokens.
+    pub(super) fn guess(&mut self, found: Match, count: usize) {
+        self.drafts.extend(found.guesses(&self.tokens).take(count));
+        self.matched = found.length;
     }
 }

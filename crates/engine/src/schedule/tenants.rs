@@ -1,4 +1,4 @@
-//! Who has had how much: a virtual token counter for each tenant (Sheng et al. 2024).
+//! Who has had how much: a virtual token counter for each tenant (Sheng et al. 2024), and the places it holds.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,10 @@ const AWAY_MAX_TENANTS: usize = 1024;
 #[derive(Debug, Default, Clone, Copy)]
 struct Tenant {
     counted: u64,
+    /// That wait or run.
     sequences: usize,
+    /// That run.
+    places: usize,
 }
 
 /// The counters. Who has been away starts no lower than the lowest of those who have work: idleness saves up nothing.
@@ -20,9 +23,36 @@ struct Tenant {
 pub(super) struct Tenants(HashMap<u64, Tenant>);
 
 impl Tenants {
+    fn working(&self) -> impl Iterator<Item = &Tenant> {
+        self.0.values().filter(|tenant| tenant.sequences > 0)
+    }
+
     fn lowest(&self) -> Option<u64> {
-        let working = self.0.values().filter(|tenant| tenant.sequences > 0);
-        working.map(|tenant| tenant.counted).min()
+        self.working().map(|tenant| tenant.counted).min()
+    }
+
+    /// The part of so many places that each tenant with work may hold while others wait, rounded up.
+    pub(super) fn share(&self, places: usize) -> usize {
+        places.div_ceil(self.working().count().max(1))
+    }
+
+    /// One of a tenant's sequences begins to run.
+    pub(super) fn take_place(&mut self, tenant: u64) {
+        if let Some(tenant) = self.0.get_mut(&tenant) {
+            tenant.places += 1;
+        }
+    }
+
+    /// One of a tenant's sequences runs no more.
+    pub(super) fn leave_place(&mut self, tenant: u64) {
+        if let Some(tenant) = self.0.get_mut(&tenant) {
+            tenant.places -= 1;
+        }
+    }
+
+    /// Sequences of a tenant that run.
+    pub(super) fn places(&self, tenant: u64) -> usize {
+        self.0.get(&tenant).map_or(0, |tenant| tenant.places)
     }
 
     /// One more sequence of a tenant.

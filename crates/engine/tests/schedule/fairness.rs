@@ -1,5 +1,6 @@
 //! Who comes first, and that nobody waits for ever.
 
+use engine::model::SequenceId;
 use engine::{Arrival, Class};
 
 use super::stage::{Stage, arrival, caller, limits};
@@ -98,4 +99,29 @@ fn newcomers_without_end_do_not_keep_out_who_had_much() {
         stage.step();
     }
     assert!(stage.done.contains_key(&(old + 1)));
+}
+
+#[test]
+fn who_holds_few_places_comes_before_who_holds_many_and_had_less() {
+    let mut stage = Stage::new(limits(256, 4, 256));
+    stage.add(0, of(1, Class::Default, 2000)).unwrap();
+    for id in 10..13 {
+        stage.add(id, of(2, Class::Default, 300)).unwrap();
+    }
+    while stage.live.len() > 1 {
+        stage.step();
+    }
+    // The second had three times as much; the first takes every place, and more wait.
+    for id in 20..100 {
+        stage.add(id, of(1, Class::Default, 20)).unwrap();
+    }
+    stage.step();
+    for id in 200..204 {
+        stage.add(id, of(2, Class::Default, 20)).unwrap();
+    }
+    for _ in 0..20 {
+        stage.step();
+    }
+    let runs = |id: &u64| stage.schedule.table(SequenceId(*id)).is_some();
+    assert_eq!((200..204).filter(runs).count(), 2, "half of the places");
 }

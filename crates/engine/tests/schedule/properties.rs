@@ -1,5 +1,7 @@
 //! What holds for all arrivals, cancels and sizes.
 
+use std::collections::BTreeSet;
+
 use engine::model::{BLOCK_TOKENS, Recall, SequenceId};
 use engine::{Arrival, Caller, Class, Limits, Mix};
 use proptest::prelude::*;
@@ -78,19 +80,21 @@ fn sizes() -> impl Strategy<Value = Limits> {
     let cut = prop_oneof![Just(16), Just(32), Just(64), Just(24)];
     (
         6..24_usize,
-        1..7_usize,
+        prop_oneof![2 => 1..7_usize, 1 => 7..40_usize],
         2..140_usize,
         recall,
         cut,
         mix,
         3..40_usize,
+        prop_oneof![1 => Just(0_usize), 2 => 1..40_usize],
     )
         .prop_map(
-            |(blocks, sequences, step_tokens, recall, cut_tokens, mix, queue)| Limits {
+            |(blocks, sequences, step_tokens, recall, cut_tokens, mix, queue, drafts)| Limits {
                 recall,
                 cut_tokens,
                 mix,
                 queue,
+                drafts,
                 ..limits(blocks, sequences, step_tokens)
             },
         )
@@ -101,7 +105,7 @@ proptest! {
 
     /// Drives the schedule as the loop does, with cancels in every state. The stage asserts that every row reads what
     /// its own sequence's tokens say, through whatever blocks; here: each generates what it would alone, whatever was
-    /// shared, cut, given up and computed again.
+    /// shared, cut, given up and computed again, and guessed.
     #[test]
     fn every_sequence_generates_what_it_would_alone(
         events in prop::collection::vec(event(), 1..24),
@@ -139,9 +143,11 @@ proptest! {
             prop_assert!(stage.live.is_empty() || !plan.step.spans.is_empty() || now < 60,
                 "work is left and nothing runs");
             prop_assert!(limits.recall == Recall::Blocks || plan.yielded.is_empty());
+            prop_assert!(limits.recall == Recall::Blocks || stage.guessed == 0);
             let cut = limits.cut_tokens.clamp(1, limits.step_tokens / 2);
             for span in &plan.step.spans {
-                prop_assert!(span.start % cut + span.rows.len() <= cut, "a span crosses a cut");
+                let known = span.rows.len() - span.logits.saturating_sub(1);
+                prop_assert!(span.start % cut + known <= cut, "a span crosses a cut");
             }
             stage.check_blocks();
             prop_assert!(stage.schedule.waiting() <= limits.queue + limits.cache.sequences);
@@ -183,5 +189,47 @@ proptest! {
         }
         let started = stage.schedule.table(SequenceId(1000)).is_some() || stage.done.contains_key(&1000);
         prop_assert!(started, "it starts as soon as one of those that run has ended");
+    }
+
+    /// Nobody gets more than its share of the places while another waits with less, but for the turns of the oldest.
+    #[test]
+    fn places_that_come_free_go_to_who_holds_less_than_its_share(
+        events in prop::collection::vec((0..4_u64, 1..30_usize, 0..80_usize), 10..120),
+        sequences in 1..12_usize,
+    ) {
+        let mut stage = Stage::new(limits(512, sequences, 256));
+        let mut running = BTreeSet::new();
+        let (mut starts, mut against) = (0, 0);
+        while stage.steps < 80 || !stage.live.is_empty() {
+            let now = stage.steps;
+            for (id, &(tenant, new, _)) in events.iter().enumerate().filter(|(_, e)| e.2 == now) {
+                let caller = Caller { tenant, ..Caller::default() };
+                let arrival = Arrival { caller, ..super::stage::arrival([1, 2, 3], new) };
+                stage.add(id as u64, arrival).unwrap();
+            }
+            let plan = stage.schedule.plan();
+            let (mut held, mut waiting) = ([0; 4], [false; 4]);
+            let mut new = Vec::new();
+            for (&id, live) in &stage.live {
+                let tenant = live.arrival.caller.tenant as usize;
+                if stage.schedule.table(SequenceId(id)).is_none() {
+                    waiting[tenant] = true;
+                    continue;
+                }
+                held[tenant] += 1;
+                if running.insert(id) {
+                    new.push(tenant);
+                }
+            }
+            let working = (0..4).filter(|&tenant| waiting[tenant] || held[tenant] > 0).count();
+            let share = sequences.div_ceil(working.max(1));
+            let is_kept_out = (0..4).any(|tenant| waiting[tenant] && held[tenant] < share);
+            starts += new.len();
+            if is_kept_out {
+                against += new.iter().filter(|&&tenant| held[tenant] > share).count();
+            }
+            stage.follow(&plan);
+        }
+        prop_assert!(against <= starts.div_ceil(8), "{against} of {starts} starts");
     }
 }

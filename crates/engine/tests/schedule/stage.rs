@@ -20,6 +20,7 @@ pub(crate) fn limits(blocks: usize, sequences: usize, step_tokens: usize) -> Lim
         queue: 1000,
         target: Duration::from_millis(50),
         mix: Mix::Mixed,
+        drafts: 0,
     }
 }
 
@@ -40,11 +41,22 @@ pub(crate) fn arrival(prompt: impl IntoIterator<Item = u32>, max_new: usize) -> 
     }
 }
 
-/// What comes after these tokens.
-pub(crate) fn next_token(tokens: &[u32]) -> u32 {
+/// A number that follows from all of these tokens.
+pub(crate) fn mixed(tokens: &[u32]) -> u64 {
     let mix = |sum: u64, &token: &u32| (sum ^ u64::from(token)).wrapping_mul(0x0100_0000_01b3);
-    let sum = tokens.iter().fold(0xcbf2_9ce4_8422_2325, mix);
-    ((sum >> 32) % VOCABULARY) as u32
+    tokens.iter().fold(0xcbf2_9ce4_8422_2325, mix) >> 32
+}
+
+/// Tokens after which a text repeats itself, where it does.
+pub(crate) const PERIOD: usize = 5;
+
+/// What comes after these tokens: mostly what stood a period before, else anything.
+pub(crate) fn next_token(tokens: &[u32]) -> u32 {
+    let sum = mixed(tokens);
+    match tokens.len().checked_sub(PERIOD) {
+        Some(before) if !sum.is_multiple_of(8) => tokens[before],
+        _ => (sum / 8 % VOCABULARY) as u32,
+    }
 }
 
 /// What a sequence generates when it is alone.
@@ -73,7 +85,17 @@ pub(crate) struct Stage {
     pub(crate) cached: BTreeMap<u64, usize>,
     pub(crate) yields: usize,
     pub(crate) steps: usize,
+    /// Of a step, and of each of its rows beside; no step takes less than the third.
     pub(crate) took: Duration,
+    pub(crate) row_took: Duration,
+    pub(crate) least_took: Duration,
+    /// Of all steps.
+    pub(crate) all_took: Duration,
+    /// What the model says.
+    pub(crate) next: fn(&[u32]) -> u32,
+    /// Tokens that steps guessed, and those of them that were right.
+    pub(crate) guessed: usize,
+    pub(crate) came_true: usize,
     /// Whose token, and which, by block and offset.
     cache: HashMap<(u32, usize), (u64, u32)>,
 }
@@ -89,6 +111,12 @@ impl Stage {
             yields: 0,
             steps: 0,
             took: Duration::from_millis(1),
+            row_took: Duration::ZERO,
+            least_took: Duration::ZERO,
+            all_took: Duration::ZERO,
+            next: next_token,
+            guessed: 0,
+            came_true: 0,
             cache: HashMap::new(),
         }
     }
@@ -113,6 +141,12 @@ impl Stage {
     /// One step; what it was.
     pub(crate) fn step(&mut self) -> Plan {
         let plan = self.schedule.plan();
+        self.follow(&plan);
+        plan
+    }
+
+    /// Runs what was planned.
+    pub(crate) fn follow(&mut self, plan: &Plan) {
         self.yields += plan.yielded.len();
         for start in &plan.starts {
             self.cached.insert(start.id.0, start.cached);
@@ -120,30 +154,44 @@ impl Stage {
             assert_eq!(live.started_at, None, "a sequence starts once");
             live.started_at = Some(self.steps);
         }
-        self.run(&plan);
-        self.schedule.completed(&plan.step, self.took);
-        for span in plan.step.spans.iter().filter(|span| span.wants_logits) {
-            let id = span.sequence.0;
-            let live = self.live.get_mut(&id).unwrap();
+        self.run(plan);
+        let took = self.took + self.row_took * plan.step.tokens.len() as u32;
+        let took = took.max(self.least_took);
+        self.all_took += took;
+        self.schedule.completed(&plan.step, took);
+        for span in &plan.step.spans {
+            self.guessed += span.logits.saturating_sub(1);
+            let end = span.start + span.rows.len();
             // From the cache, as a model would.
-            let seen: Vec<u32> = (0..span.start + span.rows.len())
-                .map(|at| self.cache[&(span.blocks[at / BLOCK_TOKENS], at % BLOCK_TOKENS)].1)
-                .collect();
-            let token = next_token(&seen);
-            live.generated.push(token);
-            if live.generated.len() == live.arrival.max_new {
-                self.schedule.remove(span.sequence);
-                let live = self.live.remove(&id).unwrap();
-                self.done.insert(id, live);
-            } else {
-                self.schedule.push(span.sequence, token);
+            let cached =
+                |at: usize| self.cache[&(span.blocks[at / BLOCK_TOKENS], at % BLOCK_TOKENS)].1;
+            let seen: Vec<u32> = (0..end).map(cached).collect();
+            let mut ends = end - span.logits..end;
+            while ends
+                .next()
+                .is_some_and(|last| self.push(span.sequence, (self.next)(&seen[..=last])))
+            {
+                self.came_true += 1;
             }
         }
         self.steps += 1;
-        plan
     }
 
-    /// Writes the step's rows to the cache, and holds the whole table of each span against its sequence's tokens.
+    /// A sequence's next token. Whether the step has computed it already.
+    fn push(&mut self, id: SequenceId, token: u32) -> bool {
+        let live = self.live.get_mut(&id.0).unwrap();
+        live.generated.push(token);
+        if live.generated.len() < live.arrival.max_new {
+            return self.schedule.push(id, token);
+        }
+        self.schedule.remove(id);
+        let live = self.live.remove(&id.0).unwrap();
+        self.done.insert(id.0, live);
+        false
+    }
+
+    /// Writes the step's rows to the cache, and holds the whole table of each span against its sequence's tokens. What
+    /// is guessed may be anything.
     fn run(&mut self, plan: &Plan) {
         let mut next_row = 0;
         for span in &plan.step.spans {
@@ -155,16 +203,21 @@ impl Stage {
             next_row = span.rows.end;
             let end = span.start + span.rows.len();
             assert_eq!(span.blocks.len(), end.div_ceil(BLOCK_TOKENS));
-            assert_eq!(span.wants_logits, end == known.len());
+            let guesses = end.saturating_sub(known.len());
+            assert!(guesses <= self.limits.drafts);
+            let is_last = end >= known.len();
+            assert_eq!(span.logits, guesses + usize::from(is_last));
+            let most = live.arrival.prompt.len() + live.arrival.max_new;
+            assert!(end < most, "the last token is never computed");
             for (row, at) in span.rows.clone().zip(span.start..) {
                 let token = plan.step.tokens[row];
-                assert_eq!(token, known[at]);
+                assert!(known.get(at).is_none_or(|&known| known == token));
                 let block = span.blocks[at / BLOCK_TOKENS];
                 assert_eq!(self.schedule.holders(block), 1, "a shared block is written");
                 self.cache
                     .insert((block, at % BLOCK_TOKENS), (owner, token));
             }
-            for (at, &token) in known[..end].iter().enumerate() {
+            for (at, &token) in known.iter().enumerate().take(end) {
                 let place = (span.blocks[at / BLOCK_TOKENS], at % BLOCK_TOKENS);
                 assert_eq!(
                     self.cache.get(&place),
@@ -175,14 +228,22 @@ impl Stage {
             }
         }
         assert_eq!(next_row, plan.step.tokens.len());
+        let logits = plan.step.logit_rows().count();
+        assert!(logits <= self.limits.cache.sequences, "too many logits");
         assert!(next_row <= self.limits.step_tokens.max(2), "too many rows");
     }
 
     /// Each block is held as often as tables have it, and is free otherwise.
     pub(crate) fn check_blocks(&self) {
         let mut uses: HashMap<u32, u32> = HashMap::new();
-        for &id in self.live.keys() {
-            for &block in self.schedule.table(SequenceId(id)).unwrap_or_default() {
+        for (&id, live) in &self.live {
+            let table = self.schedule.table(SequenceId(id)).unwrap_or_default();
+            let known = live.arrival.prompt.len() + live.generated.len();
+            assert!(
+                table.len() <= known.div_ceil(BLOCK_TOKENS),
+                "blocks of wrong guesses stay"
+            );
+            for &block in table {
                 *uses.entry(block).or_default() += 1;
             }
         }
@@ -204,7 +265,7 @@ impl Stage {
     }
 }
 
-/// A step in words: `sequence: first position + rows`, `!` where logits are wanted, `*` where it starts.
+/// A step in words: `sequence: first position + rows`, `!` for each row whose logits are wanted, `*` where it starts.
 pub(crate) fn words(plan: &Plan) -> String {
     let mut words = String::new();
     for span in &plan.step.spans {
@@ -219,7 +280,7 @@ pub(crate) fn words(plan: &Plan) -> String {
             if starts { "*" } else { "" },
             span.start,
             span.rows.len(),
-            if span.wants_logits { "!" } else { "" }
+            "!".repeat(span.logits)
         );
     }
     for id in &plan.yielded {

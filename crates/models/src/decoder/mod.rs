@@ -200,7 +200,7 @@ impl Decoder {
         })
     }
 
-    /// Logits `[spans that want them, vocabulary]`; `None` where no span does.
+    /// Logits `[rows that want them, vocabulary]`; `None` where none does.
     fn forward(&mut self, step: &Step) -> candle_core::Result<Option<Tensor>> {
         let plan = self.plan(step, &self.rotation, None)?;
         let local_plan = match (&self.config.local, &self.local_rotation) {
@@ -218,8 +218,7 @@ impl Decoder {
             let lora = Lora::of(deltas.as_ref(), number);
             rows = layer.forward(&rows, local.unwrap_or(&plan), lora)?;
         }
-        let wanted = step.spans.iter().filter(|span| span.wants_logits);
-        let wanted: Vec<u32> = wanted.map(|span| span.rows.end as u32 - 1).collect();
+        let wanted: Vec<u32> = step.logit_rows().map(|row| row as u32).collect();
         if wanted.is_empty() {
             return Ok(None);
         }
@@ -321,6 +320,13 @@ fn check(step: &Step, vocabulary: usize) -> Result<(), Failure> {
             return Err(Failure::Internal(format!(
                 "a span has the rows {:?} where {at} was next",
                 span.rows
+            )));
+        }
+        if span.logits > span.rows.len() {
+            return Err(Failure::Internal(format!(
+                "the logits of {} rows of a span of {}",
+                span.logits,
+                span.rows.len()
             )));
         }
         at = span.rows.end;

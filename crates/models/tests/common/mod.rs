@@ -138,7 +138,7 @@ pub(crate) fn step(
             rows: rows..step.tokens.len(),
             start,
             blocks: sequence.blocks.clone(),
-            wants_logits: true,
+            logits: 1,
         });
     }
     let rows = model.step(&step).expect("a step");

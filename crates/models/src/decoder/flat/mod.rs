@@ -73,7 +73,7 @@ impl Flat {
         })
     }
 
-    /// Logits `[spans that want them, vocabulary]`, in place of what `logits` held.
+    /// Logits `[rows that want them, vocabulary]`, in place of what `logits` held.
     ///
     /// # Errors
     /// [`NoBlock`] when a span's blocks do not cover its rows.
@@ -97,11 +97,9 @@ impl Flat {
             layer.forward(step, arena, Lora::of(deltas, number))?;
         }
         arena.sums.clear();
-        for span in step.spans.iter().filter(|span| span.wants_logits) {
-            let last = (span.rows.end - 1) * hidden;
-            arena
-                .sums
-                .extend_from_slice(&arena.hidden[last..last + hidden]);
+        for row in step.logit_rows() {
+            let row = &arena.hidden[row * hidden..(row + 1) * hidden];
+            arena.sums.extend_from_slice(row);
         }
         if arena.sums.is_empty() {
             logits.clear();
