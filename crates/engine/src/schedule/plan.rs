@@ -4,9 +4,12 @@ use super::cost::Load;
 use super::sequence::Sequence;
 use super::tenants::{NEW_TOKEN, PROMPT_TOKEN};
 use super::{Mix, Plan, Schedule, Start};
+use crate::model::Recall;
 
 /// Every so many plans the oldest prompt goes first, whatever its class and tenant.
 const OLDEST_EVERY_TURNS: u64 = 8;
+/// A shorter part of a cut costs more for each of its rows.
+const PART_MIN_TOKENS: usize = 8;
 
 impl Schedule {
     /// The next step; empty when nothing can run. What it plans counts as computed, guesses aside.
@@ -78,7 +81,8 @@ impl Schedule {
         }
     }
 
-    /// Cuts of prompts, as many as the time between two tokens allows those that generate, and one at least.
+    /// Cuts of prompts, as many as the time between two tokens allows those that generate, and one at least, or a part of
+    /// one.
     fn plan_prefills(&mut self, plan: &mut Plan) {
         let streams = !plan.step.spans.is_empty();
         let mut load = Load::of(&plan.step);
@@ -86,8 +90,11 @@ impl Schedule {
         for index in self.prefill_order() {
             self.catch_up(index);
             while self.running[index].in_prefill() {
+                let mut rows = self.running[index].next_cut(self.limits.cut_tokens);
+                if streams && !has_cut {
+                    rows = self.part(index, rows, load);
+                }
                 let sequence = &mut self.running[index];
-                let rows = sequence.next_cut(self.limits.cut_tokens);
                 let with = load.with(sequence.computed, rows);
                 let is_late = || self.estimate.seconds(with) > self.limits.target.as_secs_f64();
                 if with.rows > self.limits.step_tokens || (streams && has_cut && is_late()) {
@@ -105,6 +112,26 @@ impl Schedule {
                 has_cut = true;
             }
         }
+    }
+
+    /// So many of a cut's rows that those that generate need not wait for it beyond their time, or for half of that if
+    /// they need as much themselves. Only where it does not matter at which positions a prompt is cut.
+    fn part(&self, index: usize, cut: usize, load: Load) -> usize {
+        if self.limits.recall != Recall::Blocks {
+            return cut;
+        }
+        let without = self.estimate.seconds(load);
+        let target = self.limits.target.as_secs_f64();
+        let most = (target - without).max(target / 2.0);
+        let mut rows = cut;
+        while rows > PART_MIN_TOKENS {
+            let with = load.with(self.running[index].computed, rows);
+            if self.estimate.seconds(with) - without <= most {
+                break;
+            }
+            rows = rows.div_ceil(2);
+        }
+        rows
     }
 
     /// Prompts in the order of this turn. By turns the shortest of the most urgent class goes first, and that of the

@@ -56,6 +56,41 @@ fn fast_steps_take_more_cuts_and_slow_ones_never_less_than_one() {
 }
 
 #[test]
+fn streams_wait_for_a_part_of_a_cut_where_a_whole_one_takes_too_long() {
+    let longest = |recall| {
+        let mut stage = Stage::new(Limits {
+            recall,
+            ..limits(100, 4, 256)
+        });
+        stage.took = Duration::from_millis(2);
+        stage.row_took = Duration::from_micros(2500);
+        stage.add(1, arrival([1, 2, 3], 600)).unwrap();
+        // What a row takes is learnt with the first prompt.
+        stage.add(3, arrival(0..200, 2)).unwrap();
+        for _ in 0..40 {
+            stage.step();
+        }
+        stage.add(2, arrival(1000..2000, 2)).unwrap();
+        let (mut rows, mut steps) = (0, 0);
+        while !stage.done.contains_key(&2) {
+            rows = rows.max(stage.step().step.tokens.len());
+            steps += 1;
+        }
+        (rows, steps)
+    };
+    assert_eq!(
+        longest(Recall::Blocks),
+        (17, 64),
+        "40 of 50 ms for a prompt"
+    );
+    assert_eq!(
+        longest(Recall::Cuts),
+        (33, 33),
+        "its bits hang on where it is cut"
+    );
+}
+
+#[test]
 fn a_prompt_that_is_alone_fills_the_step() {
     let mut stage = Stage::new(limits(64, 4, 128));
     stage.took = Duration::from_secs(1);
