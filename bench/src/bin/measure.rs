@@ -5,6 +5,7 @@
 //! `measure prefill FOLDER LENGTH`, `measure decode FOLDER STREAMS`: tokens a second.
 //! `measure answers FOLDER repeat|chat DRAFTS`: tokens a second of one stream after its first, whose steps guess so many
 //! tokens at most.
+//! `measure generate FOLDER PROMPT`: tokens a second of one stream behind a prompt of so many, drawn at a temperature of 1.
 //! `measure whisper FOLDER SOUND exact|fast`: seconds of sound a second.
 //! `measure unet FOLDER exact|fast`: passes a second over two latents, of a folder of `shape_sd15.py`.
 //! `measure peak`: floating-point operations a second of one large product.
@@ -18,6 +19,7 @@ use std::time::Instant;
 
 use bench::answers::{self, Answers};
 use candle_core::Tensor;
+use engine::Sampler;
 use engine::model::{
     BLOCK_TOKENS, BatchModel, Said, SequenceId, SessionCompanion, SessionModel, Span, Step,
     StepModel,
@@ -28,7 +30,8 @@ use models::device::Device;
 use models::image::StableDiffusion;
 use models::{Files, Fit, Quality, bert, whisper};
 use tasks::{
-    EmbedRequest, Overlong, Pooling, TranscribeEvent, TranscribeOptions, TranscribeRequest,
+    EmbedRequest, Overlong, Pooling, Sampling, TranscribeEvent, TranscribeOptions,
+    TranscribeRequest,
 };
 
 /// Tokens that each stream has read before a decode round, and that it writes in one.
@@ -80,6 +83,10 @@ fn run() -> Result<()> {
             Box::new(move || decode(&mut decoder, streams))
         }
         ["answers", folder, kind, drafts] => answers_round(folder, kind, drafts.parse()?)?,
+        ["generate", folder, prompt] => {
+            let (mut decoder, prompt) = (decoder(folder)?, prompt.parse()?);
+            Box::new(move || generate(&mut decoder, prompt))
+        }
         _ => return Err("see the top of bench/src/bin/measure.rs".into()),
     };
     round()?; // warm
@@ -254,6 +261,36 @@ fn prefill(decoder: &mut Decoder, length: usize) -> Result<f64> {
     let start = Instant::now();
     decoder.step(&step)?;
     Ok(length as f64 / start.elapsed().as_secs_f64())
+}
+
+/// As the engine generates, without all that is around it.
+fn generate(decoder: &mut Decoder, prompt: usize) -> Result<f64> {
+    let most = prompt + DECODE_TOKENS;
+    let step = |tokens: Vec<u32>, at: usize| Step {
+        spans: vec![Span {
+            sequence: SequenceId(0),
+            rows: 0..tokens.len(),
+            start: at,
+            blocks: table(0, most),
+            logits: 1,
+        }],
+        tokens,
+    };
+    let drawn = Sampling {
+        temperature: 1.0,
+        ..Sampling::greedy()
+    };
+    let mut sampler = Sampler::new(drawn, &[], 1);
+    let rows = decoder.step(&step((0..prompt).map(token).collect(), 0))?;
+    let mut last = token(prompt);
+    decoder.reuse(rows);
+    let start = Instant::now();
+    for at in prompt..most {
+        let mut rows = decoder.step(&step(vec![last], at))?;
+        last = sampler.next(&mut rows.logits)?;
+        decoder.reuse(rows);
+    }
+    Ok(DECODE_TOKENS as f64 / start.elapsed().as_secs_f64())
 }
 
 fn decode(decoder: &mut Decoder, streams: usize) -> Result<f64> {

@@ -12,10 +12,10 @@ use tasks::{Failure, Sampling};
 /// Candidates looked at first when top-p asks for a sorted head; doubled until it suffices.
 const HEAD_FIRST_TOKENS: usize = 64;
 
-/// Logits that are compared side by side.
+/// Logits that are worked on side by side.
 const LANES: usize = 16;
-/// Candidates whose weights are summed up by themselves.
-const CHUNK_CANDIDATES: usize = 64;
+/// Weights that are summed up by themselves.
+const CHUNK_WEIGHTS: usize = 256;
 
 thread_local! {
     /// Candidates and their weights, of one row after the other.
@@ -93,57 +93,93 @@ impl Sampler {
         }
     }
 
-    fn draw(&mut self, logits: &[f32]) -> Option<u32> {
-        let uniform = uniform(self.seed, self.drawn);
+    /// Leaves weights in place of the logits.
+    fn draw(&mut self, logits: &mut [f32]) -> Option<u32> {
+        let share = uniform(self.seed, self.drawn);
         self.drawn += 1;
         let best = largest(logits)?;
         if best == f32::INFINITY {
             return argmax(logits);
         }
+        let temperature = self.sampling.temperature;
+        for logit in logits.iter_mut() {
+            let weight = exponential((*logit - best) / temperature);
+            *logit = if logit.is_finite() { weight } else { 0.0 };
+        }
+        let weights = &*logits;
+        let top_p = self.sampling.top_p.filter(|&p| p < 1.0);
+        if self.sampling.top_k.is_none() && top_p.is_none() {
+            return at(weights, share).map(|token| token as u32);
+        }
         CANDIDATES.with_borrow_mut(|candidates| {
             candidates.clear();
-            candidates.reserve(logits.len());
-            for (token, &logit) in logits.iter().enumerate() {
-                if logit.is_finite() {
-                    let weight = ((logit - best) / self.sampling.temperature).exp();
-                    candidates.push((token as u32, weight));
-                }
-            }
+            candidates.reserve(weights.len());
+            let all = weights.iter().enumerate();
+            let all = all.map(|(token, &weight)| (token as u32, weight));
+            candidates.extend(all.filter(|candidate| candidate.1 > 0.0));
             if let Some(k) = self.sampling.top_k {
                 keep_head(candidates, k as usize);
             }
-            if let Some(p) = self.sampling.top_p.filter(|&p| p < 1.0) {
+            if let Some(p) = top_p {
                 keep_nucleus(candidates, p);
             }
-            at(candidates, uniform)
+            let weights: Vec<f32> = candidates.iter().map(|c| c.1).collect();
+            at(&weights, share).map(|place| candidates[place].0)
         })
     }
 }
 
-/// The candidate at a share, in [0, 1), of all weights, which lie side by side in their order.
-fn at(candidates: &[(u32, f32)], share: f64) -> Option<u32> {
-    // Sums of chunks, so that few additions wait for each other.
-    let chunks = || candidates.chunks(CHUNK_CANDIDATES);
-    let total: f64 = chunks().map(weight).sum();
+/// `e^x` of what is 0 at most, within 3e-7 of it; 1e-38 where it would be less. Without a branch or a call, so that many are
+/// computed side by side.
+fn exponential(x: f32) -> f32 {
+    /// Its sum with a small number has no bits for fractions: it rounds.
+    const ROUNDING: f32 = 12_582_912.0;
+    /// Taylor's coefficients of `e^r` behind `1 + r`, highest first; `|r|` is half of ln 2 at most.
+    const COEFFICIENTS: [f32; 5] = [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5];
+    /// ln 2 in two parts, the first with so few bits that its multiples are exact (Cody and Waite 1980).
+    const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
+    let x = if x > -87.0 { x } else { -87.0 };
+    let whole = (x * std::f32::consts::LOG2_E + ROUNDING) - ROUNDING;
+    let rest = (x - whole * LN_2[0]) - whole * LN_2[1];
+    let mut sum = 0.0;
+    for coefficient in COEFFICIENTS {
+        sum = sum * rest + coefficient;
+    }
+    let sum = (sum * rest + 1.0) * rest + 1.0;
+    // The exponent's field of a float (IEEE 754).
+    sum * f32::from_bits(((whole as i32 + 127) << 23) as u32)
+}
+
+/// The place of a share, in [0, 1), of all weights, which lie side by side in their order; never one without weight.
+fn at(weights: &[f32], share: f64) -> Option<usize> {
+    let total: f64 = weights.chunks(CHUNK_WEIGHTS).map(sum).sum();
     let mut left = share * total;
-    for chunk in chunks() {
-        let sum = weight(chunk);
+    for (number, chunk) in weights.chunks(CHUNK_WEIGHTS).enumerate() {
+        let sum = sum(chunk);
         if left >= sum {
             left -= sum;
             continue;
         }
-        for &(token, weight) in chunk {
+        for (place, &weight) in chunk.iter().enumerate() {
             left -= f64::from(weight);
             if left < 0.0 {
-                return Some(token);
+                return Some(number * CHUNK_WEIGHTS + place);
             }
         }
     }
-    candidates.last().map(|c| c.0) // rounding left a crumb
+    weights.iter().rposition(|&weight| weight > 0.0) // rounding left a crumb
 }
 
-fn weight(candidates: &[(u32, f32)]) -> f64 {
-    candidates.iter().map(|c| f64::from(c.1)).sum()
+/// Of a chunk, side by side.
+fn sum(weights: &[f32]) -> f64 {
+    let (vectors, rest) = weights.as_chunks::<LANES>();
+    let mut sums = [0.0; LANES];
+    for vector in vectors {
+        for (sum, &weight) in sums.iter_mut().zip(vector) {
+            *sum += f64::from(weight);
+        }
+    }
+    sums.iter().sum::<f64>() + rest.iter().map(|&weight| f64::from(weight)).sum::<f64>()
 }
 
 /// The largest logit; `None` where none is a number above negative infinity.
