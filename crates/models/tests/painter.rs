@@ -342,6 +342,50 @@ fn sizes_take_turns_and_what_cannot_begin_fails_alone() {
     }
 }
 
+/// Where memory is short a large picture that is given is read by tiles, and one of them is as the whole.
+#[test]
+fn a_large_picture_is_given_where_memory_is_short() {
+    let folder = halved(&["tiny-sd15"]);
+    let files = Files::new(folder.path().to_path_buf());
+    let large = |width| PaintRequest {
+        width: Some(width),
+        height: Some(512),
+        images: vec![png(width, 512, |x, y| (x + 2 * y) as u8)],
+        strength: 0.0, // no step: the picture comes back as the autoencoder has it
+        ..request(1, 2)
+    };
+    let load = |memory_bytes| {
+        let fit = Fit {
+            memory_bytes,
+            ..Fit::default()
+        };
+        load_stable(&files, &Device::Cpu, fit).unwrap()
+    };
+    let painted = |memory_bytes, request: &PaintRequest| {
+        let mut studio = Studio::new(load(memory_bytes), 1);
+        studio.order(1, request);
+        studio.finish();
+        studio.picture(1)
+    };
+    let wide = large(1024);
+    // The least memory in which it is taken.
+    let takes = |bytes: &u64| load(Some(*bytes)).0.prepare(wide.clone()).is_ok();
+    let least = (0..200).map(|step| step * 5_000_000).find(takes).unwrap();
+    assert!(least > 0, "it is refused in less");
+    let small = large(64);
+    assert!(painted(Some(least), &small) == painted(None, &small));
+    let (tiled, whole) = (painted(Some(least), &wide), painted(None, &wide));
+    let decibels = |shown: &[u8], wanted: &[u8]| {
+        let pairs = shown.iter().zip(wanted);
+        let squares: f64 = pairs.map(|(a, b)| f64::from(a.abs_diff(*b)).powi(2)).sum();
+        20.0 * 255f64.log10() - 10.0 * (squares / wanted.len() as f64).max(1e-20).log10()
+    };
+    let likeness = decibels(&tiled.rgb, &whole.rgb);
+    println!("{likeness} dB");
+    assert!(tiled != whole, "it was read at once");
+    assert!(likeness > 20.0, "{likeness} dB");
+}
+
 /// What is wrong with a request is told before it is queued.
 #[test]
 fn what_cannot_be_painted_is_refused_by_its_name() {

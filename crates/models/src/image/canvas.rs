@@ -26,9 +26,10 @@ pub(super) struct Canvas {
 }
 
 impl Canvas {
-    /// `reads_mask`: the model reads a mask and what it leaves.
+    /// `reads_mask`: the model reads a mask and what it leaves. Pictures are encoded by tiles of so many latents of a
+    /// side, where some are named.
     pub(super) fn new(
-        vae: &Vae,
+        (vae, tile): (&Vae, Option<usize>),
         reads_mask: bool,
         given: Option<&Given>,
         noise: Tensor,
@@ -48,13 +49,13 @@ impl Canvas {
         let beside = match (mask, &small) {
             (Some(mask), Some(small)) if reads_mask => {
                 let left = given.picture.broadcast_mul(&mask.affine(-1.0, 1.0)?)?;
-                Some(Tensor::cat(&[small, &vae.encode(&left)?], 1)?)
+                Some(Tensor::cat(&[small, &vae.encode(&left, tile)?], 1)?)
             }
             _ => None,
         };
         Ok(Self {
             noise,
-            clean: Some(vae.encode(&given.picture)?),
+            clean: Some(vae.encode(&given.picture, tile)?),
             is_whole: small.is_some() && given.strength >= STRENGTH_WHOLE,
             mask: small,
             beside,

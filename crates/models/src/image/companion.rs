@@ -17,7 +17,7 @@ pub struct Order {
     pub(super) request: PaintRequest,
     pub(super) size: Size,
     pub(super) steps: usize,
-    /// Latents of a side of the tiles that it is decoded by, where it is.
+    /// Latents of a side of the tiles that it is encoded and decoded by, where it is.
     pub(super) tile: Option<usize>,
 }
 
@@ -39,8 +39,7 @@ impl SessionCompanion<Paint> for PaintCompanion {
     fn prepare(&self, request: PaintRequest) -> Result<Order, Failure> {
         let size = self.size(&request)?;
         let steps = steps(&request)?;
-        let tile = self.memory.tile(size, !request.images.is_empty());
-        let tile = tile.map_err(Failure::Unavailable)?;
+        let tile = self.memory.tile(size).map_err(Failure::Unavailable)?;
         if self.is_plain {
             plain(&request)?;
         } else {

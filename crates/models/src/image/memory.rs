@@ -128,15 +128,13 @@ impl Memory {
         }
     }
 
-    /// How a picture of a size is decoded within what is set aside: by tiles of so many latents, or, with
-    /// `Ok(None)`, at once. One that is given to begin with is always encoded at once. An error says what the
-    /// size would take.
-    pub(super) fn tile(&self, size: Size, is_given: bool) -> Result<Option<usize>, String> {
-        let whole = self.at_once(size);
-        if whole <= self.activation_bytes {
+    /// How a picture of a size is decoded, and one that is given to begin with encoded, within what is set aside: by
+    /// tiles of so many latents, or, with `Ok(None)`, at once. An error says what the size would take.
+    pub(super) fn tile(&self, size: Size) -> Result<Option<usize>, String> {
+        if self.at_once(size) <= self.activation_bytes {
             return Ok(None);
         }
-        let least = if is_given { whole } else { self.least(size) };
+        let least = self.least(size);
         if least <= self.activation_bytes {
             return Ok(Some(TILE));
         }

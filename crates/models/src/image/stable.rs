@@ -202,12 +202,17 @@ impl StableDiffusion {
         noise: &mut Noise<'_>,
         progress: &mut Progress<'_>,
     ) -> Result<Option<Tensor>, Failure> {
-        let painting = self.begun(job, noise)?;
+        let painting = self.begun(job, None, noise)?;
         let painted = follow(self, painting, noise, progress)?;
         Ok(painted.map(|painting| painting.course.latents().clone()))
     }
 
-    fn begun(&self, job: &Job, noise: &mut Noise<'_>) -> Result<Painting, Failure> {
+    fn begun(
+        &self,
+        job: &Job,
+        tile: Option<usize>,
+        noise: &mut Noise<'_>,
+    ) -> Result<Painting, Failure> {
         if self.is_inpainting() && job.given.as_ref().is_none_or(|given| given.mask.is_none()) {
             let text = "mask: these weights paint within a picture, and want an image and a mask";
             return Err(Failure::BadInput(text.into()));
@@ -224,7 +229,12 @@ impl StableDiffusion {
         let shape = self.latent_shape(job.size);
         let begun = || -> candle_core::Result<Painting> {
             let first = noise()?.reshape(&shape)?;
-            let canvas = Canvas::new(&self.vae, self.is_inpainting(), job.given.as_ref(), first)?;
+            let canvas = Canvas::new(
+                (&self.vae, tile),
+                self.is_inpainting(),
+                job.given.as_ref(),
+                first,
+            )?;
             let latents = canvas.begin(&*sampler, start)?;
             Ok(Painting {
                 course: Course::new(sampler, latents, start),
@@ -333,7 +343,7 @@ impl Pipeline for StableDiffusion {
     }
 
     fn begin(&self, order: &Order, noise: &mut Noise<'_>) -> Result<Painting, Failure> {
-        self.begun(&self.job(order)?, noise)
+        self.begun(&self.job(order)?, order.tile, noise)
     }
 
     fn step(&self, strokes: &mut [Stroke<'_, Painting>]) -> Result<(), Failure> {
