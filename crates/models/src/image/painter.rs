@@ -235,7 +235,7 @@ fn picture(pixels: &Tensor) -> candle_core::Result<Picture> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::pipeline::{self, Course};
+    use super::super::pipeline::Course;
     use super::super::scheduler::{Noise, SchedulerConfig, sampler};
     use super::*;
     use crate::fit::Fit;
@@ -250,7 +250,7 @@ mod tests {
         breaks: bool,
     }
 
-    impl pipeline::Painting for Prompted {
+    impl Painting for Prompted {
         fn course(&self) -> &Course {
             &self.course
         }
