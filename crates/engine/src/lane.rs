@@ -1,4 +1,4 @@
-//! A loaded model behind one of the four loops, its task's types hidden and found again.
+//! A loaded model behind one of the three loops, its task's types hidden and found again.
 
 use std::any::{Any, TypeId};
 use std::sync::{Arc, mpsc};
@@ -11,11 +11,10 @@ use crate::caller::Caller;
 use crate::direct::Running;
 use crate::lease::Lease;
 use crate::model::{
-    BatchCompanion, BatchModel, SessionCompanion, SessionModel, SoloModel, StepCompanion, StepModel,
+    BatchCompanion, BatchModel, SessionCompanion, SessionModel, StepCompanion, StepModel,
 };
 use crate::replies::Reply;
 use crate::sessions::SessionLane;
-use crate::solo::SoloLane;
 use crate::steps::StepLane;
 use crate::thread::{Bell, DeviceHalf};
 
@@ -185,12 +184,6 @@ impl Lane {
         let prepare =
             move |request, _, lease| Ok(crate::batch::Job::new(companion.prepare(request)?, lease));
         Self::queued::<T, _, _>(prepare, |jobs| BatchLane::new(model, jobs))
-    }
-
-    /// A model that works on one long job at a time.
-    pub fn solo<T: Task>(model: impl SoloModel<T> + 'static) -> Self {
-        let prepare = |request, _, lease| Ok(crate::solo::Job::new(request, lease));
-        Self::queued::<T, _, _>(prepare, |jobs| SoloLane::new(model, jobs))
     }
 
     /// A model that works on long jobs side by side.

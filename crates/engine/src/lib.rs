@@ -1,7 +1,7 @@
-//! Queues, the four loops, device threads; the traits a model fulfils.
+//! Queues, the three loops, device threads; the traits a model fulfils.
 //!
-//! A task picks one of four shapes of work ([`Lane::steps`], [`Lane::batch`], [`Lane::solo`],
-//! [`Lane::sessions`]); it brings no scheduler of its own. Models without a device answer where they are asked
+//! A task picks one of three shapes of work ([`Lane::steps`], [`Lane::batch`], [`Lane::sessions`]); it brings no
+//! scheduler of its own. Models without a device answer where they are asked
 //! ([`DirectLane`]). The engine knows no tensor, no JSON and no HTTP. Each device has
 //! one thread, which owns every model on it; requests reach it and answers leave it by bounded
 //! channels.
@@ -22,7 +22,6 @@ mod sample;
 mod schedule;
 mod sessions;
 mod slots;
-mod solo;
 mod steps;
 mod thread;
 mod unload;

@@ -1,4 +1,4 @@
-//! What a model fulfils, for each of the four shapes of work.
+//! What a model fulfils, for each of the three shapes of work.
 //!
 //! The engine counts tokens, blocks and jobs; tensors, vocabularies and sample rates stay with the
 //! model. A model comes in two halves: a *companion* that is shared by all threads and prepares
@@ -189,18 +189,6 @@ pub trait BatchModel<T: Task>: Send {
     fn budget(&self) -> usize;
     /// Answers each job, in order; as many answers as jobs.
     fn run(&mut self, batch: Vec<Self::Work>) -> Vec<Result<T::Event, Failure>>;
-}
-
-/// Where a solo job sends its events, and learns that nobody reads them any more.
-pub trait Outlet<E> {
-    /// Hands an event over; false when the reader has left and the job should stop.
-    fn send(&mut self, event: E) -> bool;
-}
-
-/// A model that works on one long job at a time.
-pub trait SoloModel<T: Task>: Send {
-    /// Runs the job to its end, or until `out` says that nobody listens.
-    fn run(&mut self, request: T::Request, out: &mut dyn Outlet<T::Event>) -> Result<(), Failure>;
 }
 
 /// The shared half of a session model. Runs off the device thread, on many threads.

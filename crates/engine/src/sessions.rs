@@ -1,9 +1,9 @@
 //! The Sessions loop: long jobs that live side by side in one model, which does a bounded piece of work
 //! for all of them a turn.
 //!
-//! It is Solo for many: what a job does next depends on what came of its last piece (the next window of
-//! a long sound, another try at one), so that the model keeps the jobs' states, while the loop keeps
-//! their queue, their readers and their ends.
+//! What a job does next depends on what came of its last piece (the next window of a long sound, another try
+//! at one, the next step of a picture), so that the model keeps the jobs' states, while the loop keeps their queue,
+//! their readers and their ends.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::mpsc;

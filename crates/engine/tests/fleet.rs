@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use engine::model::{Outlet, SoloModel};
+use engine::model::{BatchCompanion, BatchModel, Job};
 use engine::{Engine, Lane, Loader, Need, Policy, Stopped};
 use tasks::{Failure, Grade, Served, Task};
 
@@ -55,12 +55,31 @@ impl Drop for Weights {
     }
 }
 
-impl SoloModel<Work> for Weights {
-    fn run(&mut self, request: u64, out: &mut dyn Outlet<usize>) -> Result<(), Failure> {
-        assert_ne!(request, PANIC, "asked to panic");
-        std::thread::sleep(Duration::from_millis(request));
-        out.send(self.load);
-        Ok(())
+struct Companion;
+
+impl BatchCompanion<Work> for Companion {
+    type Work = u64;
+    fn prepare(&self, request: u64) -> Result<Job<u64>, Failure> {
+        Ok(Job {
+            work: request,
+            cost: 1,
+        })
+    }
+}
+
+impl BatchModel<Work> for Weights {
+    type Work = u64;
+    /// One job after the other.
+    fn budget(&self) -> usize {
+        1
+    }
+    fn run(&mut self, batch: Vec<u64>) -> Vec<Result<usize, Failure>> {
+        let work = |request| {
+            assert_ne!(request, PANIC, "asked to panic");
+            std::thread::sleep(Duration::from_millis(request));
+            Ok(self.load)
+        };
+        batch.into_iter().map(work).collect()
     }
 }
 
@@ -95,7 +114,7 @@ impl Loader for Sizes {
             return Err(Failure::Unavailable("broken".into()));
         }
         assert!(!served.weights.starts_with("panics"), "a load that panics");
-        Ok(Lane::solo::<Work>(weights))
+        Ok(Lane::batch::<Work, u64>(Arc::new(Companion), weights))
     }
     fn memory_in_use(&self) -> Option<u64> {
         Some(self.0.bytes.load(Ordering::SeqCst))

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::model::{Outlet, SoloModel};
+use engine::model::{BatchCompanion, BatchModel, Job};
 use engine::{Engine, Lane, Loader, Policy};
 use tasks::{Failure, Grade, Served, Task};
 
@@ -15,10 +15,22 @@ impl Task for Echo {
     type Event = u32;
     const NAME: &'static str = "echo";
 }
-impl SoloModel<Echo> for Echo {
-    fn run(&mut self, request: u32, out: &mut dyn Outlet<u32>) -> Result<(), Failure> {
-        out.send(request);
-        Ok(())
+impl BatchCompanion<Echo> for Echo {
+    type Work = u32;
+    fn prepare(&self, request: u32) -> Result<Job<u32>, Failure> {
+        Ok(Job {
+            work: request,
+            cost: 1,
+        })
+    }
+}
+impl BatchModel<Echo> for Echo {
+    type Work = u32;
+    fn budget(&self) -> usize {
+        1
+    }
+    fn run(&mut self, batch: Vec<u32>) -> Vec<Result<u32, Failure>> {
+        batch.into_iter().map(Ok).collect()
     }
 }
 impl Loader for Echo {
@@ -29,7 +41,7 @@ impl Loader for Echo {
         })
     }
     fn load(&self, _: &Served) -> Result<Lane, Failure> {
-        Ok(Lane::solo::<Echo>(Self))
+        Ok(Lane::batch::<Echo, u32>(Arc::new(Self), Self))
     }
 }
 

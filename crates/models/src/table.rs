@@ -53,19 +53,28 @@ pub const ARCHITECTURES: &[Architecture] = &[
     Architecture {
         name: "stable-diffusion",
         golden: "tiny-sd15",
-        load: |files, device, fit| Ok(Lane::solo(image::load_stable(files, device, fit)?)),
+        load: |files, device, fit| {
+            let (companion, model) = image::load_stable(files, device, fit)?;
+            Ok(Lane::sessions(companion, model))
+        },
         need: image::need_stable,
     },
     Architecture {
         name: "stable-diffusion-lightning",
         golden: "tiny-sdxl",
-        load: |files, device, fit| Ok(Lane::solo(image::load_lightning(files, device, fit)?)),
+        load: |files, device, fit| {
+            let (companion, model) = image::load_lightning(files, device, fit)?;
+            Ok(Lane::sessions(companion, model))
+        },
         need: image::need_stable,
     },
     Architecture {
         name: "flux",
         golden: "tiny-flux-schnell",
-        load: |files, device, fit| Ok(Lane::solo(image::load_flux(files, device, fit)?)),
+        load: |files, device, fit| {
+            let (companion, model) = image::load_flux(files, device, fit)?;
+            Ok(Lane::sessions(companion, model))
+        },
         need: image::need_flux,
     },
     Architecture {

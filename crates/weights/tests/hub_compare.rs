@@ -28,6 +28,7 @@ fn file(path: &str) -> WeightFile {
         path: path.to_owned(),
         sha256: None,
         origin: Origin::Hub {
+            repository: 0,
             path: path.to_owned(),
         },
     }

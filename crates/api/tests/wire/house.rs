@@ -11,7 +11,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use catalog::{Catalog, ModelCard, TaskKind};
-use engine::model::{Outlet, SoloModel};
+use engine::model::DirectModel;
 use engine::{Engine, Lane, Loader};
 use http_body_util::BodyExt;
 use tasks::{
@@ -20,7 +20,7 @@ use tasks::{
 };
 use tower::ServiceExt;
 
-use crate::models::{Notes, lane};
+use crate::models::{Notes, direct, lane, told as events};
 
 const CATALOGUE: &str = include_str!("house.toml");
 
@@ -30,12 +30,8 @@ struct Parrot {
     was_left: Arc<AtomicBool>,
 }
 
-impl SoloModel<Chat> for Parrot {
-    fn run(
-        &mut self,
-        request: ChatRequest,
-        out: &mut dyn Outlet<ChatEvent>,
-    ) -> Result<(), Failure> {
+impl DirectModel<Chat> for Parrot {
+    fn answer(&self, request: ChatRequest) -> Result<engine::Answer<ChatEvent>, Failure> {
         let told = told(&request);
         let text = |text: &str| ChatEvent::Text(text.into());
         if let Some(name) = told.strip_prefix("user: fail ") {
@@ -45,28 +41,39 @@ impl SoloModel<Chat> for Parrot {
             std::thread::sleep(Duration::from_millis(300));
         }
         if told.starts_with("user: then fail") {
-            out.send(text("one"));
-            return Err(Failure::Internal("secret".into()));
+            let failure = Failure::Internal("secret".into());
+            return Ok(events(vec![text("one")], Err(failure)));
         }
         if told.starts_with("user: forever") {
-            while out.send(text("on ")) {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            self.was_left.store(true, Ordering::SeqCst);
-            return Ok(());
+            return Ok(Box::new(Forever(self.was_left.clone())));
         }
-        for word in told.split_inclusive(' ') {
-            out.send(text(word));
-        }
-        out.send(ChatEvent::Done {
+        let words = told.split_inclusive(' ').map(text);
+        let done = ChatEvent::Done {
             finish: Finish::Stop,
             usage: Usage {
                 prompt_tokens: 20,
                 completion_tokens: 3,
                 cached_tokens: 0,
             },
-        });
-        Ok(())
+        };
+        Ok(events(words.chain([done]).collect(), Ok(())))
+    }
+}
+
+/// Goes on until nobody listens, and says so.
+struct Forever(Arc<AtomicBool>);
+
+impl Iterator for Forever {
+    type Item = Result<ChatEvent, Failure>;
+    fn next(&mut self) -> Option<Self::Item> {
+        std::thread::sleep(Duration::from_millis(1));
+        Some(Ok(ChatEvent::Text("on ".into())))
+    }
+}
+
+impl Drop for Forever {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
     }
 }
 
@@ -126,12 +133,8 @@ fn failure(name: &str) -> Failure {
 /// Gives a text of the form `x,y` that vector, with one token a byte of text; knows windows.
 struct Compass;
 
-impl SoloModel<Embed> for Compass {
-    fn run(
-        &mut self,
-        request: EmbedRequest,
-        out: &mut dyn Outlet<Embedding>,
-    ) -> Result<(), Failure> {
+impl DirectModel<Embed> for Compass {
+    fn answer(&self, request: EmbedRequest) -> Result<engine::Answer<Embedding>, Failure> {
         let tokens = request.text.len();
         let window = request.window as usize;
         if tokens > window && request.overlong == Overlong::Refuse {
@@ -143,12 +146,12 @@ impl SoloModel<Embed> for Compass {
             .map(|number| number.trim().parse().unwrap_or(1.0));
         let mut vector: Vec<f32> = numbers.take(request.width).collect();
         vector.resize(request.width, 0.0);
-        out.send(Embedding {
+        let embedding = Embedding {
             vector,
             tokens: tokens.min(window) as u32,
             truncated: tokens.saturating_sub(window) as u32,
-        });
-        Ok(())
+        };
+        Ok(events(vec![embedding], Ok(())))
     }
 }
 
@@ -157,18 +160,18 @@ struct Ear {
     notes: Notes,
 }
 
-impl SoloModel<Transcribe> for Ear {
-    fn run(
-        &mut self,
+impl DirectModel<Transcribe> for Ear {
+    fn answer(
+        &self,
         request: TranscribeRequest,
-        out: &mut dyn Outlet<TranscribeEvent>,
-    ) -> Result<(), Failure> {
+    ) -> Result<engine::Answer<TranscribeEvent>, Failure> {
         let segments: &[(f32, f32, &str)] = match request.audio.as_slice() {
             b"RIFF" | b"timed" => &[(0.0, 0.98, " hello world"), (59.5, 61.234, " again")],
             b"quiet" => &[],
             wav if wav.starts_with(b"RIFF") => &[(0.0, 0.98, " raw")],
             _ => return Err(Failure::BadInput("no audio".into())),
         };
+        let mut heard = Vec::new();
         for &(start, end, text) in segments {
             let words = match request.audio.as_slice() {
                 b"timed" if request.options.words => text.split_inclusive(' ').collect(),
@@ -178,7 +181,7 @@ impl SoloModel<Transcribe> for Ear {
                 .into_iter()
                 .map(str::trim)
                 .filter(|word| !word.is_empty());
-            out.send(TranscribeEvent::Segment {
+            heard.push(TranscribeEvent::Segment {
                 start,
                 end,
                 text: text.into(),
@@ -202,13 +205,13 @@ impl SoloModel<Transcribe> for Ear {
             .lock()
             .unwrap()
             .push(format!("{:?}", request.options));
-        out.send(TranscribeEvent::Done {
+        heard.push(TranscribeEvent::Done {
             duration: 120.0,
             duration_after_vad: 120.0,
             language: "en".into(),
             language_probability: 1.0,
         });
-        Ok(())
+        Ok(events(heard, Ok(())))
     }
 }
 
@@ -259,9 +262,9 @@ impl Loader for House {
     fn load(&self, served: &Served) -> Result<Lane, Failure> {
         let notes = self.notes.clone();
         Ok(match served.weights.as_str() {
-            "compass" => Lane::solo::<Embed>(Compass),
-            "ear" => Lane::solo::<Transcribe>(Ear { notes }),
-            "parrot" => Lane::solo::<Chat>(Parrot {
+            "compass" => direct::<Embed>(Compass),
+            "ear" => direct::<Transcribe>(Ear { notes }),
+            "parrot" => direct::<Chat>(Parrot {
                 was_left: self.was_left.clone(),
             }),
             weights => lane(weights, &notes).unwrap(),

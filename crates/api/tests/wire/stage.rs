@@ -7,7 +7,7 @@ use api::Settings;
 use axum::Router;
 use axum::body::Body;
 use catalog::Catalog;
-use engine::model::{Outlet, SoloModel};
+use engine::model::DirectModel;
 use engine::{Engine, Lane, Loader};
 use regex::Regex;
 use tasks::{
@@ -16,6 +16,7 @@ use tasks::{
 };
 
 use crate::house::{Answer, request, send, settings};
+use crate::models::{direct, told};
 
 const CATALOGUE: &str = r#"
 [group.text]
@@ -125,59 +126,61 @@ files = [{ path = "model" }]
 /// `fail`, each behind ` | ` after the first. Any other text is repeated, word by word.
 pub(crate) struct Actor;
 
-impl SoloModel<Chat> for Actor {
-    fn run(
-        &mut self,
-        request: ChatRequest,
-        out: &mut dyn Outlet<ChatEvent>,
-    ) -> Result<(), Failure> {
-        let line = match &request.prompt {
-            Prompt::Raw(text) => text.clone(),
-            Prompt::Messages(turns) => turns.last().unwrap().content.clone(),
-        };
-        let mut finish = Finish::Stop;
-        let mut written = 1; // the end token
-        out.send(ChatEvent::Read {
-            prompt_tokens: 147,
-            cached_tokens: 0,
-        });
-        for order in line.split(" | ") {
-            let (verb, rest) = order.split_once(' ').unwrap_or((order, ""));
-            let event = match verb {
-                "say" => ChatEvent::Text(rest.into()),
-                "think" => ChatEvent::Reasoning(rest.into()),
-                "dump" => ChatEvent::Text(dump(&request)),
-                "call" => {
-                    finish = Finish::ToolCalls;
-                    let (name, arguments) = rest.split_once(' ').unwrap();
-                    ChatEvent::ToolCall(ToolCall {
-                        id: None,
-                        name: name.into(),
-                        arguments: Json(arguments.into()),
-                    })
-                }
-                "weigh" => {
-                    out.send(ChatEvent::Logprobs(vec![weighed(rest)]));
-                    continue;
-                }
-                "cut" => {
-                    finish = Finish::Length;
-                    continue;
-                }
-                "fail" => return Err(Failure::BadInput("was told to".into())),
-                _ => ChatEvent::Text(order.into()),
-            };
-            written += 1;
-            out.send(event);
-        }
-        let usage = Usage {
-            prompt_tokens: 147,
-            completion_tokens: written,
-            cached_tokens: 0,
-        };
-        out.send(ChatEvent::Done { finish, usage });
-        Ok(())
+impl DirectModel<Chat> for Actor {
+    fn answer(&self, request: ChatRequest) -> Result<engine::Answer<ChatEvent>, Failure> {
+        let mut out = Vec::new();
+        let ended = act(&request, &mut out);
+        Ok(told(out, ended))
     }
+}
+
+fn act(request: &ChatRequest, out: &mut Vec<ChatEvent>) -> Result<(), Failure> {
+    let line = match &request.prompt {
+        Prompt::Raw(text) => text.clone(),
+        Prompt::Messages(turns) => turns.last().unwrap().content.clone(),
+    };
+    let mut finish = Finish::Stop;
+    let mut written = 1; // the end token
+    out.push(ChatEvent::Read {
+        prompt_tokens: 147,
+        cached_tokens: 0,
+    });
+    for order in line.split(" | ") {
+        let (verb, rest) = order.split_once(' ').unwrap_or((order, ""));
+        let event = match verb {
+            "say" => ChatEvent::Text(rest.into()),
+            "think" => ChatEvent::Reasoning(rest.into()),
+            "dump" => ChatEvent::Text(dump(request)),
+            "call" => {
+                finish = Finish::ToolCalls;
+                let (name, arguments) = rest.split_once(' ').unwrap();
+                ChatEvent::ToolCall(ToolCall {
+                    id: None,
+                    name: name.into(),
+                    arguments: Json(arguments.into()),
+                })
+            }
+            "weigh" => {
+                out.push(ChatEvent::Logprobs(vec![weighed(rest)]));
+                continue;
+            }
+            "cut" => {
+                finish = Finish::Length;
+                continue;
+            }
+            "fail" => return Err(Failure::BadInput("was told to".into())),
+            _ => ChatEvent::Text(order.into()),
+        };
+        written += 1;
+        out.push(event);
+    }
+    let usage = Usage {
+        prompt_tokens: 147,
+        completion_tokens: written,
+        cached_tokens: 0,
+    };
+    out.push(ChatEvent::Done { finish, usage });
+    Ok(())
 }
 
 /// A token, and the one that was likelier; an empty one is a part of a character.
@@ -288,7 +291,7 @@ impl Loader for Stage {
     }
 
     fn load(&self, _: &Served) -> Result<Lane, Failure> {
-        Ok(Lane::solo::<Chat>(Actor))
+        Ok(direct::<Chat>(Actor))
     }
 }
 

@@ -30,6 +30,8 @@ pub(super) enum Listed {
 pub(super) struct WrittenFile {
     path: Spanned<String>,
     sha256: Option<Spanned<String>>,
+    /// What its repository calls it, where that is another name.
+    file: Option<Spanned<String>>,
     members: Option<Spanned<Vec<Member>>>,
     converted: Option<Spanned<bool>>,
 }
@@ -65,11 +67,11 @@ pub(super) struct Conversion {
     inputs: Spanned<Vec<Spanned<Vec<Member>>>>,
 }
 
-/// The files of a set that comes from `source`.
+/// The files of a set that comes from `source`; of the hub, those of one of its repositories.
 pub(super) fn judge_files(
     place: Place<'_>,
     written: &Spanned<Vec<Spanned<Listed>>>,
-    source: &Source,
+    (source, repository): (&Source, usize),
     conversion: Option<&Conversion>,
 ) -> Result<Vec<WeightFile>, CatalogError> {
     if written.get_ref().is_empty() {
@@ -94,18 +96,28 @@ pub(super) fn judge_files(
         if files.iter().any(|earlier| earlier.path == path) {
             return Err(place.wrong(span, "is listed twice"));
         }
+        if let (
+            Listed::Whole(WrittenFile {
+                file: Some(file), ..
+            }),
+            false,
+        ) = (entry.get_ref(), matches!(source, Source::Hub { .. }))
+        {
+            return Err(place.wrong(file.span(), "only the file of a repository has it"));
+        }
         let origin = match source {
             Source::Pypi { .. } => {
                 entry
                     .get_ref()
                     .made(place, entry.span(), packages, converted.as_ref())?
             }
-            Source::Hub { .. } => {
+            Source::Hub { others, .. } => {
                 entry
                     .get_ref()
                     .is_unmade(place, "the file of a repository is taken as it is")?;
                 Origin::Hub {
-                    path: path.to_owned(),
+                    repository,
+                    path: entry.get_ref().there(place, path, !others.is_empty())?,
                 }
             }
             Source::Local { .. } => {
@@ -151,6 +163,30 @@ impl Listed {
             Self::Name(_) => None,
             Self::Whole(file) => file.sha256.as_ref(),
         }
+    }
+
+    /// What the repository calls the file.
+    fn there(
+        &self,
+        place: Place<'_>,
+        path: &str,
+        has_others: bool,
+    ) -> Result<String, CatalogError> {
+        let Self::Whole(WrittenFile {
+            file: Some(file), ..
+        }) = self
+        else {
+            return Ok(path.to_owned());
+        };
+        if !has_others {
+            let why =
+                "only weights of several repositories call a file otherwise than its own does";
+            return Err(place.wrong(file.span(), why));
+        }
+        if !is_inside(file.get_ref()) {
+            return Err(place.wrong(file.span(), "must be a path inside the repository"));
+        }
+        Ok(file.get_ref().clone())
     }
 
     /// The origin of a file that is made from packages.

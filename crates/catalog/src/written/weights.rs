@@ -10,7 +10,7 @@ use super::files::{Conversion, Listed, is_inside, judge_files, sha256};
 use super::words::class;
 use crate::choice::STUB;
 use crate::place::{CatalogError, Place};
-use crate::weights::{Origin, Package, Source, WeightFile, WeightSet};
+use crate::weights::{Origin, Package, Repository, Source, WeightFile, WeightSet};
 
 /// The longest name of a set in bytes: it becomes a folder's name, with a suffix while it is fetched.
 const SET_NAME_MAX_BYTES: usize = 100;
@@ -44,7 +44,17 @@ pub(super) struct Set {
     path: Option<Spanned<String>>,
     files: Option<Spanned<Vec<Spanned<Listed>>>>,
     shards: Option<Spanned<u32>>,
+    others: Option<Spanned<Vec<WrittenRepository>>>,
     conversion: Option<Conversion>,
+}
+
+/// A repository beside the set's own, and its files.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenRepository {
+    repository: Spanned<String>,
+    revision: Option<Spanned<String>>,
+    files: Spanned<Vec<Spanned<Listed>>>,
 }
 
 #[derive(Deserialize)]
@@ -126,6 +136,7 @@ impl Set {
             self.gated.as_ref().map(Spanned::span),
             self.unchecked.as_ref().map(Spanned::span),
             self.shards.as_ref().map(Spanned::span),
+            self.others.as_ref().map(Spanned::span),
         ];
         if let (None, Some(span)) = (
             &self.repository,
@@ -178,28 +189,17 @@ impl Set {
     }
 
     fn hub(&self, place: Place<'_>, repository: &Spanned<String>) -> Result<Source, CatalogError> {
-        if !is_repository(repository.get_ref()) {
-            return Err(place.wrong(
-                repository.span(),
-                "must be the name of a repository of the Hugging Face Hub, \"owner/name\"",
-            ));
-        }
-        let revision = match &self.revision {
-            Some(revision) if !is_revision(revision.get_ref()) => {
-                return Err(place.wrong(
-                    revision.span(),
-                    "must be a commit, a tag or a branch of the repository",
-                ));
-            }
-            Some(revision) => revision.get_ref().clone(),
-            None => REVISION_DEFAULT.to_owned(),
-        };
+        let own = judge_repository(place, repository, self.revision.as_ref())?;
+        let others = self.others.iter().flat_map(Spanned::get_ref);
+        let others =
+            others.map(|other| judge_repository(place, &other.repository, other.revision.as_ref()));
         let word = |word: &Option<Spanned<bool>>| word.as_ref().is_some_and(|word| *word.get_ref());
         Ok(Source::Hub {
-            repository: repository.get_ref().clone(),
-            revision,
+            repository: own.name,
+            revision: own.revision,
             gated: word(&self.gated),
             unchecked: word(&self.unchecked),
+            others: others.collect::<Result<_, _>>()?,
         })
     }
 
@@ -211,13 +211,22 @@ impl Set {
         source: &Source,
     ) -> Result<Vec<WeightFile>, CatalogError> {
         let mut files = match (&self.files, source) {
-            (Some(files), _) => judge_files(place, files, source, self.conversion.as_ref())?,
+            (Some(files), _) => judge_files(place, files, (source, 0), self.conversion.as_ref())?,
             (None, Source::Local { path }) => match &self.conversion {
                 Some(conversion) => return Err(conversion.unused(place)),
                 None => whole(path),
             },
             (None, _) => return Err(place.missing(name.span(), "files")),
         };
+        for (index, other) in self.others.iter().flat_map(Spanned::get_ref).enumerate() {
+            for file in judge_files(place, &other.files, (source, index + 1), None)? {
+                if files.iter().any(|earlier| earlier.path == file.path) {
+                    let what = format!("{} is listed twice", file.path);
+                    return Err(place.wrong(other.files.span(), what));
+                }
+                files.push(file);
+            }
+        }
         let Some(shards) = &self.shards else {
             return Ok(files);
         };
@@ -233,7 +242,10 @@ impl Set {
             if files.iter().any(|file| file.path == path) {
                 return Err(place.wrong(shards.span(), format!("{path} is listed twice")));
             }
-            let origin = Origin::Hub { path: path.clone() };
+            let origin = Origin::Hub {
+                repository: 0,
+                path: path.clone(),
+            };
             files.push(WeightFile {
                 path,
                 sha256: None,
@@ -259,6 +271,33 @@ fn whole(path: &Path) -> Vec<WeightFile> {
         origin: Origin::InPlace,
     };
     name.map(file).into_iter().collect()
+}
+
+fn judge_repository(
+    place: Place<'_>,
+    name: &Spanned<String>,
+    revision: Option<&Spanned<String>>,
+) -> Result<Repository, CatalogError> {
+    if !is_repository(name.get_ref()) {
+        return Err(place.wrong(
+            name.span(),
+            "must be the name of a repository of the Hugging Face Hub, \"owner/name\"",
+        ));
+    }
+    let revision = match revision {
+        Some(revision) if !is_revision(revision.get_ref()) => {
+            return Err(place.wrong(
+                revision.span(),
+                "must be a commit, a tag or a branch of the repository",
+            ));
+        }
+        Some(revision) => revision.get_ref().clone(),
+        None => REVISION_DEFAULT.to_owned(),
+    };
+    Ok(Repository {
+        name: name.get_ref().clone(),
+        revision,
+    })
 }
 
 impl WrittenPackage {

@@ -4,10 +4,11 @@ use candle_core::{DType, Device, Tensor};
 use tasks::Failure;
 
 use super::clip::Clip;
+use super::companion::Order;
 use super::flux::{Condition, Flux, checkpoint, packed, unpacked};
+use super::pipeline::{self, Course, Pipeline, Progress, Size, Stroke, follow};
 use super::scheduler::{Method, Noise, SchedulerConfig, sampler};
 use super::source::{Home, broken};
-use super::stable::Progress;
 use super::t5::T5;
 use super::vae::Vae;
 use crate::device::float_type;
@@ -30,6 +31,14 @@ pub struct FluxPipeline {
     scheduler: SchedulerConfig,
     dtype: DType,
     device: Device,
+}
+
+/// A picture between its steps.
+pub struct Painting {
+    course: Course,
+    condition: Condition,
+    /// Rows and columns of places.
+    places: (usize, usize),
 }
 
 impl FluxPipeline {
@@ -98,23 +107,6 @@ impl FluxPipeline {
         SIDE
     }
 
-    /// The device that it is on.
-    pub fn device(&self) -> &Device {
-        &self.device
-    }
-
-    /// The shape of the latents of a size, `[1, channels, height, width]`.
-    pub fn latent_shape(&self, (width, height): (u32, u32)) -> [usize; 4] {
-        let factor = self.vae.config.factor();
-        let channels = self.vae.config.latent_channels;
-        [
-            1,
-            channels,
-            height as usize / factor,
-            width as usize / factor,
-        ]
-    }
-
     /// A text as the transformer reads it: T5's rows, `[1, tokens, width]`, and CLIP's pooled vector,
     /// `[1, width]`.
     ///
@@ -124,7 +116,7 @@ impl FluxPipeline {
         Ok((self.t5.encode(text)?, self.clip.encode(text)?.pooled))
     }
 
-    /// One pass of the transformer over packed latents of so many rows and columns.
+    /// One pass of the transformer over packed latents of so many rows and columns, at one moment.
     ///
     /// # Errors
     /// [`Failure::Internal`] where the device failed.
@@ -136,12 +128,15 @@ impl FluxPipeline {
         size: (usize, usize),
     ) -> Result<Tensor, Failure> {
         let condition = Condition { text, pooled };
-        let said = self.transformer.forward(latents, moment, &condition, size);
+        let moments = vec![moment; latents.dim(0).map_err(broken)?];
+        let said = self
+            .transformer
+            .forward(latents, &moments, &condition, size);
         said.map_err(broken)
     }
 
     /// Follows the flow from noise to a picture; gives its latents, or `None` where `progress`, which
-    /// sees packed ones, ended it. `noise` makes normal numbers of [`FluxPipeline::latent_shape`].
+    /// sees packed ones, ended it. `noise` makes normal numbers of [`Pipeline::latent_shape`].
     ///
     /// # Errors
     /// [`Failure::Internal`] where the device failed.
@@ -153,27 +148,49 @@ impl FluxPipeline {
         noise: &mut Noise<'_>,
         progress: &mut Progress<'_>,
     ) -> Result<Option<Tensor>, Failure> {
+        let painting = self.begun(prompt, size, steps, noise)?;
+        let painted = follow(self, painting, noise, progress)?;
+        let latents = painted.map(|painting| painting.latents());
+        latents.transpose().map_err(broken)
+    }
+
+    fn begun(
+        &self,
+        prompt: &str,
+        size: Size,
+        steps: usize,
+        noise: &mut Noise<'_>,
+    ) -> Result<Painting, Failure> {
         let (text, pooled) = self.encode(prompt)?;
-        let condition = Condition { text, pooled };
         let [_, _, height, width] = self.latent_shape(size);
         let places = (height / PLACE, width / PLACE);
-        let mut sampler = sampler(&self.scheduler, steps, places.0 * places.1)?;
-        let mut run = || -> candle_core::Result<Option<Tensor>> {
-            let mut latents = packed(&noise()?)?;
-            for step in 0..sampler.moments().len() {
-                let moment = sampler.moments()[step];
-                let read = latents.to_dtype(self.dtype)?;
-                let said = self
-                    .transformer
-                    .forward(&read, moment, &condition, places)?;
-                latents = sampler.step(step, &said.to_dtype(DType::F32)?, &latents, noise)?;
-                if !progress(step + 1, &latents) {
-                    return Ok(None);
-                }
-            }
-            unpacked(&latents, places).map(Some)
-        };
-        run().map_err(broken)
+        let sampler = sampler(&self.scheduler, steps, places.0 * places.1)?;
+        let latents = noise().and_then(|noise| packed(&noise)).map_err(broken)?;
+        Ok(Painting {
+            course: Course::new(sampler, latents, 0),
+            condition: Condition { text, pooled },
+            places,
+        })
+    }
+
+    fn stepped(&self, strokes: &mut [Stroke<'_, Painting>]) -> candle_core::Result<()> {
+        let (mut read, mut moments, mut conditions) = (Vec::new(), Vec::new(), Vec::new());
+        let mut places = (0, 0);
+        for Stroke { painting, .. } in &*strokes {
+            read.push(painting.course.read()?.to_dtype(self.dtype)?);
+            moments.push(painting.course.moment());
+            conditions.push(&painting.condition);
+            places = painting.places;
+        }
+        let condition = Condition::joined(&conditions)?;
+        let said = self
+            .transformer
+            .forward(&Tensor::cat(&read, 0)?, &moments, &condition, places)?
+            .to_dtype(DType::F32)?;
+        for (row, Stroke { painting, noise }) in strokes.iter_mut().enumerate() {
+            painting.course.take(&said.narrow(0, row, 1)?, *noise)?;
+        }
+        Ok(())
     }
 
     /// Latents to a picture, `[1, 3, height, width]` in about -1 to 1; by tiles of so many latents of a
@@ -183,5 +200,42 @@ impl FluxPipeline {
     /// [`Failure::Internal`] where the device failed.
     pub fn decode(&self, latents: &Tensor, tile: Option<usize>) -> Result<Tensor, Failure> {
         self.vae.decode(latents, tile).map_err(broken)
+    }
+}
+
+impl Pipeline for FluxPipeline {
+    type Painting = Painting;
+
+    fn device(&self) -> &Device {
+        &self.device
+    }
+
+    fn latent_shape(&self, size: (u32, u32)) -> [usize; 4] {
+        self.vae.config.latent_shape(size)
+    }
+
+    fn begin(&self, order: &Order, noise: &mut Noise<'_>) -> Result<Painting, Failure> {
+        self.begun(&order.request.prompt, order.size, order.steps, noise)
+    }
+
+    fn step(&self, strokes: &mut [Stroke<'_, Painting>]) -> Result<(), Failure> {
+        self.stepped(strokes).map_err(broken)
+    }
+
+    fn pixels(&self, painting: &Painting, tile: Option<usize>) -> Result<Tensor, Failure> {
+        self.decode(&painting.latents().map_err(broken)?, tile)
+    }
+}
+
+impl pipeline::Painting for Painting {
+    fn course(&self) -> &Course {
+        &self.course
+    }
+}
+
+impl Painting {
+    /// `[1, channels, height, width]`.
+    fn latents(&self) -> candle_core::Result<Tensor> {
+        unpacked(self.course.latents(), self.places)
     }
 }

@@ -7,6 +7,8 @@ use engine::Need;
 use super::attention::SCORES_MAX_BYTES;
 use super::flux::{FluxConfig, checkpoint};
 use super::flux_pipeline::TEXT_TOKENS;
+use super::painter::live_on;
+use super::pipeline::Size;
 use super::source::open;
 use super::unet::UnetConfig;
 use super::vae::VaeConfig;
@@ -29,8 +31,13 @@ const UNET_VECTORS: u64 = 24;
 const VAE_VECTORS: u64 = 7;
 /// The same of FLUX: the joint layer of a single block, its parts, and what they are joined to.
 const FLUX_VECTORS: u64 = 30;
-/// Passes in one batch under guidance.
+/// Rows of a picture in a batch under guidance.
 const GUIDED: u64 = 2;
+/// Tensors of the latents' size that a picture keeps between its turns: its noise, what is given and its mask,
+/// and what its sampler remembers.
+const KEPT_LATENTS: u64 = 12;
+/// Tokens of a prompt that CLIP reads.
+const CLIP_TOKENS: u64 = 77;
 const MEGABYTE: u64 = 1_000_000;
 const FLOAT_BYTES: u64 = size_of::<f32>() as u64;
 
@@ -49,6 +56,8 @@ pub(super) struct Memory {
     weights_bytes: u64,
     /// Bytes set aside for activations.
     activation_bytes: u64,
+    /// Pictures that may be live at once.
+    live: u64,
 }
 
 impl Memory {
@@ -98,6 +107,7 @@ impl Memory {
             vae,
             weights_bytes,
             activation_bytes: 0,
+            live: live_on(device) as u64,
         };
         // As much as the largest picture takes, or what is left beside the weights, but at least what
         // the model's own size takes.
@@ -118,15 +128,13 @@ impl Memory {
         }
     }
 
-    /// How a picture of a size is decoded within what is set aside: by tiles of so many latents, or, with
-    /// `Ok(None)`, at once. One that is given to begin with is always encoded at once. An error says what the
-    /// size would take.
-    pub(super) fn tile(&self, size: (u32, u32), is_given: bool) -> Result<Option<usize>, String> {
-        let whole = self.at_once(size);
-        if whole <= self.activation_bytes {
+    /// How a picture of a size is decoded, and one that is given to begin with encoded, within what is set aside: by
+    /// tiles of so many latents, or, with `Ok(None)`, at once. An error says what the size would take.
+    pub(super) fn tile(&self, size: Size) -> Result<Option<usize>, String> {
+        if self.at_once(size) <= self.activation_bytes {
             return Ok(None);
         }
-        let least = if is_given { whole } else { self.least(size) };
+        let least = self.least(size);
         if least <= self.activation_bytes {
             return Ok(Some(TILE));
         }
@@ -139,26 +147,53 @@ impl Memory {
         ))
     }
 
+    /// How many pictures of a size may go through the layers in one pass within what is set aside: up to `most`,
+    /// and one at least.
+    pub(super) fn together(&self, size: Size, most: usize) -> usize {
+        let fits = |pictures: &usize| {
+            let pass = self.body(size, *pictures as u64);
+            pass.saturating_add(self.kept(size)) <= self.activation_bytes
+        };
+        (2..=most).take_while(fits).last().unwrap_or(1)
+    }
+
     /// Bytes of a picture that is decoded at once.
-    fn at_once(&self, size: (u32, u32)) -> u64 {
-        self.body(size)
-            .max(self.decoding(size))
-            .saturating_add(picture(size))
+    fn at_once(&self, size: Size) -> u64 {
+        self.beside(size, self.body(size, 1).max(self.decoding(size)))
     }
 
     /// Bytes of one that is decoded by tiles.
-    fn least(&self, (width, height): (u32, u32)) -> u64 {
+    fn least(&self, size: Size) -> u64 {
         let tile = (TILE * self.vae.factor()) as u32;
-        let decoding = self.decoding((width.min(tile), height.min(tile)));
-        self.body((width, height))
-            .max(decoding)
-            .saturating_add(picture((width, height)))
+        let decoding = self.decoding((size.0.min(tile), size.1.min(tile)));
+        self.beside(size, self.body(size, 1).max(decoding))
     }
 
-    /// Bytes of what paints on the latents.
-    fn body(&self, (width, height): (u32, u32)) -> u64 {
+    /// Bytes of a turn, with those of a picture itself and of what all live ones keep.
+    fn beside(&self, size: Size, turn: u64) -> u64 {
+        turn.saturating_add(picture(size))
+            .saturating_add(self.kept(size))
+    }
+
+    /// Bytes that live pictures of a size keep between their turns.
+    fn kept(&self, size: Size) -> u64 {
+        let latents = self.latents(size) * self.vae.latent_channels as u64 * KEPT_LATENTS;
+        let text = match &self.body {
+            Body::Unet(config) => GUIDED * CLIP_TOKENS * config.context as u64,
+            Body::Flux(config) => TEXT_TOKENS as u64 * config.joint_attention_dim as u64,
+        };
+        self.live * (latents + text) * FLOAT_BYTES
+    }
+
+    /// Latents of one channel.
+    fn latents(&self, (width, height): Size) -> u64 {
         let factor = self.vae.factor() as u64;
-        let latents = u64::from(width) / factor * (u64::from(height) / factor);
+        u64::from(width) / factor * (u64::from(height) / factor)
+    }
+
+    /// Bytes of a pass of what paints on the latents, over so many pictures.
+    fn body(&self, size: Size, pictures: u64) -> u64 {
+        let latents = self.latents(size);
         match &self.body {
             Body::Unet(config) => {
                 let levels = config.levels.iter().enumerate();
@@ -169,21 +204,23 @@ impl Memory {
                     skips += vector * (level.blocks as u64 + 2);
                     widest = widest.max(vector * UNET_VECTORS);
                     if level.down_layers > 0 {
-                        scored = scored.max(scores(rows, level.heads as u64 * GUIDED));
+                        let heads = level.heads as u64 * GUIDED * pictures;
+                        scored = scored.max(scores(rows, heads));
                     }
                 }
-                GUIDED * (skips + widest) * FLOAT_BYTES + scored
+                pictures * GUIDED * (skips + widest) * FLOAT_BYTES + scored
             }
             Body::Flux(config) => {
                 let rows = latents / 4 + TEXT_TOKENS as u64;
                 let vectors = rows * config.hidden() as u64 * FLUX_VECTORS;
-                vectors * FLOAT_BYTES + scores(rows, config.num_attention_heads as u64)
+                let heads = config.num_attention_heads as u64 * pictures;
+                pictures * vectors * FLOAT_BYTES + scores(rows, heads)
             }
         }
     }
 
     /// Bytes of decoding pixels.
-    fn decoding(&self, (width, height): (u32, u32)) -> u64 {
+    fn decoding(&self, (width, height): Size) -> u64 {
         let pixels = u64::from(width) * u64::from(height);
         let channels = &self.vae.block_out_channels;
         let at = |level: usize| {
@@ -208,7 +245,7 @@ fn scores(rows: u64, heads: u64) -> u64 {
 }
 
 /// Bytes of a picture itself, as floats and as bytes.
-fn picture((width, height): (u32, u32)) -> u64 {
+fn picture((width, height): Size) -> u64 {
     u64::from(width) * u64::from(height) * 3 * (3 * FLOAT_BYTES + 1)
 }
 
@@ -242,4 +279,35 @@ fn bytes_of(
         sum = sum.saturating_add(bytes);
     }
     Ok(sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pass_holds_no_more_pictures_than_memory_was_set_aside_for() {
+        let golden = |name: &str| {
+            let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/");
+            Files::new(format!("{folder}{name}").into())
+        };
+        let files = golden("tiny-sd15");
+        let stable = |fit| Memory::stable(&files, &Device::Cpu, fit).expect("a memory");
+        let unbounded = stable(Fit::default());
+        let flux = Memory::flux(&golden("tiny-flux-schnell"), &Device::Cpu, Fit::default());
+        for memory in [&unbounded, &flux.expect("a memory")] {
+            assert_eq!(memory.together((1024, 1024), 4), 4);
+            assert_eq!(memory.together((1024, 1024), 1), 1);
+        }
+        // What one picture of a size takes, and no more.
+        let size = (1536, 1536);
+        let bytes = unbounded.weights_bytes + unbounded.least(size);
+        let bounded = stable(Fit {
+            memory_bytes: Some(bytes),
+            ..Fit::default()
+        });
+        assert_eq!(bounded.need().total_bytes(), bytes);
+        assert!(bounded.together(size, 4) < 4);
+        assert_eq!(bounded.together((512, 512), 4), 4);
+    }
 }

@@ -7,7 +7,9 @@
 
 mod activation;
 mod attention;
+mod canvas;
 mod clip;
+mod companion;
 mod convolution;
 mod fields;
 mod flux;
@@ -18,6 +20,7 @@ mod memory;
 mod noise;
 mod norm;
 mod painter;
+mod pipeline;
 mod published;
 mod resnet;
 pub mod scheduler;
@@ -26,28 +29,41 @@ mod stable;
 mod t5;
 mod time;
 mod tokens;
+mod turns;
 mod unet;
 mod vae;
+
+use std::sync::Arc;
 
 use candle_core::Device;
 use engine::Need;
 
+pub use companion::{Order, PaintCompanion};
 pub use flux_pipeline::FluxPipeline;
 pub use noise::Normals;
 pub use painter::Painter;
-pub use stable::{Given, Job, Progress, StableDiffusion};
+pub use pipeline::{Pipeline, Progress};
+pub use stable::{Given, Job, StableDiffusion};
 
 use crate::fit::Fit;
 use crate::load::{Files, LoadError};
 use memory::Memory;
-use painter::Model;
 use scheduler::{Method, Spacing};
 
+/// The two halves of a painter.
+type Halves<P> = (Arc<PaintCompanion>, Painter<P>);
+
 /// Loads Stable Diffusion, version 1 or XL.
-pub(crate) fn load_stable(files: &Files, device: &Device, fit: Fit) -> Result<Painter, LoadError> {
+///
+/// # Errors
+/// [`LoadError`] says which file is missing, damaged, or asks for what is not built here.
+pub fn load_stable(
+    files: &Files,
+    device: &Device,
+    fit: Fit,
+) -> Result<Halves<StableDiffusion>, LoadError> {
     let model = StableDiffusion::load(files, device, fit)?;
-    let memory = Memory::stable(files, device, fit)?;
-    Ok(Painter::new(Model::Stable(Box::new(model)), memory))
+    Ok(stable(model, Memory::stable(files, device, fit)?))
 }
 
 /// Loads SDXL-Lightning (Lin et al. 2024): Euler's steps from the last moment, and no guidance, which
@@ -56,20 +72,42 @@ pub(crate) fn load_lightning(
     files: &Files,
     device: &Device,
     fit: Fit,
-) -> Result<Painter, LoadError> {
+) -> Result<Halves<StableDiffusion>, LoadError> {
     let mut model = StableDiffusion::load(files, device, fit)?;
     model.scheduler.method = Method::Euler;
     model.scheduler.spacing = Spacing::Trailing;
     model.is_guided = false;
-    let memory = Memory::stable(files, device, fit)?;
-    Ok(Painter::new(Model::Stable(Box::new(model)), memory))
+    Ok(stable(model, Memory::stable(files, device, fit)?))
+}
+
+fn stable(model: StableDiffusion, memory: Memory) -> Halves<StableDiffusion> {
+    let companion = PaintCompanion {
+        multiple: model.multiple(),
+        side: model.side(),
+        is_plain: false,
+        memory: memory.clone(),
+    };
+    (Arc::new(companion), Painter::new(model, memory))
 }
 
 /// Loads FLUX.1 schnell.
-pub(crate) fn load_flux(files: &Files, device: &Device, fit: Fit) -> Result<Painter, LoadError> {
+///
+/// # Errors
+/// As [`load_stable`].
+pub fn load_flux(
+    files: &Files,
+    device: &Device,
+    fit: Fit,
+) -> Result<Halves<FluxPipeline>, LoadError> {
     let model = FluxPipeline::load(files, device, fit, flux_pipeline::TEXT_TOKENS)?;
     let memory = Memory::flux(files, device, fit)?;
-    Ok(Painter::new(Model::Flux(Box::new(model)), memory))
+    let companion = PaintCompanion {
+        multiple: model.multiple(),
+        side: model.side(),
+        is_plain: true,
+        memory: memory.clone(),
+    };
+    Ok((Arc::new(companion), Painter::new(model, memory)))
 }
 
 /// The need of Stable Diffusion.

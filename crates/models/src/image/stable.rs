@@ -5,9 +5,12 @@ use candle_core::{DType, Device, Tensor};
 use serde::Deserialize;
 use tasks::Failure;
 
+use super::canvas::Canvas;
 use super::clip::Clip;
+use super::companion::Order;
 use super::given;
-use super::scheduler::{Method, Noise, Sampler, SchedulerConfig, sampler};
+use super::pipeline::{self, Course, Pipeline, Progress, Stroke, follow};
+use super::scheduler::{Method, Noise, SchedulerConfig, sampler};
 use super::source::{Home, broken};
 use super::unet::{Condition, Unet};
 use super::vae::Vae;
@@ -15,8 +18,8 @@ use crate::device::float_type;
 use crate::fit::Fit;
 use crate::load::{Files, LoadError};
 
-/// The largest strength: nothing is left of the given picture.
-const STRENGTH_WHOLE: f32 = 1.0;
+/// The guidance where a request names none.
+const GUIDANCE: f32 = 7.5;
 
 /// What to paint.
 #[derive(Debug, Clone)]
@@ -46,8 +49,14 @@ pub struct Given {
     pub strength: f32,
 }
 
-/// Called after each step with the latents and the steps done; false: nobody wants the picture.
-pub type Progress<'a> = dyn FnMut(usize, &Tensor) -> bool + 'a;
+/// A picture between its steps.
+pub struct Painting {
+    course: Course,
+    /// Of one pass, or of two for guidance: without the prompt first.
+    condition: Condition,
+    guidance: Option<f64>,
+    canvas: Canvas,
+}
 
 /// A pipeline on its device.
 pub struct StableDiffusion {
@@ -181,20 +190,8 @@ impl StableDiffusion {
         self.unet.config.inputs != self.vae.config.latent_channels
     }
 
-    /// The shape of the latents of a size, `[1, channels, height, width]`.
-    pub fn latent_shape(&self, (width, height): (u32, u32)) -> [usize; 4] {
-        let factor = self.vae.config.factor();
-        let channels = self.vae.config.latent_channels;
-        [
-            1,
-            channels,
-            height as usize / factor,
-            width as usize / factor,
-        ]
-    }
-
     /// Takes noise away until a picture is left; gives its latents, or `None` where `progress` ended it.
-    /// `noise` makes normal numbers of [`StableDiffusion::latent_shape`]; it is asked once at the beginning, and once
+    /// `noise` makes normal numbers of [`Pipeline::latent_shape`]; it is asked once at the beginning, and once
     /// a step by samplers that add some.
     ///
     /// # Errors
@@ -205,59 +202,77 @@ impl StableDiffusion {
         noise: &mut Noise<'_>,
         progress: &mut Progress<'_>,
     ) -> Result<Option<Tensor>, Failure> {
+        let painting = self.begun(job, None, noise)?;
+        let painted = follow(self, painting, noise, progress)?;
+        Ok(painted.map(|painting| painting.course.latents().clone()))
+    }
+
+    fn begun(
+        &self,
+        job: &Job,
+        tile: Option<usize>,
+        noise: &mut Noise<'_>,
+    ) -> Result<Painting, Failure> {
+        if self.is_inpainting() && job.given.as_ref().is_none_or(|given| given.mask.is_none()) {
+            let text = "mask: these weights paint within a picture, and want an image and a mask";
+            return Err(Failure::BadInput(text.into()));
+        }
         // A model that reads the guidance has no need of a second pass.
         let is_guided = self.is_guided && self.unet.config.guidance.is_none();
         let guidance = (is_guided && job.guidance > 1.0).then_some(job.guidance);
         let condition = self.condition(job, guidance.is_some())?;
-        let mut sampler = sampler(&self.scheduler, job.steps, 0)?;
+        let sampler = sampler(&self.scheduler, job.steps, 0)?;
         let start = match &job.given {
             Some(given) => first_step(sampler.moments().len().min(job.steps), given.strength),
             None => 0,
         };
-        let canvas = Canvas::new(self, job)?;
-        let run = Run {
-            model: self,
-            condition: &condition,
-            guidance,
-            canvas: &canvas,
+        let shape = self.latent_shape(job.size);
+        let begun = || -> candle_core::Result<Painting> {
+            let first = noise()?.reshape(&shape)?;
+            let canvas = Canvas::new(
+                (&self.vae, tile),
+                self.is_inpainting(),
+                job.given.as_ref(),
+                first,
+            )?;
+            let latents = canvas.begin(&*sampler, start)?;
+            Ok(Painting {
+                course: Course::new(sampler, latents, start),
+                condition,
+                guidance,
+                canvas,
+            })
         };
-        run.run(sampler.as_mut(), start, noise, progress)
-            .map_err(broken)
+        begun().map_err(broken)
     }
 
     /// What the model is told; for guidance the negative prompt comes first in the batch.
     fn condition(&self, job: &Job, is_guided: bool) -> Result<Condition, Failure> {
         let (prompt, pooled) = self.encode(&job.prompt)?;
         let (width, height) = (job.size.0 as f32, job.size.1 as f32);
-        let sizes = [height, width, 0.0, 0.0, height, width];
-        let guidance = job.guidance as f32;
+        let one = Condition {
+            prompt,
+            pooled,
+            sizes: vec![[height, width, 0.0, 0.0, height, width]],
+            guidance: vec![job.guidance as f32],
+        };
         if !is_guided {
-            return Ok(Condition {
-                prompt,
-                pooled,
-                sizes,
-                guidance,
-            });
+            return Ok(one);
         }
         let nothing = job.negative.is_none() && self.zeros_for_no_text;
-        let (negative, negative_pooled) = if nothing {
+        let (prompt, pooled) = if nothing {
             let zeros = |tensor: &Tensor| tensor.zeros_like().map_err(broken);
-            (zeros(&prompt)?, pooled.as_ref().map(zeros).transpose()?)
+            let pooled = one.pooled.as_ref().map(zeros).transpose()?;
+            (zeros(&one.prompt)?, pooled)
         } else {
             self.encode(job.negative.as_deref().unwrap_or_default())?
         };
-        let pooled = match (&negative_pooled, &pooled) {
-            (Some(negative), Some(pooled)) => {
-                Some(Tensor::cat(&[negative, pooled], 0).map_err(broken)?)
-            }
-            _ => None,
-        };
-        Ok(Condition {
-            prompt: Tensor::cat(&[negative, prompt], 0).map_err(broken)?,
+        let negative = Condition {
+            prompt,
             pooled,
-            sizes,
-            guidance,
-        })
+            ..one.clone()
+        };
+        Condition::joined(&[&negative, &one]).map_err(broken)
     }
 
     /// A text as the UNet reads it, `[1, tokens, context]`, and pooled, `[1, width]`, for SDXL.
@@ -274,7 +289,7 @@ impl StableDiffusion {
         Ok((both.map_err(broken)?, Some(second.pooled)))
     }
 
-    /// One pass of the UNet: `[batch, inputs, height, width]` at a moment, with what
+    /// One pass of the UNet: `[batch, inputs, height, width]` at one moment, with what
     /// [`StableDiffusion::encode`] made and SDXL's six numbers of a size.
     ///
     /// # Errors
@@ -286,14 +301,15 @@ impl StableDiffusion {
         (prompt, pooled): (Tensor, Option<Tensor>),
         sizes: [f32; 6],
     ) -> Result<Tensor, Failure> {
+        let batch = latents.dim(0).map_err(broken)?;
         let condition = Condition {
             prompt,
             pooled,
-            sizes,
-            guidance: 1.0,
+            sizes: vec![sizes; batch],
+            guidance: vec![1.0; batch],
         };
         self.unet
-            .forward(latents, moment, &condition)
+            .forward(latents, &vec![moment; batch], &condition)
             .map_err(broken)
     }
 
@@ -315,153 +331,109 @@ impl StableDiffusion {
     }
 }
 
-/// The first step that is taken: the share of the steps that a strength leaves out, from the front.
-fn first_step(steps: usize, strength: f32) -> usize {
-    let taken = (steps as f64 * f64::from(strength)) as usize;
-    steps - taken.min(steps)
-}
+impl Pipeline for StableDiffusion {
+    type Painting = Painting;
 
-/// What is there before the first step.
-struct Canvas {
-    shape: [usize; 4],
-    /// The latents of the given picture.
-    clean: Option<Tensor>,
-    /// One number a latent: 1 where it is painted anew.
-    mask: Option<Tensor>,
-    /// Mask and what it leaves, for a model that reads them beside the latents.
-    beside: Option<Tensor>,
-    /// Whether nothing of the picture shows through at the first step.
-    is_whole: bool,
-}
-
-impl Canvas {
-    fn new(model: &StableDiffusion, job: &Job) -> Result<Self, Failure> {
-        let shape = model.latent_shape(job.size);
-        let mask = job.given.as_ref().and_then(|given| given.mask.as_ref());
-        if model.is_inpainting() && mask.is_none() {
-            let text = "mask: these weights paint within a picture, and want an image and a mask";
-            return Err(Failure::BadInput(text.into()));
-        }
-        let Some(given) = &job.given else {
-            return Ok(Self {
-                shape,
-                clean: None,
-                mask: None,
-                beside: None,
-                is_whole: true,
-            });
-        };
-        let factor = model.vae.config.factor();
-        let encoded = || -> candle_core::Result<Self> {
-            let small = mask.map(|mask| given::shrunk(mask, factor)).transpose()?;
-            let beside = match (mask, &small) {
-                (Some(mask), Some(small)) if model.is_inpainting() => {
-                    let left = given.picture.broadcast_mul(&mask.affine(-1.0, 1.0)?)?;
-                    Some(Tensor::cat(&[small, &model.vae.encode(&left)?], 1)?)
-                }
-                _ => None,
-            };
-            Ok(Self {
-                shape,
-                clean: Some(model.vae.encode(&given.picture)?),
-                is_whole: small.is_some() && given.strength >= STRENGTH_WHOLE,
-                mask: small,
-                beside,
-            })
-        };
-        encoded().map_err(broken)
+    fn device(&self) -> &Device {
+        &self.device
     }
 
-    /// The latents before the first step.
-    fn begin(
-        &self,
-        sampler: &dyn Sampler,
-        start: usize,
-        noise: &Tensor,
-    ) -> candle_core::Result<Tensor> {
-        match &self.clean {
-            Some(clean) if start >= sampler.moments().len() => Ok(clean.clone()),
-            Some(clean) if !self.is_whole => sampler.noised(start, clean, noise),
-            _ => noise * sampler.initial(),
-        }
+    fn latent_shape(&self, size: (u32, u32)) -> [usize; 4] {
+        self.vae.config.latent_shape(size)
     }
 
-    /// Latents after a step, with the given picture where the mask keeps it.
-    fn kept(
-        &self,
-        sampler: &dyn Sampler,
-        next: usize,
-        latents: Tensor,
-        noise: &Tensor,
-    ) -> candle_core::Result<Tensor> {
-        let (Some(clean), Some(mask), None) = (&self.clean, &self.mask, &self.beside) else {
-            return Ok(latents);
-        };
-        let kept = if next < sampler.moments().len() {
-            sampler.noised(next, clean, noise)?
-        } else {
-            clean.clone()
-        };
-        kept.broadcast_mul(&mask.affine(-1.0, 1.0)?)? + latents.broadcast_mul(mask)?
-    }
-}
-
-/// The loop over the steps.
-struct Run<'a> {
-    model: &'a StableDiffusion,
-    condition: &'a Condition,
-    guidance: Option<f64>,
-    canvas: &'a Canvas,
-}
-
-impl Run<'_> {
-    fn run(
-        &self,
-        sampler: &mut dyn Sampler,
-        start: usize,
-        noise: &mut Noise<'_>,
-        progress: &mut Progress<'_>,
-    ) -> candle_core::Result<Option<Tensor>> {
-        let first = noise()?.reshape(&self.canvas.shape)?;
-        let mut latents = self.canvas.begin(sampler, start, &first)?;
-        for step in start..sampler.moments().len() {
-            let said = self.said(sampler, step, &latents)?;
-            latents = sampler.step(step, &said, &latents, noise)?;
-            latents = self.canvas.kept(sampler, step + 1, latents, &first)?;
-            if !progress(step + 1 - start, &latents) {
-                return Ok(None);
-            }
-        }
-        Ok(Some(latents))
+    fn begin(&self, order: &Order, noise: &mut Noise<'_>) -> Result<Painting, Failure> {
+        self.begun(&self.job(order)?, order.tile, noise)
     }
 
-    fn said(
-        &self,
-        sampler: &dyn Sampler,
-        step: usize,
-        latents: &Tensor,
-    ) -> candle_core::Result<Tensor> {
-        let mut read = sampler.scaled(step, latents)?;
-        if let Some(beside) = &self.canvas.beside {
-            read = Tensor::cat(&[&read, beside], 1)?;
-        }
-        let read = read.to_dtype(self.model.dtype)?;
-        let moment = sampler.moments()[step];
-        let Some(guidance) = self.guidance else {
-            let said = self.model.unet.forward(&read, moment, self.condition)?;
-            return said.to_dtype(DType::F32);
-        };
-        let both = Tensor::cat(&[&read, &read], 0)?;
-        let said = self.model.unet.forward(&both, moment, self.condition)?;
-        let said = said.to_dtype(DType::F32)?;
-        let (without, with) = (said.narrow(0, 0, 1)?, said.narrow(0, 1, 1)?);
-        &without + ((with - &without)? * guidance)?
+    fn step(&self, strokes: &mut [Stroke<'_, Painting>]) -> Result<(), Failure> {
+        self.stepped(strokes).map_err(broken)
+    }
+
+    fn pixels(&self, painting: &Painting, tile: Option<usize>) -> Result<Tensor, Failure> {
+        self.decode(painting.course.latents(), tile)
     }
 }
 
 impl StableDiffusion {
-    /// The device that it is on.
-    pub fn device(&self) -> &Device {
-        &self.device
+    /// What is asked for, with the pictures of it decoded.
+    fn job(&self, order: &Order) -> Result<Job, Failure> {
+        let Order { request, size, .. } = order;
+        let given = match request.images.first() {
+            None => None,
+            Some(image) => {
+                let mask = request.mask.as_ref();
+                let mask = mask.map(|mask| given::mask(mask, *size, &self.device));
+                Some(Given {
+                    picture: given::picture(image, *size, &self.device)?,
+                    mask: mask.transpose()?,
+                    strength: request.strength,
+                })
+            }
+        };
+        Ok(Job {
+            prompt: request.prompt.clone(),
+            negative: request.negative_prompt.clone(),
+            size: *size,
+            steps: order.steps,
+            guidance: f64::from(request.guidance.unwrap_or(GUIDANCE)),
+            given,
+        })
     }
+
+    fn stepped(&self, strokes: &mut [Stroke<'_, Painting>]) -> candle_core::Result<()> {
+        let (mut read, mut moments, mut conditions) = (Vec::new(), Vec::new(), Vec::new());
+        for Stroke { painting, .. } in &*strokes {
+            let latents = painting.canvas.beside(painting.course.read()?)?;
+            for _ in 0..painting.passes() {
+                read.push(latents.to_dtype(self.dtype)?);
+                moments.push(painting.course.moment());
+            }
+            conditions.push(&painting.condition);
+        }
+        let condition = Condition::joined(&conditions)?;
+        let said = self
+            .unet
+            .forward(&Tensor::cat(&read, 0)?, &moments, &condition)?
+            .to_dtype(DType::F32)?;
+        let mut first = 0;
+        for Stroke { painting, noise } in strokes {
+            let own = said.narrow(0, first, painting.passes())?;
+            first += painting.passes();
+            painting.take(&own, *noise)?;
+        }
+        Ok(())
+    }
+}
+
+impl pipeline::Painting for Painting {
+    fn course(&self) -> &Course {
+        &self.course
+    }
+}
+
+impl Painting {
+    /// Rows that it has in a batch.
+    fn passes(&self) -> usize {
+        if self.guidance.is_some() { 2 } else { 1 }
+    }
+
+    /// Takes a step by what the model said of its rows.
+    fn take(&mut self, said: &Tensor, noise: &mut Noise<'_>) -> candle_core::Result<()> {
+        let said = match self.guidance {
+            Some(guidance) => {
+                let (without, with) = (said.narrow(0, 0, 1)?, said.narrow(0, 1, 1)?);
+                (&without + ((with - &without)? * guidance)?)?
+            }
+            None => said.clone(),
+        };
+        self.course.take(&said, noise)?;
+        self.canvas.keep(&mut self.course)
+    }
+}
+
+/// The first step that is taken: the share of the steps that a strength leaves out, from the front.
+fn first_step(steps: usize, strength: f32) -> usize {
+    let taken = (steps as f64 * f64::from(strength)) as usize;
+    steps - taken.min(steps)
 }

@@ -25,18 +25,25 @@ pub(super) fn waves(numbers: &[f32], width: usize, device: &Device) -> Result<Te
     Tensor::from_vec(rows, (numbers.len(), width), device)
 }
 
-/// `[1, width]` of a guidance: the sines, then the cosines, of waves that end at the longest one, as latent
-/// consistency models read it (Luo et al. 2023).
-pub(super) fn waves_of_guidance(guidance: f32, width: usize, device: &Device) -> Result<Tensor> {
+/// `[guidances, width]`: the sines, then the cosines, of waves that end at the longest one, as latent
+/// consistency models read a guidance (Luo et al. 2023).
+pub(super) fn waves_of_guidance(
+    guidances: &[f32],
+    width: usize,
+    device: &Device,
+) -> Result<Tensor> {
     let half = width / 2;
-    let angle = |index: usize| {
-        let share = -PERIOD.ln() as f32 * index as f32 / half.saturating_sub(1).max(1) as f32;
-        guidance * share.exp()
-    };
-    let mut row: Vec<f32> = (0..half).map(|index| angle(index).sin()).collect();
-    row.extend((0..half).map(|index| angle(index).cos()));
-    row.resize(width, 0.0);
-    Tensor::from_vec(row, (1, width), device)
+    let mut rows = Vec::with_capacity(guidances.len() * width);
+    for &guidance in guidances {
+        let angle = |index: usize| {
+            let share = -PERIOD.ln() as f32 * index as f32 / half.saturating_sub(1).max(1) as f32;
+            guidance * share.exp()
+        };
+        rows.extend((0..half).map(|index| angle(index).sin()));
+        rows.extend((0..half).map(|index| angle(index).cos()));
+        rows.resize(rows.len() + width % 2, 0.0);
+    }
+    Tensor::from_vec(rows, (guidances.len(), width), device)
 }
 
 /// Two linear layers with SiLU between them.

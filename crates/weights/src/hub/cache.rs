@@ -185,12 +185,12 @@ fn walk(
 }
 
 #[cfg(unix)]
-fn make_link(target: &Path, _blob: &Path, link: &Path) -> io::Result<()> {
+pub(crate) fn make_link(target: &Path, _blob: &Path, link: &Path) -> io::Result<()> {
     std::os::unix::fs::symlink(target, link)
 }
 
 /// Links need a privilege here; a second name for the bytes, or a copy of them, does as well.
 #[cfg(not(unix))]
-fn make_link(_target: &Path, blob: &Path, link: &Path) -> io::Result<()> {
+pub(crate) fn make_link(_target: &Path, blob: &Path, link: &Path) -> io::Result<()> {
     std::fs::hard_link(blob, link).or_else(|_| std::fs::copy(blob, link).map(drop))
 }

@@ -113,8 +113,29 @@ impl fmt::Display for Difference {
     }
 }
 
+impl Comparison {
+    /// Of two repositories of a set, its own first.
+    pub(crate) fn with(mut self, other: Self) -> Self {
+        let both = self.bytes.zip(other.bytes);
+        self.bytes = both.map(|(one, other)| one.saturating_add(other));
+        self.differences.extend(other.differences);
+        self
+    }
+
+    /// The same, with what the entry says of the size held against it.
+    pub(crate) fn sized(mut self, written: u64) -> Self {
+        if let Some(on_hub) = self.bytes
+            && on_hub.abs_diff(written).saturating_mul(100)
+                > on_hub.saturating_mul(SIZE_TOLERANCE_PERCENT)
+        {
+            self.differences.push(Difference::Size { written, on_hub });
+        }
+        self
+    }
+}
+
 impl HubSet<'_> {
-    /// Holds the entry against the hub.
+    /// Holds the entry against the hub, but for [`Comparison::sized`].
     pub(crate) fn compare(&self, progress: &dyn Progress) -> Result<Comparison, FetchError> {
         let listing = self
             .listing(progress)
@@ -161,15 +182,6 @@ fn compare(set: &WeightSet, name: &str, gated: bool, listing: &Listing) -> Compa
                 on_hub: have.clone(),
             });
         }
-    }
-    if let Some(on_hub) = bytes
-        && on_hub.abs_diff(set.disk_bytes).saturating_mul(100)
-            > on_hub.saturating_mul(SIZE_TOLERANCE_PERCENT)
-    {
-        differences.push(Difference::Size {
-            written: set.disk_bytes,
-            on_hub,
-        });
     }
     Comparison {
         commit: listing.commit.clone(),

@@ -4,11 +4,12 @@ use std::fs::{DirEntry, FileType};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use catalog::{Catalog, WeightSet};
+use catalog::{Catalog, Source, WeightSet};
 
 use super::{PACKED_FOLDER, Store, WORK_FOLDER, partial_folder};
 use crate::fetch_error::{FetchError, reading, writing};
 use crate::hub::Comparison;
+use crate::hub::joined::parts;
 use crate::pip::Pip;
 use crate::progress::Progress;
 use crate::set_lock::SetLock;
@@ -54,10 +55,20 @@ impl LeftoverKind {
 }
 
 impl Store {
-    /// Bytes that the set's folder and its packed weights take on disk; 0 where neither is there. A user's own files
-    /// are counted too.
+    /// Bytes that the set and its packed weights take on disk; 0 where neither is there. A user's own files are counted
+    /// too.
     pub fn bytes_on_disk(&self, set: &WeightSet) -> u64 {
-        bytes_under(&self.folder(set)) + bytes_under(&self.packed_folder(set))
+        let packed = bytes_under(&self.packed_folder(set));
+        let folder = self.folder(set);
+        if !matches!(set.source, Source::Hub { .. }) {
+            return packed + bytes_under(&folder);
+        }
+        // Its files are links into the cache, where other sets have theirs, too.
+        let sizes = set.files.iter().map(|file| {
+            let found = std::fs::metadata(folder.join(&file.path));
+            found.map_or(0, |found| found.len())
+        });
+        packed + sizes.sum::<u64>()
     }
 
     /// Holds a set's entry against what the hub says of its repository. Fetches no file of it.
@@ -71,20 +82,29 @@ impl Store {
         progress: &dyn Progress,
     ) -> Result<Comparison, FetchError> {
         names::check(set)?;
-        let Some(hub) = self.hub(set) else {
-            return Err(FetchError::Entry {
-                set: set.name.clone(),
-                what: "it does not come from the hub".to_owned(),
-            });
-        };
-        if self.options.offline || self.options.hub.offline {
-            return Err(FetchError::Offline {
-                set: set.name.clone(),
-                folder: hub.folder(),
-                download_bytes: set.download_bytes,
+        let mut whole: Option<Comparison> = None;
+        for part in &parts(set) {
+            let Some(hub) = self.hub(part) else {
+                continue;
+            };
+            if self.options.offline || self.options.hub.offline {
+                return Err(FetchError::Offline {
+                    set: set.name.clone(),
+                    folder: hub.folder(),
+                    download_bytes: set.download_bytes,
+                });
+            }
+            let found = hub.compare(progress)?;
+            whole = Some(match whole {
+                None => found,
+                Some(whole) => whole.with(found),
             });
         }
-        hub.compare(progress)
+        let whole = whole.ok_or_else(|| FetchError::Entry {
+            set: set.name.clone(),
+            what: "it does not come from the hub".to_owned(),
+        })?;
+        Ok(whole.sized(set.disk_bytes))
     }
 
     /// Bytes free where the store is or would be.

@@ -29,11 +29,15 @@ pub(crate) fn noise(length: usize) -> Vec<u8> {
 impl HubBench {
     /// With a model of `length` bytes.
     pub(crate) fn new(length: usize) -> Self {
-        let server = HubServer::new(&[
+        Self::of(&[
             (CONFIG, b"{\"model_type\": \"tiny\"}".to_vec()),
             (DEEP, b"{\"pooling\": \"mean\"}".to_vec()),
             (MODEL, noise(length)),
-        ]);
+        ])
+    }
+
+    pub(crate) fn of(files: &[(&str, Vec<u8>)]) -> Self {
+        let server = HubServer::new(files);
         let home = tempfile::tempdir().expect("a temporary folder");
         let options = options(&server.endpoint(), &home.path().join("cache"));
         Self {
@@ -143,6 +147,7 @@ pub(crate) fn set(revision: &str) -> WeightSet {
         path: name.to_owned(),
         sha256: None,
         origin: Origin::Hub {
+            repository: 0,
             path: name.to_owned(),
         },
     });
@@ -159,6 +164,7 @@ pub(crate) fn set(revision: &str) -> WeightSet {
             revision: revision.to_owned(),
             gated: false,
             unchecked: false,
+            others: Vec::new(),
         },
         files: files.to_vec(),
     }

@@ -17,6 +17,8 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 pub(crate) const REPOSITORY: &str = "acme/tiny";
+/// A second repository; its files are those whose names here begin with its own.
+pub(crate) const BESIDE: &str = "acme/beside";
 pub(crate) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
 /// What goes wrong with one request. A fault that does not fit the request waits for one that it fits.
@@ -269,8 +271,12 @@ impl State {
         if let Some(rest) = path.strip_prefix("/api/models/") {
             return self.list(stream, rest, target.ends_with("?blobs=true"));
         }
-        let name = match path.strip_prefix(&format!("/{REPOSITORY}/resolve/")) {
-            Some(rest) if !storage => rest.split_once('/')?.1,
+        let within = |repository| path.strip_prefix(&format!("/{repository}/resolve/"));
+        let beside = within(BESIDE).and_then(|rest| rest.split_once('/'));
+        let beside = beside.map(|(_, name)| format!("{BESIDE}/{name}"));
+        let name = match (within(REPOSITORY), &beside) {
+            (Some(rest), _) if !storage => rest.split_once('/')?.1,
+            (_, Some(name)) if !storage => name,
             _ => path.strip_prefix("/store/").unwrap_or("none"),
         };
         let Some(bytes) = self.file(name) else {
@@ -423,7 +429,12 @@ impl State {
             Fault::HangUp => return None,
             _ => {}
         }
-        let Some(revision) = rest.strip_prefix(&format!("{REPOSITORY}/revision/")) else {
+        let Some((repository, revision)) =
+            [REPOSITORY, BESIDE].into_iter().find_map(|repository| {
+                let revision = rest.strip_prefix(&format!("{repository}/revision/"))?;
+                Some((repository, revision))
+            })
+        else {
             return refuse(404, "RepoNotFound");
         };
         if !matches!(revision, "main" | COMMIT) {
@@ -431,7 +442,15 @@ impl State {
         }
         let listed = held(&self.listed).clone();
         let files = held(&self.files).clone();
-        let siblings = files.iter().map(|(name, bytes)| {
+        let own = files.iter().filter_map(|(name, bytes)| {
+            let beside = name.strip_prefix(&format!("{BESIDE}/"));
+            match (repository, beside) {
+                (BESIDE, Some(name)) => Some((name, bytes)),
+                (REPOSITORY, None) => Some((name.as_str(), bytes)),
+                _ => None,
+            }
+        });
+        let siblings = own.map(|(name, bytes)| {
             let size = if blobs && listed.sizes {
                 format!(",\"size\":{}", bytes.len())
             } else {
@@ -445,7 +464,10 @@ impl State {
             format!("{{\"rfilename\":\"{name}\"{size}{large}}}")
         });
         let siblings: Vec<_> = siblings.collect();
-        let (id, gated) = (listed.id, listed.gated);
+        let (id, gated) = match repository {
+            REPOSITORY => (listed.id, listed.gated),
+            beside => (beside, "false"),
+        };
         let body = format!(
             "{{\"id\":\"{id}\",\"sha\":\"{COMMIT}\",\"gated\":{gated},\"siblings\":[{}]}}{}",
             siblings.join(","),

@@ -39,12 +39,25 @@ pub(super) struct Flux {
     out: Linear,
 }
 
-/// What a picture is made of.
+/// What the pictures of a batch are made of.
+#[derive(Debug, Clone)]
 pub(super) struct Condition {
-    /// `[1, tokens, joint_attention_dim]`.
+    /// `[batch, tokens, joint_attention_dim]`.
     pub(super) text: Tensor,
-    /// `[1, pooled_projection_dim]`.
+    /// `[batch, pooled_projection_dim]`.
     pub(super) pooled: Tensor,
+}
+
+impl Condition {
+    /// Several as one batch, in order.
+    pub(super) fn joined(all: &[&Self]) -> Result<Self> {
+        let texts: Vec<_> = all.iter().map(|one| &one.text).collect();
+        let pooled: Vec<_> = all.iter().map(|one| &one.pooled).collect();
+        Ok(Self {
+            text: Tensor::cat(&texts, 0)?,
+            pooled: Tensor::cat(&pooled, 0)?,
+        })
+    }
 }
 
 /// The transformer's file, in one of its two layouts.
@@ -106,17 +119,17 @@ impl Flux {
         Ok(flux)
     }
 
-    /// Packed latents `[1, rows * columns, in_channels]` at a moment of 0 to 1000 to where they flow,
-    /// `[1, rows * columns, out_channels]`.
+    /// Packed latents `[batch, rows * columns, in_channels]`, each at a moment of its own of 0 to 1000, to where
+    /// they flow, `[batch, rows * columns, out_channels]`.
     pub(super) fn forward(
         &self,
         latents: &Tensor,
-        moment: f32,
+        moments: &[f32],
         condition: &Condition,
         size: (usize, usize),
     ) -> Result<Tensor> {
         let (device, dtype) = (latents.device(), latents.dtype());
-        let waves = waves(&[moment], WAVES, device)?;
+        let waves = waves(moments, WAVES, device)?;
         let time = self.time.forward(&waves, dtype)?;
         let moment = (time + self.pooled.forward(&condition.pooled, dtype)?)?;
         let length = condition.text.dim(1)?;
@@ -142,7 +155,7 @@ impl Flux {
     }
 }
 
-/// Latents `[1, channels, height, width]` as places of two by two, `[1, height / 2 * width / 2,
+/// Latents `[batch, channels, height, width]` as places of two by two, `[batch, height / 2 * width / 2,
 /// channels * 4]`.
 pub(super) fn packed(latents: &Tensor) -> Result<Tensor> {
     let (batch, channels, height, width) = latents.dims4()?;

@@ -20,17 +20,31 @@ use super::source::{Home, Source, open};
 use super::time::{Embedder, waves, waves_of_guidance};
 use crate::load::{Files, LoadError};
 
-/// What a picture is made of: the prompt, and what SDXL reads beside it.
+/// What the pictures of a batch are made of: their prompts, and what SDXL reads beside them.
 #[derive(Debug, Clone)]
 pub(super) struct Condition {
     /// `[batch, tokens, context]`.
     pub(super) prompt: Tensor,
-    /// The pooled prompt `[batch, width]`, where the model reads it.
+    /// The pooled prompts `[batch, width]`, where the model reads them.
     pub(super) pooled: Option<Tensor>,
-    /// The six numbers of a size, where the model reads them.
-    pub(super) sizes: [f32; 6],
-    /// How much the prompt counts, where the model reads it.
-    pub(super) guidance: f32,
+    /// The six numbers of each picture's size, where the model reads them.
+    pub(super) sizes: Vec<[f32; 6]>,
+    /// How much each prompt counts, where the model reads it.
+    pub(super) guidance: Vec<f32>,
+}
+
+impl Condition {
+    /// Several as one batch, in order; all of one model.
+    pub(super) fn joined(all: &[&Self]) -> Result<Self> {
+        let prompts: Vec<_> = all.iter().map(|one| &one.prompt).collect();
+        let pooled: Option<Vec<_>> = all.iter().map(|one| one.pooled.as_ref()).collect();
+        Ok(Self {
+            prompt: Tensor::cat(&prompts, 0)?,
+            pooled: pooled.map(|pooled| Tensor::cat(&pooled, 0)).transpose()?,
+            sizes: all.iter().flat_map(|one| one.sizes.clone()).collect(),
+            guidance: all.iter().flat_map(|one| one.guidance.clone()).collect(),
+        })
+    }
 }
 
 /// One residual block and the attention after it.
@@ -111,14 +125,14 @@ impl Unet {
         Ok(unet)
     }
 
-    /// Latents `[batch, inputs, height, width]` at a moment to `[batch, outputs, height, width]`.
+    /// Latents `[batch, inputs, height, width]`, each at a moment of its own, to `[batch, outputs, height, width]`.
     pub(super) fn forward(
         &self,
         latents: &Tensor,
-        moment: f32,
+        moments: &[f32],
         condition: &Condition,
     ) -> Result<Tensor> {
-        let time = self.moment(latents, moment, condition)?;
+        let time = self.moments(latents, moments, condition)?;
         let mut x = self.inward.forward(latents)?;
         let mut skips = vec![x.clone()];
         for stage in &self.down {
@@ -150,16 +164,15 @@ impl Unet {
         self.outward.forward(&self.norm.silu(&x)?)
     }
 
-    fn moment(&self, latents: &Tensor, moment: f32, condition: &Condition) -> Result<Tensor> {
+    fn moments(&self, latents: &Tensor, moments: &[f32], condition: &Condition) -> Result<Tensor> {
         let (device, dtype) = (latents.device(), latents.dtype());
-        let batch = latents.dim(0)?;
-        let mut waves_of_time =
-            waves(&vec![moment; batch], self.config.first(), device)?.to_dtype(dtype)?;
+        let mut waves_of_time = waves(moments, self.config.first(), device)?.to_dtype(dtype)?;
         if let (Some(layer), Some(width)) = (&self.guidance, self.config.guidance) {
             // Guidance that its training knew begins at 1, and is read in thousandths (Luo et al. 2023).
-            let guidance = (condition.guidance - 1.0) * 1000.0;
-            let read = waves_of_guidance(guidance, width, device)?.to_dtype(dtype)?;
-            waves_of_time = waves_of_time.broadcast_add(&layer.forward(&read)?)?;
+            let guidance = condition.guidance.iter();
+            let guidance: Vec<f32> = guidance.map(|scale| (scale - 1.0) * 1000.0).collect();
+            let read = waves_of_guidance(&guidance, width, device)?.to_dtype(dtype)?;
+            waves_of_time = (waves_of_time + layer.forward(&read)?)?;
         }
         let time = self.time.forward(&waves_of_time, dtype)?;
         let (Some(embedder), Some(addition)) = (&self.addition, self.config.addition) else {
@@ -168,11 +181,12 @@ impl Unet {
         let Some(pooled) = &condition.pooled else {
             candle_core::bail!("the model reads a pooled prompt, and there is none");
         };
-        let sizes = waves(&condition.sizes, addition.number_width, device)?;
-        let sizes = sizes
-            .reshape((1, ()))?
-            .repeat((batch, 1))?
-            .to_dtype(dtype)?;
+        let sizes = waves(
+            condition.sizes.as_flattened(),
+            addition.number_width,
+            device,
+        )?;
+        let sizes = sizes.reshape((moments.len(), ()))?.to_dtype(dtype)?;
         let both = Tensor::cat(&[pooled, &sizes], 1)?;
         time + embedder.forward(&both, dtype)?
     }

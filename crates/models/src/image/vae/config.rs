@@ -95,6 +95,13 @@ impl VaeConfig {
         1 << (self.block_out_channels.len() - 1)
     }
 
+    /// The shape of the latents of a size in pixels, `[1, channels, height, width]`.
+    pub(in crate::image) fn latent_shape(&self, (width, height): (u32, u32)) -> [usize; 4] {
+        let factor = self.factor();
+        let (height, width) = (height as usize / factor, width as usize / factor);
+        [1, self.latent_channels, height, width]
+    }
+
     fn check(&self, files: &Files) -> Result<(), LoadError> {
         let path = files.path(FILE);
         let levels = self.block_out_channels.len();

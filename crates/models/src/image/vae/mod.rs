@@ -9,6 +9,7 @@ mod tiles;
 use candle_core::{DType, Result, Tensor};
 
 pub(super) use config::VaeConfig;
+use tiles::{Scale, turned};
 
 use super::attention::attend_rows;
 use super::convolution::{Convolution, Kernel};
@@ -140,10 +141,17 @@ impl Vae {
         }
     }
 
-    /// A picture to the latents that a model paints on: the means, shifted and scaled.
-    pub(super) fn encode(&self, picture: &Tensor) -> Result<Tensor> {
-        let means = self.moments(picture)?;
-        let means = means.narrow(1, 0, self.config.latent_channels)?;
+    /// A picture to the latents that a model paints on: the means, shifted and scaled. Tiles as in [`Vae::decode`].
+    pub(super) fn encode(&self, picture: &Tensor, tile: Option<usize>) -> Result<Tensor> {
+        let scale = Scale {
+            from: self.config.factor(),
+            to: 1,
+        };
+        let moments = match tile {
+            Some(side) => turned(picture, side, scale, |tile| self.moments(tile))?,
+            None => self.moments(picture)?,
+        };
+        let means = moments.narrow(1, 0, self.config.latent_channels)?;
         let shift = self.config.shift_factor.unwrap_or(0.0);
         (means - shift)? * self.config.scaling_factor
     }
@@ -153,10 +161,12 @@ impl Vae {
     pub(super) fn decode(&self, latents: &Tensor, tile: Option<usize>) -> Result<Tensor> {
         let shift = self.config.shift_factor.unwrap_or(0.0);
         let latents = ((latents.to_dtype(DType::F32)? / self.config.scaling_factor)? + shift)?;
+        let scale = Scale {
+            from: 1,
+            to: self.config.factor(),
+        };
         match tile {
-            Some(side) => {
-                tiles::decode(&latents, side, self.config.factor(), |tile| self.raw(tile))
-            }
+            Some(side) => turned(&latents, side, scale, |tile| self.raw(tile)),
             None => self.raw(&latents),
         }
     }

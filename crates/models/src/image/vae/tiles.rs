@@ -1,36 +1,45 @@
-//! Decoding by tiles that overlap and fade into each other, in the way of diffusers.
+//! Decoding and encoding by tiles that overlap and fade into each other, in the way of diffusers.
 
 use candle_core::{Device, Result, Tensor};
 
 /// The share of a tile that its neighbour covers, too.
 const OVERLAP: f64 = 0.25;
 
-/// Latents `[1, channels, height, width]` to a picture of `factor` times the sides, in tiles of so many
-/// latents of a side.
-pub(super) fn decode(
-    latents: &Tensor,
+/// What a latent is in the tensor that is read, and in the one that is made: so many numbers of a side, 1 or the pixels
+/// of a latent's side.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scale {
+    pub(super) from: usize,
+    pub(super) to: usize,
+}
+
+/// Latents to a picture, or a picture to latents, both `[1, channels, height, width]`, in tiles of so many latents of a
+/// side, each of which `half` turns into the other.
+pub(super) fn turned(
+    whole: &Tensor,
     side: usize,
-    factor: usize,
-    decoder: impl Fn(&Tensor) -> Result<Tensor>,
+    Scale { from, to }: Scale,
+    half: impl Fn(&Tensor) -> Result<Tensor>,
 ) -> Result<Tensor> {
-    let (_, _, height, width) = latents.dims4()?;
+    let (_, _, height, width) = whole.dims4()?;
+    let (height, width) = (height / from, width / from);
     if height <= side && width <= side {
-        return decoder(latents);
+        return half(whole);
     }
     let stride = ((side as f64 * (1.0 - OVERLAP)) as usize).max(1);
-    let fade = (side - stride) * factor;
-    let kept = stride * factor;
+    let fade = (side - stride) * to;
+    let kept = stride * to;
     let mut above: Vec<Tensor> = Vec::new();
     let mut rows = Vec::new();
     for top in (0..height).step_by(stride) {
         let (mut row, mut shown): (Vec<Tensor>, Vec<Tensor>) = (Vec::new(), Vec::new());
         for (column, left) in (0..width).step_by(stride).enumerate() {
-            let tile = latents.narrow(2, top, side.min(height - top))?.narrow(
-                3,
-                left,
-                side.min(width - left),
-            )?;
-            let mut tile = decoder(&tile)?;
+            let (tall, wide) = (side.min(height - top), side.min(width - left));
+            let tile =
+                whole
+                    .narrow(2, top * from, tall * from)?
+                    .narrow(3, left * from, wide * from)?;
+            let mut tile = half(&tile)?;
             if let Some(neighbour) = above.get(column) {
                 tile = faded(neighbour, &tile, 2, fade)?;
             }
@@ -47,10 +56,8 @@ pub(super) fn decode(
         above = row;
         rows.push(Tensor::cat(&shown, 3)?);
     }
-    let whole = Tensor::cat(&rows, 2)?;
-    whole
-        .narrow(2, 0, height * factor)?
-        .narrow(3, 0, width * factor)
+    let turned = Tensor::cat(&rows, 2)?;
+    turned.narrow(2, 0, height * to)?.narrow(3, 0, width * to)
 }
 
 /// `tile` with its first rows or columns mixed with the last ones of `before`.
@@ -79,24 +86,31 @@ fn weights(fade: usize, axis: usize, device: &Device) -> Result<Tensor> {
 mod tests {
     use super::*;
 
-    /// What a decoder that looks at one latent only makes by tiles is what it makes at once.
-    #[test]
-    fn tiles_of_a_local_decoder_are_the_whole_picture() {
-        let device = Device::Cpu;
-        let numbers: Vec<f32> = (0..2 * 13 * 22)
+    fn numbers(height: usize, width: usize) -> Tensor {
+        let numbers: Vec<f32> = (0..2 * height * width)
             .map(|number| (number % 97) as f32)
             .collect();
-        let latents = Tensor::from_vec(numbers, (1, 2, 13, 22), &device).expect("latents");
+        Tensor::from_vec(numbers, (1, 2, height, width), &Device::Cpu).expect("numbers")
+    }
+
+    /// What a half that looks at one latent only makes by tiles is what it makes at once.
+    #[test]
+    fn tiles_of_a_local_half_are_the_whole() {
         let decoder = |x: &Tensor| {
             let (_, _, height, width) = x.dims4()?;
             x.upsample_nearest2d(height * 4, width * 4)
         };
-        let whole = decoder(&latents).expect("whole");
-        for side in [4, 8, 12, 64] {
-            let tiled = decode(&latents, side, 4, decoder).expect("tiled");
-            assert_eq!(tiled.dims(), whole.dims(), "tiles of {side}");
-            let off = (tiled - &whole).and_then(|off| off.abs()?.max_all()?.to_scalar::<f32>());
-            assert!(off.expect("a number") < 1e-4, "tiles of {side}");
-        }
+        let encoder = |x: &Tensor| x.avg_pool2d(4);
+        let check = |x: &Tensor, scale, half: &dyn Fn(&Tensor) -> Result<Tensor>| {
+            let whole = half(x).expect("whole");
+            for side in [4, 8, 12, 64] {
+                let tiled = turned(x, side, scale, half).expect("tiled");
+                assert_eq!(tiled.dims(), whole.dims(), "tiles of {side}");
+                let off = (tiled - &whole).and_then(|off| off.abs()?.max_all()?.to_scalar::<f32>());
+                assert!(off.expect("a number") < 1e-4, "tiles of {side}");
+            }
+        };
+        check(&numbers(13, 22), Scale { from: 1, to: 4 }, &decoder);
+        check(&numbers(52, 88), Scale { from: 4, to: 1 }, &encoder);
     }
 }
