@@ -347,7 +347,7 @@ fn asks() -> Vec<Ask> {
     };
     (0..48)
         .map(|number| Ask {
-            prompt: (0..1 + number as u32 * 3)
+            prompt: (0..=number as u32 * 3)
                 .map(|at| 1 + (at % PERIOD as u32 * 5 + number as u32) % 39)
                 .collect(),
             ..of_kind(number)
