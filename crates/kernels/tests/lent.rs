@@ -1,4 +1,5 @@
 //! Packed weights that lie in bytes of somebody else's, as in a file that was written by an earlier run.
+#![allow(clippy::unwrap_used)] // helpers of tests panic as tests do
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -114,16 +114,12 @@ mod tests {
 
     /// What the system says of the pages of a map that are in memory.
     fn resident_bytes(map: &Mapped) -> usize {
-        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let maps = std::fs::read_to_string("/proc/self/smaps").expect("maps");
         let begins = format!("{:x}-", map.as_ptr() as usize);
         let own = maps.lines().skip_while(|line| !line.starts_with(&begins));
         let line = own.skip(1).find_map(|line| line.strip_prefix("Rss:"));
-        let kilobytes: usize = line
-            .unwrap()
-            .trim()
-            .trim_end_matches(" kB")
-            .parse()
-            .unwrap();
+        let line = line.expect("the map").trim().trim_end_matches(" kB");
+        let kilobytes: usize = line.parse().expect("a number");
         kilobytes << 10
     }
 

@@ -1,5 +1,6 @@
 //! Packed weights that are kept on disk: they are read instead of the checkpoint's, to the bit, and nothing that does
 //! not fit is ever read.
+#![allow(clippy::unwrap_used)] // helpers of tests panic as tests do
 
 mod common;
 
