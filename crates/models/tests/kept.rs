@@ -92,7 +92,7 @@ fn logits(files: &Files) -> Vec<u32> {
             rows: 0..24,
             start: 0,
             blocks: vec![0],
-            wants_logits: true,
+            logits: 1,
         }],
     };
     let rows = model.step(&step).unwrap();
