@@ -135,10 +135,11 @@ impl Load<'_> {
         let (mut tokens, mut seconds) = (0, 0.0);
         while seconds < counted.as_secs_f64() {
             let answer = self.ask(PROMPT_WORDS, ANSWER_TOKENS, |_| true)?;
-            if let [first, .., last] = answer.pieces[..] {
-                tokens += answer.completion_tokens - 1;
-                seconds += (last - first).as_secs_f64();
-            }
+            let [first, .., last] = answer.pieces[..] else {
+                return Err("an answer of one piece has no time between tokens".into());
+            };
+            tokens += answer.completion_tokens - 1;
+            seconds += (last - first).as_secs_f64();
         }
         Ok(tokens as f64 / seconds)
     }

@@ -38,7 +38,7 @@ pub(crate) fn on_disk<'a>(
     let mut found: Vec<&WeightSet> = Vec::new();
     for name in names {
         let mut there: Vec<_> = all(name, catalog)?;
-        there.retain(|set| store.folder(set).exists());
+        there.retain(|set| store.has_some(set));
         if there.is_empty() {
             return Err(Stop::failed(format!(
                 "nothing of {name} is on disk; `hearth list` shows what is"

@@ -13,7 +13,7 @@ pub(crate) fn verify(args: &Verify, place: &Place, catalog: &Catalog) -> Result<
     let sets: Vec<&WeightSet> = if args.names.is_empty() {
         catalog
             .weight_sets()
-            .filter(|set| store.folder(set).exists())
+            .filter(|set| store.has_some(set))
             .collect()
     } else {
         named::on_disk(&args.names, catalog, &store)?

@@ -15,6 +15,7 @@ use crate::assemble::{assemble, check};
 use crate::digest::{sum_of, sync};
 use crate::fetch_error::{FetchError, reading, writing};
 use crate::files::Files;
+use crate::hub::joined::parts;
 use crate::hub::{HubOptions, HubSet};
 use crate::marker::{self, Marker};
 use crate::progress::Progress;
@@ -83,9 +84,11 @@ pub struct Store {
 
 impl Store {
     /// A store under `root`. Touches nothing: the folder is made by the first fetch.
-    pub fn open(root: PathBuf, options: Options) -> Self {
-        // pip and this crate must mean the same folder whatever the current one is.
-        let root = std::path::absolute(&root).unwrap_or(root);
+    pub fn open(root: PathBuf, mut options: Options) -> Self {
+        // pip and this crate must mean the same folder whatever the current one is, and links lead there from elsewhere.
+        let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+        let root = absolute(root);
+        options.hub.cache = options.hub.cache.map(absolute);
         Self {
             root,
             options,
@@ -108,6 +111,12 @@ impl Store {
             Source::Pypi { .. } | Source::Hub { .. } => self.root.join(&set.name),
             Source::Local { path } => path.clone(),
         }
+    }
+
+    /// Whether anything of the set is on disk that [`Store::remove`] would remove.
+    pub fn has_some(&self, set: &WeightSet) -> bool {
+        let own = parts(set).into_iter().next();
+        self.folder(set).exists() || own.is_some_and(|own| self.folder(&own).exists())
     }
 
     /// Where what is computed of the set's files may be kept. It goes when the set is removed, and by [`Store::clear`]
@@ -230,10 +239,11 @@ impl Store {
     ///
     /// # Errors
     /// [`FetchError::Busy`] while it is being fetched; [`FetchError::Local`] for a user's own files, which are
-    /// never removed.
+    /// never removed, but for what was made of them.
     pub fn remove(&self, set: &WeightSet) -> Result<bool, FetchError> {
         names::check(set)?;
         if let Source::Local { path } = &set.source {
+            remove_if_there(&self.packed_folder(set))?;
             return Err(FetchError::Local {
                 set: set.name.clone(),
                 path: path.clone(),

@@ -33,7 +33,8 @@ struct Candidate {
 }
 
 impl Schedule {
-    /// Adds guesses to the rows of a step that is planned otherwise: nobody's rows or blocks give way to them.
+    /// Adds guesses to the rows of a step that is planned otherwise: nobody's rows give way to them, and of blocks only
+    /// such as no sequence uses.
     pub(super) fn plan_drafts(&mut self, plan: &mut Plan) {
         if self.limits.drafts == 0 {
             return;
@@ -97,8 +98,8 @@ impl Schedule {
         let mut seconds = self.estimate.seconds(load);
         // Each sequence of the step waits for it, and has a token of it or a part of its prompt.
         let sequences = spans.chunk_by(|a, b| a.sequence == b.sequence).count();
-        let target = self.limits.target.as_secs_f64();
-        let is_late = |longer: f64| sequences > 1 && longer > target;
+        let most = seconds + self.allowance(seconds);
+        let is_late = |longer: f64| sequences > 1 && longer > most;
         let mut tokens = sequences as f64;
         for _ in 0..room {
             let next = candidates.iter_mut().filter(|one| one.count < one.most);
@@ -118,8 +119,10 @@ impl Schedule {
         }
         // What is never tried is never known to have become better.
         let mut left = room - candidates.iter().map(|one| one.count).sum::<usize>();
+        let first = self.turn as usize % candidates.len().max(1);
+        candidates.rotate_left(first); // no stream is always the one whose match is tried
         for one in candidates.iter_mut().filter(|one| one.count == 0) {
-            self.passed += 1;
+            self.passed = self.passed.saturating_add(1);
             let with = load.with(spans[one.span].start + 1, 1);
             let longer = self.estimate.seconds(with);
             if self.passed > TRY_AFTER_MATCHES && left > 0 && !is_late(longer) {
@@ -127,6 +130,7 @@ impl Schedule {
                 self.passed = 0;
             }
         }
+        candidates.rotate_right(first);
     }
 
     /// That a candidate's next guess comes true where those before it did.

@@ -3,7 +3,8 @@
 //! One step mixes the newest token of every running sequence with cuts of the prompts of those that are still in
 //! prefill. How many cuts follows from an estimate of the step's time, so that a long prompt never stalls running
 //! streams. Prompts are cut at the same positions whatever runs beside them, so that what runs beside them does not
-//! change the shapes, and with them the rounding, of their arithmetic.
+//! change the shapes, and with them the rounding, of their arithmetic; where it would not, a step has a part of a cut
+//! that streams would wait too long for.
 //!
 //! Full blocks of the cache have names that others with the same beginning find them by; what may be found that way,
 //! and whether a sequence may give its blocks up and be computed again, depends on the model ([`Recall`]).

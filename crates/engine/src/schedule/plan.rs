@@ -8,8 +8,8 @@ use crate::model::Recall;
 
 /// Every so many plans the oldest prompt goes first, whatever its class and tenant.
 const OLDEST_EVERY_TURNS: u64 = 8;
-/// A shorter part of a cut costs more for each of its rows.
-const PART_MIN_TOKENS: usize = 8;
+/// A part of a cut with fewer rows costs more for each of them: it is not halved again.
+const PART_MIN_TOKENS: usize = 16;
 
 impl Schedule {
     /// The next step; empty when nothing can run. What it plans counts as computed, guesses aside.
@@ -114,17 +114,23 @@ impl Schedule {
         }
     }
 
-    /// So many of a cut's rows that those that generate need not wait for it beyond their time, or for half of that if
-    /// they need as much themselves. Only where it does not matter at which positions a prompt is cut.
+    /// Seconds that others may add to a step which takes so many without them: up to the time between two tokens, or half of
+    /// that, or half of what the step takes by itself, where that is more. On a slow device a prompt would not get on, else.
+    pub(super) fn allowance(&self, without: f64) -> f64 {
+        let target = self.limits.target.as_secs_f64();
+        (target - without).max(target / 2.0).max(without / 2.0)
+    }
+
+    /// So many of a cut's rows that those that generate need not wait for it beyond [`Self::allowance`]. Only where it does
+    /// not matter at which positions a prompt is cut.
     fn part(&self, index: usize, cut: usize, load: Load) -> usize {
         if self.limits.recall != Recall::Blocks {
             return cut;
         }
         let without = self.estimate.seconds(load);
-        let target = self.limits.target.as_secs_f64();
-        let most = (target - without).max(target / 2.0);
+        let most = self.allowance(without);
         let mut rows = cut;
-        while rows > PART_MIN_TOKENS {
+        while rows >= PART_MIN_TOKENS {
             let with = load.with(self.running[index].computed, rows);
             if self.estimate.seconds(with) - without <= most {
                 break;

@@ -87,7 +87,7 @@ impl Sequence {
         BlockPool::needed(self.reserved).saturating_sub(self.blocks.len())
     }
 
-    /// Rows up to the next cut. A prompt is always cut at the same positions, whatever runs beside it.
+    /// Rows up to the next cut. Cuts are at the same positions, whatever runs beside them.
     pub(super) fn next_cut(&self, cut: usize) -> usize {
         (cut - self.computed % cut).min(self.prefill_len - self.computed)
     }

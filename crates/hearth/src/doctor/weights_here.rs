@@ -42,7 +42,7 @@ pub(super) fn sets(store: &Store, catalog: &Catalog, offline: bool) -> Finding {
     for set in catalog.weight_sets() {
         if store.is_complete(set) {
             whole.push(set);
-        } else if store.folder(set).exists() {
+        } else if store.has_some(set) {
             broken.push(set);
         }
     }

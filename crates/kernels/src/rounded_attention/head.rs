@@ -10,7 +10,7 @@ const MOST_CODE: f32 = 8191.0;
 const MOST_VALUE: f32 = 4095.0;
 /// Larger magnitudes count as this one, so that no sum is infinite.
 const LARGEST: f32 = 1e15;
-/// Where nothing is larger, all is zeros.
+/// Where nothing is larger, numbers are rounded as if this were the largest.
 const SMALLEST: f32 = 1e-30;
 /// Pairs of a vector's numbers.
 pub(super) const PAIRS: usize = LANES / 2;
@@ -25,7 +25,7 @@ pub(super) struct Head {
     pub(super) queries: Vec<[Pair; PAIRS]>,
     /// `[keys / 16 V][size / 2][V]` vectors of 16 keys, padded with zeros.
     pub(super) keys: Vec<[Pair; LANES]>,
-    /// `[keys / 2][columns / 16]` vectors of 16 columns, padded with zeros.
+    /// `[keys / 2][columns / 16]` vectors of 16 columns, padded with anything.
     pub(super) values: Vec<[Pair; LANES]>,
     /// `[columns]`: what codes of a column are worth.
     pub(super) value_steps: Vec<f32>,

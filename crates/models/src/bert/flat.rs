@@ -213,9 +213,12 @@ impl FlatBert {
         for layer in 0..self.layers.len() {
             let mut first = 0;
             for texts in together(texts) {
-                let last = first + self.attend(layer, texts, first);
+                let count = self.attend(layer, texts, first);
+                let last = first + count;
+                // Parts of one size: weights pass by for each.
+                let part = count.div_ceil(count.div_ceil(ROWS_TOGETHER).max(1));
                 while first < last {
-                    let next = last.min(first + ROWS_TOGETHER);
+                    let next = last.min(first + part);
                     self.feed_forward(layer, first..next);
                     first = next;
                 }

@@ -341,7 +341,8 @@ impl Scope<'_> {
     }
 }
 
-/// As [`halves`], for rows of so many bytes.
+/// As [`halves`], for rows of so many bytes. Kept files have packed rows in this order: another one needs another
+/// `kernels::PACKING_VERSION`.
 fn rows_apart(rows: &[u8], row_bytes: usize, head_size: usize) -> Vec<u8> {
     let mut apart = Vec::with_capacity(rows.len());
     for head in rows.chunks(row_bytes * head_size) {

@@ -132,15 +132,22 @@ impl<P: Pipeline> Painter<P> {
         let mut strokes: Vec<_> = strokes
             .map(|(painting, noise)| Stroke { painting, noise })
             .collect();
+        let done = |stroke: &Stroke<'_, P::Painting>| stroke.painting.course().done();
+        let before: Vec<_> = strokes.iter().map(done).collect();
         let stepped = pipeline.step(&mut strokes);
-        let said = |(id, stroke): (&SequenceId, &Stroke<'_, P::Painting>)| {
-            let said = match &stepped {
-                Ok(()) => Said::Event(PaintEvent::Step(stroke.painting.course().done() as u32)),
-                Err(failure) => Said::Failed(failure.clone()),
-            };
-            (*id, said)
-        };
-        ids.iter().zip(&strokes).map(said).collect()
+        let mut said = Vec::new();
+        for ((id, stroke), before) in ids.iter().zip(&mut strokes).zip(before) {
+            let mut outcome = stepped.clone();
+            // A pass of several may fail where one alone does not, above all for its memory.
+            if outcome.is_err() && ids.len() > 1 && done(stroke) == before {
+                outcome = pipeline.step(std::slice::from_mut(stroke));
+            }
+            said.push(match outcome {
+                Ok(()) => (*id, Said::Event(PaintEvent::Step(done(stroke) as u32))),
+                Err(failure) => (*id, Said::Failed(failure)),
+            });
+        }
+        said
     }
 
     fn decode(&self, id: SequenceId) -> Result<Option<Picture>, Failure> {

@@ -10,8 +10,7 @@ mod writer;
 
 use std::cell::RefCell;
 use std::fmt::Display;
-use std::path::PathBuf;
-use std::sync::Once;
+use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use flate2::Crc;
@@ -20,7 +19,7 @@ use kernels::{Format, PackedLinear};
 use crate::gguf::{Gguf, Part};
 use crate::load::Files;
 use file::KeptFile;
-use writer::Writer;
+use writer::{KEPT, Writer};
 
 /// Where packed weights are kept, and which.
 #[derive(Debug, Clone)]
@@ -98,25 +97,33 @@ impl Packs {
         let Some((keep, name)) = keep.zip(gguf.file().file_name()) else {
             return Self::Off;
         };
-        let path = keep.folder.join(name).with_added_extension("packed");
+        let path = keep.folder.join(name).with_added_extension(KEPT);
         let source = Identity::of(gguf);
+        let mut room = keep.room_bytes;
         match KeptFile::open(&path, source) {
             Ok(kept) => {
                 tracing::info!("packed weights are read from {}", path.display());
                 return Self::Kept(kept);
             }
-            Err(Some(why)) => tracing::info!("{} is made anew: {why}", path.display()),
+            Err(Some(why)) => {
+                tracing::info!("{} is made anew: {why}", path.display());
+                // It is of no use to anybody, and its room is. Who has it mapped keeps it.
+                let useless = std::fs::metadata(&path).map_or(0, |found| found.len());
+                let freed = std::fs::remove_file(&path).map_or(0, |()| useless);
+                room = room.saturating_add(freed);
+            }
             Err(None) => {}
         }
-        if bytes > keep.room_bytes {
-            let (bytes, room) = (bytes / 1_000_000, keep.room_bytes / 1_000_000);
-            warn(&format!("they take {bytes} MB, and {room} may be written"));
+        if bytes > room {
+            let (bytes, room) = (bytes / 1_000_000, room / 1_000_000);
+            let why = format!("they take {bytes} MB, and {room} may be written");
+            warn(&path, &why);
             return Self::Off;
         }
-        match Writer::new(path, source) {
+        match Writer::new(path.clone(), source) {
             Ok(writer) => Self::Writing(RefCell::new(writer)),
             Err(error) => {
-                warn(&error);
+                warn(&path, &error);
                 Self::Off
             }
         }
@@ -134,9 +141,10 @@ impl Packs {
             Self::Writing(writer) => {
                 let packed = pack()?;
                 let mut writer = writer.borrow_mut();
-                let added = writer.as_mut().map(|writer| writer.add(matrix, &packed));
-                if let Some(Err(error)) = added {
-                    warn(&error);
+                if let Some(open) = writer.as_mut()
+                    && let Err(error) = open.add(matrix, &packed)
+                {
+                    warn(open.place(), &error);
                     *writer = None;
                 }
                 Ok(packed)
@@ -148,15 +156,16 @@ impl Packs {
     pub(crate) fn finish(self) {
         if let Self::Writing(writer) = self
             && let Some(writer) = writer.into_inner()
-            && let Err(error) = writer.finish()
         {
-            warn(&error);
+            let place = writer.place().to_owned();
+            if let Err(error) = writer.finish() {
+                warn(&place, &error);
+            }
         }
     }
 }
 
-/// Says once why packed weights are not kept: nothing is wrong with the model.
-fn warn(why: &dyn Display) {
-    static TOLD: Once = Once::new();
-    TOLD.call_once(|| tracing::warn!("packed weights are not kept: {why}"));
+/// Says why packed weights are not kept: nothing is wrong with the model.
+fn warn(place: &Path, why: &dyn Display) {
+    tracing::warn!("packed weights are not kept in {}: {why}", place.display());
 }

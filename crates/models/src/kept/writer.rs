@@ -2,7 +2,7 @@
 
 use std::fs::{File, TryLockError};
 use std::io::{Error, ErrorKind, Result, Seek, SeekFrom, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kernels::{PACKED_ALIGNMENT, PackedLinear};
 
@@ -13,6 +13,8 @@ use super::{Identity, Matrix};
 const LOCK: &str = "lock";
 /// How the name of an unfinished file ends.
 const UNFINISHED: &str = "part";
+/// How that of a whole one does.
+pub(super) const KEPT: &str = "packed";
 
 /// A file that is being written. Dropped before its end, it leaves nothing.
 pub(crate) struct Writer {
@@ -38,12 +40,15 @@ impl Writer {
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
+            // Where the file system knows no locks, two may write: each puts a whole file in its place.
+            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {}
             Err(TryLockError::Error(error)) => return Err(error),
         }
-        // What ended processes left.
+        // What ended processes left, and what was made of a file that the set has no more.
         for entry in std::fs::read_dir(folder)? {
             let path = entry?.path();
-            if path.extension().is_some_and(|end| end == UNFINISHED) {
+            let end = path.extension();
+            if end.is_some_and(|end| end == UNFINISHED || end == KEPT && path != place) {
                 std::fs::remove_file(path)?;
             }
         }
@@ -61,6 +66,11 @@ impl Writer {
         };
         writer.file.write_all(&[0; HEADER_BYTES])?; // the true one comes last
         Ok(Some(writer))
+    }
+
+    /// Where the file will be.
+    pub(super) fn place(&self) -> &Path {
+        &self.place
     }
 
     /// Adds a matrix.

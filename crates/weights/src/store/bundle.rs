@@ -64,6 +64,14 @@ pub enum BundleError {
         /// The set.
         set: String,
     },
+    /// A set of several repositories cannot be bundled.
+    #[error(
+        "weights {set} have files of several repositories, which a bundle does not tell apart; copy the hub's cache instead"
+    )]
+    Joined {
+        /// The set.
+        set: String,
+    },
     /// The file to write is there already.
     #[error("{path} is there already; remove it, or choose another name", path = path.display())]
     Exists {

@@ -60,13 +60,14 @@ impl Store {
     }
 
     pub(super) fn remove_joined(&self, set: &WeightSet) -> Result<bool, FetchError> {
-        let folder = self.folder(set);
-        let was_joined = folder.exists();
-        remove_if_there(&folder)?;
+        // The links last: while they are there, so is something that can be removed.
         let own = match parts(set).first() {
             Some(own) => self.remove(own)?,
             None => false,
         };
+        let folder = self.folder(set);
+        let was_joined = folder.exists();
+        remove_if_there(&folder)?;
         Ok(was_joined || own)
     }
 }

@@ -42,6 +42,11 @@ impl Store {
                     set: set.name.clone(),
                 });
             }
+            if matches!(&set.source, Source::Hub { others, .. } if !others.is_empty()) {
+                return Err(BundleError::Joined {
+                    set: set.name.clone(),
+                });
+            }
             self.verify(set)?;
         }
         let draft = draft(folder).map_err(bundling(path))?;
