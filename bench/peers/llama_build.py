@@ -12,6 +12,12 @@ OFF = ["LLAMA_BUILD_TESTS", "LLAMA_BUILD_EXAMPLES", "LLAMA_BUILD_APP", "LLAMA_OP
 NO_AMX = "-mno-amx-int8 -mno-amx-tile -mno-amx-bf16"
 
 
+def flags():
+    """For the compilers: their language, and what they are told."""
+    is_x86 = platform.machine() in ("x86_64", "AMD64")
+    return [(language, NO_AMX) for language in ("C", "CXX") if is_x86]
+
+
 def built(cache, python, run):
     """The folder with the server and the libraries; minutes the first time."""
     folder = cache / "llama.cpp"
@@ -28,11 +34,10 @@ def built(cache, python, run):
     (source,) = folder.glob("llama_cpp_python-*/vendor/llama.cpp")
     tools = Path(python).parent
     options = [f"-D{name}=OFF" for name in OFF] + ["-DGGML_NATIVE=ON", "-DCMAKE_BUILD_TYPE=Release"]
-    is_x86 = platform.machine() in ("x86_64", "AMD64")
-    flags = [f"-DCMAKE_{language}_FLAGS={NO_AMX}" for language in ("C", "CXX") if is_x86]
+    told = [f"-DCMAKE_{language}_FLAGS={flags}" for language, flags in flags()]
     asked = shlex.split(os.environ.get("CMAKE_ARGS", ""))
     path = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"}
-    run([tools / "cmake", "-S", source, "-B", folder / "build", "-G", "Ninja", *options, *flags, *asked], env=path)
+    run([tools / "cmake", "-S", source, "-B", folder / "build", "-G", "Ninja", *options, *told, *asked], env=path)
     run([tools / "cmake", "--build", folder / "build", "--target", "llama-server"], env=path)
     done.touch()
     return binaries
