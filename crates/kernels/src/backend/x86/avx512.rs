@@ -241,6 +241,8 @@ unsafe fn sums<T: Load512, const R: usize, const P: usize, const C: usize>(
             if T::OFFSET != 0 {
                 // What was added to the codes is owed from the start, in first bytes: no addition afterwards.
                 let bits = _mm512_set1_epi32((FIRST / T::OFFSET).ilog2() as i32);
+                // As in `add_dots`.
+                #[allow(clippy::needless_range_loop)]
                 for row in 0..R {
                     let sum = *rows.sums.get_unchecked(row * rows.blocks + block);
                     let owed = _mm512_srav_epi32(_mm512_set1_epi32(sum), bits);
