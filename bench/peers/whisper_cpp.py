@@ -5,16 +5,23 @@ written into CACHE once, matrices as Q8_0, what is not a matrix of a layer as wh
 second, for each line `go`; the likeliest tokens, windows by themselves, no times of words, as ours.
 """
 
+import ctypes
 import json
 import struct
 import sys
+import sysconfig
 import time
 import wave
 from pathlib import Path
 
 import numpy as np
 from faster_whisper.feature_extractor import FeatureExtractor
-from pywhispercpp.model import Model
+
+# Compiled by pip, its libraries lie where no loader looks for them.
+for library in ("libggml-base.so", "libggml-cpu.so", "libggml.so", "libwhisper.so"):
+    ctypes.CDLL(str(Path(sysconfig.get_path("purelib")) / library), ctypes.RTLD_GLOBAL)
+
+from pywhispercpp.model import Model  # noqa: E402
 
 MAGIC = 0x67676D6C
 F32, F16, Q8_0 = 0, 1, 8
