@@ -5,32 +5,22 @@ sound a second, for each line `go`; the likeliest tokens, windows by themselves,
 """
 
 import sys
-import time
-import wave
 
-import numpy as np
 from faster_whisper import WhisperModel
+
+from hearing import race, samples
 
 
 def main():
     folder, sound, kind = sys.argv[1:4]
-    with wave.open(sound) as file:
-        samples = np.frombuffer(file.readframes(file.getnframes()), np.int16).astype(np.float32) / 32768
-        seconds = file.getnframes() / file.getframerate()
+    numbers, seconds = samples(sound)
     model = WhisperModel(folder, device="cpu", compute_type=kind, cpu_threads=1, num_workers=1)
 
     def hear():
         options = {"beam_size": 1, "language": "en", "condition_on_previous_text": False}
-        return "".join(segment.text for segment in model.transcribe(samples, **options)[0])
+        return "".join(segment.text for segment in model.transcribe(numbers, **options)[0])
 
-    print(hear()[:200], file=sys.stderr)
-    print("ready", flush=True)
-    for line in sys.stdin:
-        if line.strip() != "go":
-            break
-        start = time.perf_counter()
-        hear()
-        print(seconds / (time.perf_counter() - start), flush=True)
+    race(hear, seconds)
 
 
 main()

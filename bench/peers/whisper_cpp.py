@@ -10,12 +10,12 @@ import json
 import struct
 import sys
 import sysconfig
-import time
-import wave
 from pathlib import Path
 
 import numpy as np
 from faster_whisper.feature_extractor import FeatureExtractor
+
+from hearing import race, samples
 
 # Compiled by pip, its libraries lie where no loader looks for them.
 for library in ("libggml-base.so", "libggml-cpu.so", "libggml.so", "libwhisper.so"):
@@ -109,9 +109,7 @@ def main():
     file = Path(sys.argv[3]) / f"{folder.name}-q8_0.bin"
     if not file.exists():
         convert(folder, file)
-    with wave.open(sound) as speech:
-        samples = np.frombuffer(speech.readframes(speech.getnframes()), np.int16).astype(np.float32) / 32768
-        seconds = speech.getnframes() / speech.getframerate()
+    numbers, seconds = samples(sound)
     model = Model(
         str(file),
         redirect_whispercpp_logs_to=None,
@@ -122,16 +120,9 @@ def main():
     )
 
     def hear():
-        return "".join(segment.text for segment in model.transcribe(samples))
+        return "".join(segment.text for segment in model.transcribe(numbers))
 
-    print(hear()[:200], file=sys.stderr)
-    print("ready", flush=True)
-    for line in sys.stdin:
-        if line.strip() != "go":
-            break
-        start = time.perf_counter()
-        hear()
-        print(seconds / (time.perf_counter() - start), flush=True)
+    race(hear, seconds)
 
 
 main()
