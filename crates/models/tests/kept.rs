@@ -186,12 +186,32 @@ fn a_place_that_cannot_be_written_keeps_nothing_and_fails_nothing() {
 }
 
 #[test]
+fn what_does_not_fit_gives_its_room_to_what_does() {
+    let place = Place::new("tiny-llama");
+    let plain = logits(&place.files());
+    let useless = vec![0; 50_000_000];
+    std::fs::create_dir(place.keep().folder).unwrap();
+    std::fs::write(place.packed(), &useless).unwrap();
+    let full = Keep {
+        room_bytes: 0,
+        ..place.keep()
+    };
+    assert!(logits(&place.files().with_packed(full)) == plain);
+    let kept = std::fs::metadata(place.packed()).unwrap().len();
+    assert!(kept > 0 && kept < useless.len() as u64, "{kept}");
+    place.poison();
+    assert!(place.logits() != plain, "it packed again");
+}
+
+#[test]
 fn first_loads_beside_each_other_write_one_file() {
     let place = Place::new("tiny-llama");
     let plain = logits(&place.files());
     // What a process that was killed left.
     std::fs::create_dir(place.keep().folder).unwrap();
     std::fs::write(place.keep().folder.join("model.gguf.packed.1.part"), "half").unwrap();
+    // And what was made of a file that the set does not have any more.
+    std::fs::write(place.keep().folder.join("old.gguf.packed"), "whole").unwrap();
     std::thread::scope(|scope| {
         let loads: Vec<_> = (0..4).map(|_| scope.spawn(|| place.logits())).collect();
         for load in loads {

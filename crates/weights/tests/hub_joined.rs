@@ -9,7 +9,7 @@ use std::fs;
 use catalog::{Origin, Repository, Source, WeightFile, WeightSet};
 use hub_server::bench::{CONFIG, HubBench, MODEL, noise, set};
 use hub_server::{BESIDE, COMMIT};
-use weights::{Difference, FetchError, Silent};
+use weights::{BundleError, Difference, FetchError, Silent};
 
 /// What the set calls the file of the second repository, and that repository.
 const UNET: &str = "unet/model.safetensors";
@@ -93,6 +93,30 @@ fn each_file_comes_from_its_own_repository() {
     store.verify(&joined).unwrap();
     assert_eq!(store.bytes_on_disk(&joined), 4022);
     assert_eq!(bench.server.seen().len(), 0);
+}
+
+#[test]
+fn a_bundle_does_not_hold_it() {
+    let bench = bench();
+    let (store, joined) = (bench.store(), joined());
+    store.fetch(&joined, &Silent).unwrap();
+    let bundle = bench.home().join("bundle.tar");
+    let refused = store.export(&bundle, &[&joined], &Silent);
+    assert!(matches!(refused, Err(BundleError::Joined { set }) if set == joined.name));
+    assert!(!bundle.exists());
+}
+
+#[test]
+fn what_was_fetched_of_it_is_removed_though_it_was_never_whole() {
+    let bench = bench();
+    let (store, joined) = (bench.store(), joined());
+    assert!(!store.has_some(&joined));
+    let folder = store.fetch(&joined, &Silent).unwrap().folder().to_owned();
+    fs::remove_dir_all(folder).unwrap();
+    assert!(store.has_some(&joined), "its own part");
+    assert!(store.remove(&joined).unwrap());
+    assert!(!store.has_some(&joined));
+    assert!(!store.remove(&joined).unwrap());
 }
 
 #[test]
