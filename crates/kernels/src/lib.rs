@@ -20,6 +20,7 @@ mod lanes;
 mod linear;
 #[cfg(any(target_arch = "aarch64", test))]
 mod neon;
+mod pages;
 mod pool;
 mod rotation;
 mod rounded_attention;

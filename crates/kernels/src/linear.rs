@@ -10,9 +10,10 @@ use crate::activations::Activations;
 use crate::backend::Backend;
 use crate::ggml::{Block, Format, FormatError};
 use crate::lanes::{self, Computation, LANES, Lanes};
+use crate::pages::Pages;
 use crate::pool::Pool;
 use crate::tile::{Eight, FiveMin, Four, FourMin, Tile};
-use crate::tiles::{LentError, Packing, SharedBytes, Tiles};
+use crate::tiles::{LentError, Plain, Packing, SharedBytes, Tiles};
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
 
 /// Rows of a product that are computed together when there are as many; then 4, 2, 1.
@@ -138,6 +139,19 @@ impl PackedLinear {
         })
     }
 
+    /// The same weights in memory of their own, in large pages where the system has them: a mapped file is in small ones,
+    /// which are slower to read.
+    #[must_use]
+    pub fn owned(self) -> Self {
+        let tiles = match self.tiles {
+            Packed::FourMin(tiles) => Packed::FourMin(tiles.owned()),
+            Packed::Four(tiles) => Packed::Four(tiles.owned()),
+            Packed::FiveMin(tiles) => Packed::FiveMin(tiles.owned()),
+            Packed::Eight(tiles) => Packed::Eight(tiles.owned()),
+        };
+        Self { tiles, ..self }
+    }
+
     /// The packed weights as they lie in memory, in this machine's byte order.
     pub fn as_bytes(&self) -> &[u8] {
         each!(&self.tiles, tiles => tiles.as_bytes())
@@ -189,14 +203,14 @@ impl PackedLinear {
 
 /// Packs rows of blocks, each given by its output, into tiles, `[outputs / 16][blocks]`. The threads of the
 /// pool share the work.
-fn tiles<T: Tile, R: Iterator<Item = Block>>(
+fn tiles<T: Tile + Plain, R: Iterator<Item = Block>>(
     outputs: usize,
     inputs: usize,
     row: impl Fn(usize) -> R + Sync,
 ) -> Tiles<T> {
     let blocks = inputs.div_ceil(BLOCK_INPUTS);
     let panels = outputs.div_ceil(TILE_OUTPUTS);
-    let mut tiles = vec![T::EMPTY; panels * blocks];
+    let mut tiles = Pages::new(panels * blocks, T::EMPTY);
     let left = Mutex::new(tiles.chunks_exact_mut(blocks).enumerate());
     Pool::global().run(panels, &|_| {
         // Nothing panics while the lock is held.

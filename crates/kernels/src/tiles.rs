@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::pages::Pages;
 use crate::tile::{Eight, FiveMin, Four, FourMin};
 use crate::{BLOCK_INPUTS, Format, TILE_OUTPUTS};
 
@@ -91,12 +92,25 @@ impl<T: FromBytes + IntoBytes + Immutable + KnownLayout> Plain for T {}
 
 /// `[outputs / 16][inputs / 32]`.
 pub(crate) enum Tiles<T> {
-    Owned(Vec<T>),
+    Owned(Pages<T>),
     Lent {
         bytes: SharedBytes,
         range: Range<usize>,
         of: PhantomData<T>,
     },
+}
+
+impl<T: Plain + Copy> Tiles<T> {
+    /// The same tiles in memory of their own.
+    pub(crate) fn owned(self) -> Self {
+        let tiles = &*self;
+        let Some(&first) = tiles.first() else {
+            return self;
+        };
+        let mut pages = Pages::new(tiles.len(), first);
+        pages.copy_from_slice(tiles);
+        Self::Owned(pages)
+    }
 }
 
 impl<T: Plain> Tiles<T> {

@@ -11,7 +11,7 @@ use super::form::{self, Row};
 use super::{Identity, Matrix};
 use crate::mapped::Mapped;
 
-/// The packed matrices of one GGUF file. What is taken from it keeps it mapped.
+/// The packed matrices of one GGUF file. What is taken from it is read anew into memory.
 pub(crate) struct KeptFile {
     map: Arc<Mapped>,
     rows: HashMap<String, Row>,
@@ -33,7 +33,7 @@ impl KeptFile {
         })
     }
 
-    /// A matrix where it lies; `None`: it is not there as it is wanted.
+    /// A matrix, read into memory of its own; `None`: it is not there as it is wanted.
     pub(super) fn find(&self, matrix: &Matrix) -> Option<PackedLinear> {
         let row = self.rows.get(&matrix.key())?;
         let wanted = Row {
@@ -42,8 +42,14 @@ impl KeptFile {
             inputs: matrix.inputs,
             offset: row.offset,
         };
+        if *row != wanted {
+            return None;
+        }
         let (map, range) = (self.map.clone(), row.range()?);
-        let lent = PackedLinear::lent(row.packing, row.outputs, row.inputs, map, range);
-        lent.ok().filter(|_| *row == wanted)
+        let lent = PackedLinear::lent(row.packing, row.outputs, row.inputs, map, range.clone());
+        let lent = lent.ok()?;
+        // The file's pages go back to the system once they are read.
+        let _read = self.map.lend(range);
+        Some(lent.owned())
     }
 }
