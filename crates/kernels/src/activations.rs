@@ -2,6 +2,11 @@
 
 use crate::BLOCK_INPUTS;
 use crate::backend::Backend;
+#[cfg(target_arch = "x86_64")]
+use crate::backend::{
+    amx,
+    joined::{Joined, Parts},
+};
 use crate::lanes::{self, Computation, LANES, Lanes, magnitude, squares};
 
 /// How near the integers are to the numbers they stand for.
@@ -10,7 +15,7 @@ pub enum Precision {
     /// One signed byte an input: an error of up to 1/254 of the block's largest magnitude, as in
     /// ggml's Q8_0.
     Fast,
-    /// A second signed byte, for what the first leaves, in the blocks whose largest magnitude is at least
+    /// Four more bits, of a second byte, for what the first leaves, in the blocks whose largest magnitude is at least
     /// [`OUTLIER`] times the row's root mean square. There one byte loses most: outliers, which language
     /// models have in few channels (Dettmers et al. 2022, LLM.int8), make the steps of their block coarse.
     Outliers,
@@ -23,6 +28,8 @@ pub enum Precision {
 const OUTLIER: f32 = 3.0;
 /// What a first byte is worth, in steps of the second.
 pub(crate) const FIRST: i32 = 256;
+/// What second bytes are multiples of, but for [`Precision::Fine`]: AMX multiplies both bytes at once then.
+const SIXTEENTH: f32 = FIRST as f32 / 16.0;
 /// A block without a larger magnitude stands for zeros: neither its scale's inverse nor the scale times any of
 /// half precision leaves the normal numbers.
 const SMALLEST: f32 = 1e-24;
@@ -49,6 +56,9 @@ pub struct Activations {
     pub(crate) totals: Vec<f32>,
     /// `[rows][blocks / 64]`: which blocks have second bytes, a bit for each.
     pub(crate) seconds: Vec<u64>,
+    /// The same rows once more, as AMX reads them, where it does; else none.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) joined: Joined,
 }
 
 impl Activations {
@@ -85,6 +95,30 @@ impl Activations {
             precision,
         };
         lanes::run(backend, filling);
+        #[cfg(target_arch = "x86_64")]
+        self.join(precision, backend);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn join(&mut self, precision: Precision, backend: Backend) {
+        self.joined.rows = 0;
+        let wanted = backend == Backend::Amx && precision != Precision::Fine;
+        if !wanted || self.rows < amx::ROWS_MIN {
+            return;
+        }
+        let have_seconds = self.seconds.iter().any(|blocks| *blocks != 0);
+        self.joined.fill(&Parts {
+            codes: &self.codes,
+            lows: have_seconds.then_some(&self.lows),
+            steps: &self.steps,
+            totals: &self.totals,
+            blocks: self.blocks,
+        });
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn are_joined(&self) -> bool {
+        self.joined.rows > 0
     }
 
     /// Rows held.
@@ -140,7 +174,8 @@ impl Computation for Filling<'_> {
                 (*step, filled, has_second) = if self.precision == Precision::Fast {
                     fill::<L>(values, codes, None)
                 } else {
-                    fill::<L>(values, codes, Some((lows, least)))
+                    let whole = self.precision == Precision::Fine;
+                    fill::<L>(values, codes, Some((lows, least, whole)))
                 };
                 *sum = filled;
                 *total = filled as f32 * *step;
@@ -158,14 +193,14 @@ impl Computation for Filling<'_> {
 fn fill<L: Lanes>(
     values: &[f32; BLOCK_INPUTS],
     codes: &mut [i8; BLOCK_INPUTS],
-    lows: Option<(&mut [i8; BLOCK_INPUTS], f32)>,
+    lows: Option<(&mut [i8; BLOCK_INPUTS], f32, bool)>,
 ) -> (f32, i32, bool) {
     let (halves, _) = values.as_chunks::<LANES>();
     let (code_halves, _) = codes.as_chunks_mut::<LANES>();
     let [left, right] = [L::load(&halves[0]).numbers(), L::load(&halves[1]).numbers()];
     let largest = magnitude(left).maximum(magnitude(right)).largest();
     if !(SMALLEST..=LARGEST).contains(&largest) {
-        if let Some((lows, _)) = lows {
+        if let Some((lows, ..)) = lows {
             lows.fill(0);
         }
         return fill_extreme(values, codes, largest);
@@ -180,7 +215,7 @@ fn fill<L: Lanes>(
     wholes[0].store_bytes(&mut code_halves[0]);
     wholes[1].store_bytes(&mut code_halves[1]);
     let sum = FIRST * wholes[0].add(wholes[1]).sum() as i32;
-    let Some((lows, least)) = lows else {
+    let Some((lows, least, whole)) = lows else {
         return (step, sum, false);
     };
     if largest < least {
@@ -188,24 +223,35 @@ fn fill<L: Lanes>(
         return (step, sum, false);
     }
     let (low_halves, _) = lows.as_chunks_mut::<LANES>();
-    let scales = [-step * FIRST as f32, inverse * FIRST as f32];
+    // A rest of half a code would be 128, and back ends multiply magnitudes of 127 at most.
+    let (unit, bounds) = if whole {
+        (1.0, [-127.0, 127.0])
+    } else {
+        (SIXTEENTH, [-7.0, 7.0])
+    };
+    let scales = [-step * FIRST as f32, inverse * (FIRST as f32 / unit), unit];
     let rests = [
-        second(left, wholes[0], scales),
-        second(right, wholes[1], scales),
+        second(left, wholes[0], scales, bounds),
+        second(right, wholes[1], scales, bounds),
     ];
     rests[0].store_bytes(&mut low_halves[0]);
     rests[1].store_bytes(&mut low_halves[1]);
     (step, sum + rests[0].add(rests[1]).sum() as i32, true)
 }
 
-/// What whole numbers leave of values, in steps.
+/// What whole numbers leave of values, in steps, rounded to multiples of `unit`.
 #[allow(clippy::inline_always)] // as `Computation` asks
 #[inline(always)]
-fn second<L: Lanes>(value: L, whole: L, [scale, inverse]: [f32; 2]) -> L {
+fn second<L: Lanes>(
+    value: L,
+    whole: L,
+    [scale, inverse, unit]: [f32; 3],
+    [least, most]: [f32; 2],
+) -> L {
     let rest = whole.multiply_add(L::splat(scale), value);
     let rounded = rest.multiply(L::splat(inverse)).round();
-    // A rest of half a scale would be 128.
-    L::splat(-127.0).maximum(L::splat(127.0).minimum(rounded))
+    let bounded = L::splat(least).maximum(L::splat(most).minimum(rounded));
+    bounded.multiply(L::splat(unit))
 }
 
 /// A block that is next to nothing, or beyond what products hold.

@@ -16,7 +16,7 @@ use crate::tile::{Eight, FiveMin, Four, FourMin, Tile};
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
 pub(crate) use columns::Columns;
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86::{has_avx_vnni, has_avx2, has_avx512_vnni};
+pub(crate) use x86::{amx, has_amx, has_avx_vnni, has_avx2, has_avx512_vnni, joined};
 
 /// A set of instructions for the integer dot products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -29,6 +29,8 @@ pub enum Backend {
     AvxVnni,
     /// 512-bit dot products of bytes (AVX-512 F, BW, VL and VNNI).
     Avx512Vnni,
+    /// Products of matrices of bytes in tile registers, beside AVX-512 VNNI.
+    Amx,
     /// 128-bit dot products of signed bytes (AArch64 with NEON and its DotProd).
     NeonDotprod,
     /// 128-bit products of matrices of unsigned and signed bytes (AArch64 with NEON, DotProd and I8MM).
@@ -37,17 +39,20 @@ pub enum Backend {
 
 impl Backend {
     /// Slowest first, those of each architecture.
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Portable,
         Self::Avx2,
         Self::AvxVnni,
         Self::Avx512Vnni,
+        Self::Amx,
         Self::NeonDotprod,
         Self::NeonI8mm,
     ];
 
     /// The fastest that this processor has.
     pub fn best() -> Self {
+        static NO: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+        if *NO.get_or_init(|| std::env::var_os("NO_AMX").is_some()) { return Self::Avx512Vnni; }
         let mut fastest_first = Self::ALL.into_iter().rev();
         fastest_first
             .find(|backend| backend.is_here())
@@ -71,6 +76,8 @@ impl Backend {
             Self::AvxVnni => has_avx_vnni(),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => has_avx512_vnni(),
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx => has_amx(),
             #[cfg(any(target_arch = "aarch64", test))]
             Self::NeonDotprod => neon::has_dotprod(),
             #[cfg(any(target_arch = "aarch64", test))]
@@ -100,6 +107,19 @@ impl Backend {
             Self::AvxVnni => product::<T, x86::AvxVnni>(tiles, activations, outputs, out),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => product::<T, x86::Avx512Vnni>(tiles, activations, outputs, out),
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx if activations.are_joined() => {
+                let joined = &activations.joined;
+                walk(tiles, activations, outputs, out, |tiles, rows, (panel, count), out| {
+                    let mut left = rows.clone();
+                    for (at, tiles) in tiles.chunks_exact(joined.blocks).take(count).enumerate() {
+                        left = amx::over_rows(tiles, (joined, rows), panel + at, out);
+                    }
+                    over_panels::<T, x86::Avx512Vnni>(tiles, (activations, &left), (panel, count), out);
+                });
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx => product::<T, x86::Avx512Vnni>(tiles, activations, outputs, out),
             #[cfg(any(target_arch = "aarch64", test))]
             Self::NeonDotprod => {
                 product::<T, neon::Neon<neon::Dotprod>>(tiles, activations, outputs, out);
@@ -195,8 +215,10 @@ const CHUNK_MIN_OPERATIONS: usize = 1 << 22;
 
 /// Bytes of inputs that stay in a core's second cache while the weights pass by.
 const NEAR_BYTES: usize = 384 << 10;
-/// Groups of rows for which the weights pass by at least, so that reading them is little beside the arithmetic.
-const NEAR_MIN_GROUPS: usize = 16;
+/// Rows for which the weights pass by at least, so that reading them is little beside the arithmetic.
+const NEAR_MIN_ROWS: usize = 96;
+/// They are whole groups of every back end: of 6, or of AMX's 16.
+const NEAR_ROWS_TOGETHER: usize = 48;
 
 /// Walks over panels of outputs, and for each over the rows, so that a panel's weights are read from
 /// memory once and stay in the nearest cache. Panels are shared among the threads of the pool.
@@ -205,6 +227,32 @@ fn product<T: Tile, A: Arithmetic<T>>(
     activations: &Activations,
     outputs: usize,
     out: &mut [f32],
+) {
+    walk(tiles, activations, outputs, out, |tiles, rows, panels, out| {
+        over_panels::<T, A>(tiles, (activations, rows), panels, out);
+    });
+}
+
+/// One panel of tiles or two against some rows.
+fn over_panels<T: Tile, A: Arithmetic<T>>(
+    tiles: &[T],
+    rows: (&Activations, &Range<usize>),
+    (panel, count): (usize, usize),
+    out: &Columns<'_>,
+) {
+    if count == 2 {
+        over_rows::<T, A, 2>(tiles, rows, panel, out);
+    } else {
+        over_rows::<T, A, 1>(tiles, rows, panel, out);
+    }
+}
+
+fn walk<T: Tile>(
+    tiles: &[T],
+    activations: &Activations,
+    outputs: usize,
+    out: &mut [f32],
+    over: impl Fn(&[T], &Range<usize>, (usize, usize), &Columns<'_>) + Sync,
 ) {
     let panels = outputs.div_ceil(TILE_OUTPUTS);
     let pairs = panels.div_ceil(2);
@@ -215,8 +263,8 @@ fn product<T: Tile, A: Arithmetic<T>>(
         .clamp(1, 4 * pool.threads())
         .min(pairs);
     let row_bytes = 2 * activations.blocks * BLOCK_INPUTS;
-    let groups = NEAR_BYTES / row_bytes / ROWS_TOGETHER;
-    let near = groups.max(NEAR_MIN_GROUPS) * ROWS_TOGETHER;
+    let near = (NEAR_BYTES / row_bytes).max(NEAR_MIN_ROWS);
+    let near = near / NEAR_ROWS_TOGETHER * NEAR_ROWS_TOGETHER;
     let out = Columns::new(out, outputs);
     pool.run(chunks, &|chunk| {
         for first_row in (0..activations.rows).step_by(near) {
@@ -224,11 +272,7 @@ fn product<T: Tile, A: Arithmetic<T>>(
             for pair in pairs * chunk / chunks..pairs * (chunk + 1) / chunks {
                 let panel = 2 * pair;
                 let first = &tiles[panel * activations.blocks..];
-                if panel + 2 <= panels {
-                    over_rows::<T, A, 2>(first, (activations, &rows), panel, &out);
-                } else {
-                    over_rows::<T, A, 1>(first, (activations, &rows), panel, &out);
-                }
+                over(first, &rows, (panel, 2.min(panels - panel)), &out);
             }
         }
     });

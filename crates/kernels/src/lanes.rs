@@ -78,7 +78,7 @@ pub(crate) fn run<C: Computation>(backend: Backend, computation: C) -> C::Output
         #[cfg(target_arch = "x86_64")]
         Backend::Avx2 | Backend::AvxVnni => avx2::run(computation),
         #[cfg(target_arch = "x86_64")]
-        Backend::Avx512Vnni => avx512::run(computation),
+        Backend::Avx512Vnni | Backend::Amx => avx512::run(computation),
         #[cfg(any(target_arch = "aarch64", test))]
         Backend::NeonDotprod | Backend::NeonI8mm => computation.run::<neon::Quads>(),
         _ => computation.run::<Portable>(),

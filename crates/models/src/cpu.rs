@@ -12,6 +12,7 @@ pub fn cpu() -> &'static str {
         Backend::Avx2 => "AVX2",
         Backend::AvxVnni => "AVX2 and AVX-VNNI",
         Backend::Avx512Vnni => "AVX2 and AVX-512 VNNI",
+        Backend::Amx => "AVX2, AVX-512 VNNI and AMX",
         Backend::NeonDotprod => "NEON and DotProd",
         Backend::NeonI8mm => "NEON, DotProd and I8MM",
     }

@@ -9,10 +9,13 @@
 #![allow(clippy::inline_always)]
 #![allow(clippy::cast_ptr_alignment)] // all such loads are unaligned ones
 
+pub(crate) mod amx;
 mod avx2;
 mod avx512;
 mod avx_vnni;
+pub(crate) mod joined;
 
+pub(crate) use amx::has_amx;
 pub(crate) use avx_vnni::AvxVnni;
 pub(crate) use avx2::{Avx2, Load256};
 pub(crate) use avx512::{Avx512Vnni, Load512};
