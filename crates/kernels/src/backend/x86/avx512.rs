@@ -1,5 +1,7 @@
 //! AVX-512 VNNI: one instruction multiplies a group's 64 codes and adds them up for 16 outputs.
 
+mod superblocks;
+
 use std::arch::x86_64::{
     __m512, __m512i, _MM_HINT_T1, _mm_prefetch, _mm256_loadu_si256, _mm512_add_epi32,
     _mm512_and_si512, _mm512_cvtepi32_ps, _mm512_cvtph_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps,
@@ -11,7 +13,7 @@ use std::arch::x86_64::{
 use half::f16;
 
 use crate::activations::FIRST;
-use crate::backend::{Arithmetic, Rows};
+use crate::backend::{Arithmetic, Rows, part_sum};
 use crate::tile::{Eight, FiveMin, Four, FourMin, GROUP_BYTES, GROUPS, Tile};
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
 
@@ -20,11 +22,12 @@ const LINE_BYTES: usize = 64;
 
 /// Loads of a tile. Two groups at once, because four-bit codes hold two in a byte.
 pub(crate) trait Load512: Tile {
-    /// The codes of groups `2 * pair` and `2 * pair + 1`; `pair` is below 4.
-    unsafe fn pair(&self, pair: usize) -> [__m512i; 2];
-    unsafe fn scales(&self) -> __m512;
+    /// The codes of a block's groups `2 * pair` and `2 * pair + 1`; `pair` is below 4, `block` below [`Tile::BLOCKS`].
+    unsafe fn pair(&self, block: usize, pair: usize) -> [__m512i; 2];
+    /// Of a part of a block; `part` is below [`Tile::PARTS`].
+    unsafe fn scales(&self, block: usize, part: usize) -> __m512;
     /// `None` for layouts without minima.
-    unsafe fn mins(&self) -> Option<__m512>;
+    unsafe fn mins(&self, block: usize) -> Option<__m512>;
 }
 
 #[inline(always)]
@@ -48,10 +51,31 @@ unsafe fn nibbles(codes: &[u8; GROUP_BYTES * GROUPS / 2], pair: usize) -> [__m51
     }
 }
 
+/// The same with their fifth bits.
+#[inline(always)]
+unsafe fn fives(
+    codes: &[u8; GROUP_BYTES * GROUPS / 2],
+    highs: &[u8; GROUP_BYTES],
+    pair: usize,
+) -> [__m512i; 2] {
+    // SAFETY: 64 bytes are read from an array of 64; pair is below 4; the caller has AVX-512 BW.
+    unsafe {
+        let highs = _mm512_loadu_si512(highs.as_ptr().cast());
+        let [even, odd] = nibbles(codes, pair);
+        let bit =
+            |group: usize| _mm512_test_epi8_mask(highs, _mm512_set1_epi8((1_u8 << group) as i8));
+        let sixteen = _mm512_set1_epi8(16);
+        [
+            _mm512_mask_add_epi8(even, bit(2 * pair), even, sixteen),
+            _mm512_mask_add_epi8(odd, bit(2 * pair + 1), odd, sixteen),
+        ]
+    }
+}
+
 macro_rules! halves_of {
     () => {
         #[inline(always)]
-        unsafe fn scales(&self) -> __m512 {
+        unsafe fn scales(&self, _: usize, _: usize) -> __m512 {
             // SAFETY: the caller has AVX-512 F.
             unsafe { halves(&self.scales) }
         }
@@ -61,7 +85,7 @@ macro_rules! halves_of {
 macro_rules! mins_of {
     () => {
         #[inline(always)]
-        unsafe fn mins(&self) -> Option<__m512> {
+        unsafe fn mins(&self, _: usize) -> Option<__m512> {
             // SAFETY: the caller has AVX-512 F.
             Some(unsafe { halves(&self.mins) })
         }
@@ -71,7 +95,7 @@ macro_rules! mins_of {
 macro_rules! no_mins {
     () => {
         #[inline(always)]
-        unsafe fn mins(&self) -> Option<__m512> {
+        unsafe fn mins(&self, _: usize) -> Option<__m512> {
             None
         }
     };
@@ -80,7 +104,7 @@ macro_rules! no_mins {
 macro_rules! four_bits {
     () => {
         #[inline(always)]
-        unsafe fn pair(&self, pair: usize) -> [__m512i; 2] {
+        unsafe fn pair(&self, _: usize, pair: usize) -> [__m512i; 2] {
             // SAFETY: as the caller promises.
             unsafe { nibbles(&self.codes, pair) }
         }
@@ -101,20 +125,9 @@ impl Load512 for FourMin {
 
 impl Load512 for FiveMin {
     #[inline(always)]
-    unsafe fn pair(&self, pair: usize) -> [__m512i; 2] {
-        // SAFETY: 64 bytes are read from an array of 64; pair is below 4; the caller has AVX-512 BW.
-        unsafe {
-            let highs = _mm512_loadu_si512(self.highs.as_ptr().cast());
-            let [even, odd] = nibbles(&self.codes, pair);
-            let bit = |group: usize| {
-                _mm512_test_epi8_mask(highs, _mm512_set1_epi8((1_u8 << group) as i8))
-            };
-            let sixteen = _mm512_set1_epi8(16);
-            [
-                _mm512_mask_add_epi8(even, bit(2 * pair), even, sixteen),
-                _mm512_mask_add_epi8(odd, bit(2 * pair + 1), odd, sixteen),
-            ]
-        }
+    unsafe fn pair(&self, _: usize, pair: usize) -> [__m512i; 2] {
+        // SAFETY: as the caller promises.
+        unsafe { fives(&self.codes, &self.highs, pair) }
     }
     halves_of!();
     mins_of!();
@@ -122,7 +135,7 @@ impl Load512 for FiveMin {
 
 impl Load512 for Eight {
     #[inline(always)]
-    unsafe fn pair(&self, pair: usize) -> [__m512i; 2] {
+    unsafe fn pair(&self, _: usize, pair: usize) -> [__m512i; 2] {
         debug_assert!(pair < GROUPS / 2);
         // SAFETY: pair is below 4, so both loads end within the array's 512 bytes.
         unsafe {
@@ -145,7 +158,7 @@ impl<T: Load512> Arithmetic<T> for Avx512Vnni {
         tiles: &[T],
         rows: &Rows<'_>,
     ) -> [[[f32; TILE_OUTPUTS]; P]; R] {
-        rows.assert_bounds(tiles.len(), R, P);
+        rows.assert_bounds(tiles, R, P);
         // SAFETY: the bounds were asserted; Backend chose this because the processor has it.
         unsafe {
             if R * P > 8 {
@@ -166,32 +179,52 @@ unsafe fn broadcast(codes: &[i8], at: usize) -> __m512i {
     unsafe { _mm512_set1_epi32(codes.as_ptr().add(at).cast::<i32>().read_unaligned()) }
 }
 
-/// Adds the dot products of the rows `from..to` of `inputs` with a block of each panel, and asks for the tiles that
-/// lie so many bytes ahead.
+/// The sum of a row's inputs in a part of a block.
+#[inline(always)]
+unsafe fn sum<T: Tile>(
+    rows: &Rows<'_>,
+    row: usize,
+    (block, blocks, part): (usize, usize, usize),
+) -> i32 {
+    let index = row * blocks + block;
+    // SAFETY: row < R and block < blocks, within the bounds asserted by `sums`'s caller.
+    unsafe {
+        let (sum, first) = (
+            rows.sums.get_unchecked(index),
+            rows.firsts.get_unchecked(index),
+        );
+        part_sum::<T>(part, *sum, *first)
+    }
+}
+
+/// Adds the dot products of the rows `from..to` of `inputs` with a part of a block of each panel, and asks for the tiles
+/// that lie so many bytes ahead.
 #[inline(always)]
 unsafe fn add_dots<T: Load512, const R: usize, const P: usize, const C: usize>(
     dots: &mut [[[__m512i; C]; P]; R],
     (tiles, inputs): (&[T], &[i8]),
-    (block, blocks): (usize, usize),
+    (block, blocks, part): (usize, usize, usize),
     (from, to): (usize, usize),
     ahead: usize,
 ) {
+    let pairs = GROUPS / 2 / T::PARTS;
     // SAFETY: tile and row indices are below the bounds asserted by `sums`'s caller: block < blocks,
     // panel < P, row < R.
     unsafe {
-        for pair in 0..GROUPS / 2 {
+        for pair in part * pairs..(part + 1) * pairs {
             let mut codes = [[_mm512_setzero_si512(); 2]; P];
             for (panel, codes) in codes.iter_mut().enumerate() {
-                let tile = tiles.get_unchecked(panel * blocks + block);
+                let tile = tiles.get_unchecked((panel * blocks + block) / T::BLOCKS);
+                let within = block % T::BLOCKS;
                 if ahead > 0 {
                     let at = (&raw const *tile).cast::<i8>().wrapping_add(ahead);
-                    let mut line = pair;
+                    let mut line = within * (GROUPS / 2) + pair;
                     while line < size_of::<T>().div_ceil(LINE_BYTES) {
                         _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(line * LINE_BYTES));
-                        line += GROUPS / 2;
+                        line += T::BLOCKS * GROUPS / 2;
                     }
                 }
-                *codes = tile.pair(pair);
+                *codes = tile.pair(within, pair);
             }
             // An iterator's steps would keep the sums out of registers.
             #[allow(clippy::needless_range_loop)]
@@ -218,7 +251,7 @@ unsafe fn sums<T: Load512, const R: usize, const P: usize, const C: usize>(
     // The first rows ask for the next panels early: with few rows, weights stream from memory, and the
     // processor's own prefetcher stops at each page.
     let ahead = if rows.are_first {
-        P * rows.blocks * size_of::<T>()
+        P * rows.blocks / T::BLOCKS * size_of::<T>()
     } else {
         0
     };
@@ -233,72 +266,74 @@ unsafe fn sums<T: Load512, const R: usize, const P: usize, const C: usize>(
             }
         }
         let has_second = (seconds[0] | seconds[1]) >> bit & 1 != 0;
-        let mut dots = [[[_mm512_setzero_si512(); C]; P]; R];
-        // SAFETY (the whole block): tile and row indices are below the bounds asserted by `sums`'s
-        // caller: block < blocks, panel < P, row < R.
-        unsafe {
-            let at = (block, rows.blocks);
-            if T::OFFSET != 0 {
-                // What was added to the codes is owed from the start, in first bytes: no addition afterwards.
-                let bits = _mm512_set1_epi32((FIRST / T::OFFSET).ilog2() as i32);
-                // As in `add_dots`.
-                #[allow(clippy::needless_range_loop)]
-                for row in 0..R {
-                    let sum = *rows.sums.get_unchecked(row * rows.blocks + block);
-                    let owed = _mm512_srav_epi32(_mm512_set1_epi32(sum), bits);
-                    let owed = _mm512_sub_epi32(_mm512_setzero_si512(), owed);
-                    for panel in 0..P {
-                        dots[row][panel][0] = owed;
-                    }
-                }
-            }
-            add_dots(&mut dots, (tiles, rows.codes), at, (0, R), ahead);
-            if has_second {
-                // Plain loops over constants: the sums stay in registers.
-                for row in 0..R {
-                    let mut rest = 0;
-                    if T::OFFSET != 0 {
-                        let sum = *rows.sums.get_unchecked(row * rows.blocks + block);
-                        rest = -T::OFFSET * (sum & (FIRST / T::OFFSET - 1));
-                    }
-                    for panel in 0..P {
-                        for chain in 0..C {
-                            let dots = &mut dots[row][panel][chain];
-                            *dots = _mm512_slli_epi32::<{ FIRST.ilog2() }>(*dots);
+        for part in 0..T::PARTS {
+            let mut dots = [[[_mm512_setzero_si512(); C]; P]; R];
+            // SAFETY (the whole block): tile and row indices are below the bounds asserted by `sums`'s
+            // caller: block < blocks, panel < P, row < R.
+            unsafe {
+                let at = (block, rows.blocks, part);
+                if T::OFFSET != 0 {
+                    // What was added to the codes is owed from the start, in first bytes: no addition afterwards.
+                    let bits = _mm512_set1_epi32((FIRST / T::OFFSET).ilog2() as i32);
+                    // As in `add_dots`.
+                    #[allow(clippy::needless_range_loop)]
+                    for row in 0..R {
+                        let sum = _mm512_set1_epi32(sum::<T>(rows, row, at));
+                        let owed = _mm512_srav_epi32(sum, bits);
+                        let owed = _mm512_sub_epi32(_mm512_setzero_si512(), owed);
+                        for panel in 0..P {
+                            dots[row][panel][0] = owed;
                         }
-                        let dots = &mut dots[row][panel][0];
-                        *dots = _mm512_add_epi32(*dots, _mm512_set1_epi32(rest));
                     }
                 }
-                if seconds[0] >> bit & 1 != 0 {
-                    add_dots(&mut dots, (tiles, rows.lows), at, (0, R / 2), 0);
-                }
-                if seconds[1] >> bit & 1 != 0 {
-                    add_dots(&mut dots, (tiles, rows.lows), at, (R / 2, R), 0);
-                }
-            }
-            // Sums of rows without second bytes are multiples of `FIRST`.
-            let unit = if has_second { 1 } else { FIRST };
-            for panel in 0..P {
-                let tile = tiles.get_unchecked(panel * rows.blocks + block);
-                let scales = tile.scales();
-                let units = _mm512_mul_ps(scales, _mm512_set1_ps(unit as f32));
-                let mins = tile.mins();
-                for row in 0..R {
-                    let index = row * rows.blocks + block;
-                    let step = *rows.steps.get_unchecked(index);
-                    if let Some(mins) = mins {
-                        let total = _mm512_set1_ps(*rows.totals.get_unchecked(index));
-                        acc[row][panel] = _mm512_fmadd_ps(mins, total, acc[row][panel]);
+                add_dots(&mut dots, (tiles, rows.codes), at, (0, R), ahead);
+                if has_second {
+                    // Plain loops over constants: the sums stay in registers.
+                    for row in 0..R {
+                        let mut rest = 0;
+                        if T::OFFSET != 0 {
+                            rest = -T::OFFSET * (sum::<T>(rows, row, at) & (FIRST / T::OFFSET - 1));
+                        }
+                        for panel in 0..P {
+                            for chain in 0..C {
+                                let dots = &mut dots[row][panel][chain];
+                                *dots = _mm512_slli_epi32::<{ FIRST.ilog2() }>(*dots);
+                            }
+                            let dots = &mut dots[row][panel][0];
+                            *dots = _mm512_add_epi32(*dots, _mm512_set1_epi32(rest));
+                        }
                     }
-                    let chains = dots[row][panel];
-                    let mut dot = chains[0];
-                    if C > 1 {
-                        dot = _mm512_add_epi32(dot, chains[C - 1]);
+                    if seconds[0] >> bit & 1 != 0 {
+                        add_dots(&mut dots, (tiles, rows.lows), at, (0, R / 2), 0);
                     }
-                    let scale = _mm512_mul_ps(units, _mm512_set1_ps(step));
-                    let dot = _mm512_cvtepi32_ps(dot);
-                    acc[row][panel] = _mm512_fmadd_ps(dot, scale, acc[row][panel]);
+                    if seconds[1] >> bit & 1 != 0 {
+                        add_dots(&mut dots, (tiles, rows.lows), at, (R / 2, R), 0);
+                    }
+                }
+                // Sums of rows without second bytes are multiples of `FIRST`.
+                let unit = if has_second { 1 } else { FIRST };
+                for panel in 0..P {
+                    let tile = tiles.get_unchecked((panel * rows.blocks + block) / T::BLOCKS);
+                    let within = block % T::BLOCKS;
+                    let scales = tile.scales(within, part);
+                    let units = _mm512_mul_ps(scales, _mm512_set1_ps(unit as f32));
+                    let mins = tile.mins(within).filter(|_| part == 0);
+                    for row in 0..R {
+                        let index = row * rows.blocks + block;
+                        let step = *rows.steps.get_unchecked(index);
+                        if let Some(mins) = mins {
+                            let total = _mm512_set1_ps(*rows.totals.get_unchecked(index));
+                            acc[row][panel] = _mm512_fmadd_ps(mins, total, acc[row][panel]);
+                        }
+                        let chains = dots[row][panel];
+                        let mut dot = chains[0];
+                        if C > 1 {
+                            dot = _mm512_add_epi32(dot, chains[C - 1]);
+                        }
+                        let scale = _mm512_mul_ps(units, _mm512_set1_ps(step));
+                        let dot = _mm512_cvtepi32_ps(dot);
+                        acc[row][panel] = _mm512_fmadd_ps(dot, scale, acc[row][panel]);
+                    }
                 }
             }
         }
