@@ -6,8 +6,8 @@ use std::arch::x86_64::{
     __m512, __m512i, _MM_HINT_T1, _mm_prefetch, _mm256_loadu_si256, _mm512_add_epi32,
     _mm512_and_si512, _mm512_cvtepi32_ps, _mm512_cvtph_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps,
     _mm512_loadu_si512, _mm512_mask_add_epi8, _mm512_mul_ps, _mm512_set1_epi8, _mm512_set1_epi32,
-    _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_slli_epi32, _mm512_srav_epi32,
-    _mm512_srli_epi16, _mm512_storeu_ps, _mm512_sub_epi32, _mm512_test_epi8_mask,
+    _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_slli_epi32, _mm512_srli_epi16,
+    _mm512_storeu_ps, _mm512_test_epi8_mask,
 };
 
 use half::f16;
@@ -197,15 +197,24 @@ unsafe fn sum<T: Tile>(
     }
 }
 
-/// Adds the dot products of the rows `from..to` of `inputs` with a part of a block of each panel, and asks for the tiles
-/// that lie so many bytes ahead.
+/// Asks for a block's share of what lies so many bytes ahead of a tile.
+#[inline(always)]
+unsafe fn fetch<T: Tile>(tile: &T, block: usize, ahead: usize) {
+    let lines = size_of::<T>().div_ceil(LINE_BYTES).div_ceil(T::BLOCKS);
+    let at = (&raw const *tile).cast::<i8>().wrapping_add(ahead);
+    for line in block * lines..(block + 1) * lines {
+        // SAFETY: no bytes are read: any address will do.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(line * LINE_BYTES)) };
+    }
+}
+
+/// Adds the dot products of the rows `from..to` of `inputs` with a part of a block of each panel.
 #[inline(always)]
 unsafe fn add_dots<T: Load512, const R: usize, const P: usize, const C: usize>(
     dots: &mut [[[__m512i; C]; P]; R],
     (tiles, inputs): (&[T], &[i8]),
     (block, blocks, part): (usize, usize, usize),
     (from, to): (usize, usize),
-    ahead: usize,
 ) {
     let pairs = GROUPS / 2 / T::PARTS;
     // SAFETY: tile and row indices are below the bounds asserted by `sums`'s caller: block < blocks,
@@ -215,16 +224,7 @@ unsafe fn add_dots<T: Load512, const R: usize, const P: usize, const C: usize>(
             let mut codes = [[_mm512_setzero_si512(); 2]; P];
             for (panel, codes) in codes.iter_mut().enumerate() {
                 let tile = tiles.get_unchecked((panel * blocks + block) / T::BLOCKS);
-                let within = block % T::BLOCKS;
-                if ahead > 0 {
-                    let at = (&raw const *tile).cast::<i8>().wrapping_add(ahead);
-                    let mut line = within * (GROUPS / 2) + pair;
-                    while line < size_of::<T>().div_ceil(LINE_BYTES) {
-                        _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(line * LINE_BYTES));
-                        line += T::BLOCKS * GROUPS / 2;
-                    }
-                }
-                *codes = tile.pair(within, pair);
+                *codes = tile.pair(block % T::BLOCKS, pair);
             }
             // An iterator's steps would keep the sums out of registers.
             #[allow(clippy::needless_range_loop)]
@@ -237,6 +237,89 @@ unsafe fn add_dots<T: Load512, const R: usize, const P: usize, const C: usize>(
                     chains[0] = _mm512_dpbusd_epi32(chains[0], codes[panel][0], first);
                     chains[C - 1] = _mm512_dpbusd_epi32(chains[C - 1], codes[panel][1], second);
                 }
+            }
+        }
+    }
+}
+
+/// Adds what a part of a block adds to the sums. The rows of which half have second bytes says `seconds`.
+#[inline(always)]
+unsafe fn add_part<T: Load512, const R: usize, const P: usize, const C: usize>(
+    acc: &mut [[__m512; P]; R],
+    (tiles, rows): (&[T], &Rows<'_>),
+    (block, part): (usize, usize),
+    seconds: [bool; 2],
+) {
+    // SAFETY: tile and row indices are below the bounds asserted by `sums`'s caller: block < blocks,
+    // panel < P, row < R.
+    unsafe {
+        let mut dots = [[[_mm512_setzero_si512(); C]; P]; R];
+        let at = (block, rows.blocks, part);
+        if T::OFFSET != 0 {
+            // What was added to the codes is owed from the start, in first bytes: no addition afterwards.
+            let bits = (FIRST / T::OFFSET).ilog2();
+            // As in `add_dots`.
+            #[allow(clippy::needless_range_loop)]
+            for row in 0..R {
+                let owed = _mm512_set1_epi32(-(sum::<T>(rows, row, at) >> bits));
+                for panel in 0..P {
+                    dots[row][panel][0] = owed;
+                }
+            }
+        }
+        add_dots(&mut dots, (tiles, rows.codes), at, (0, R));
+        let has_second = seconds[0] | seconds[1];
+        if has_second {
+            // Plain loops over constants: the sums stay in registers.
+            for row in 0..R {
+                let mut rest = 0;
+                if T::OFFSET != 0 {
+                    rest = -T::OFFSET * (sum::<T>(rows, row, at) & (FIRST / T::OFFSET - 1));
+                }
+                for panel in 0..P {
+                    for chain in 0..C {
+                        let dots = &mut dots[row][panel][chain];
+                        *dots = _mm512_slli_epi32::<{ FIRST.ilog2() }>(*dots);
+                    }
+                    let dots = &mut dots[row][panel][0];
+                    *dots = _mm512_add_epi32(*dots, _mm512_set1_epi32(rest));
+                }
+            }
+            if seconds[0] {
+                add_dots(&mut dots, (tiles, rows.lows), at, (0, R / 2));
+            }
+            if seconds[1] {
+                add_dots(&mut dots, (tiles, rows.lows), at, (R / 2, R));
+            }
+        }
+        // Sums of rows without second bytes are multiples of `FIRST`.
+        let unit = if has_second { 1 } else { FIRST };
+        let mut units = [_mm512_setzero_ps(); P];
+        let mut mins = [None; P];
+        for panel in 0..P {
+            let tile = tiles.get_unchecked((panel * rows.blocks + block) / T::BLOCKS);
+            let scales = tile.scales(block % T::BLOCKS, part);
+            units[panel] = _mm512_mul_ps(scales, _mm512_set1_ps(unit as f32));
+            if part == 0 {
+                mins[panel] = tile.mins(block % T::BLOCKS);
+            }
+        }
+        for row in 0..R {
+            let index = row * rows.blocks + block;
+            let step = _mm512_set1_ps(*rows.steps.get_unchecked(index));
+            let total = _mm512_set1_ps(*rows.totals.get_unchecked(index));
+            for panel in 0..P {
+                let acc = &mut acc[row][panel];
+                if let Some(mins) = mins[panel] {
+                    *acc = _mm512_fmadd_ps(mins, total, *acc);
+                }
+                let chains = dots[row][panel];
+                let mut dot = chains[0];
+                if C > 1 {
+                    dot = _mm512_add_epi32(dot, chains[C - 1]);
+                }
+                let scale = _mm512_mul_ps(units[panel], step);
+                *acc = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), scale, *acc);
             }
         }
     }
@@ -265,76 +348,22 @@ unsafe fn sums<T: Load512, const R: usize, const P: usize, const C: usize>(
                 *seconds = rows.seconds(half.clone(), block / u64::BITS as usize);
             }
         }
-        let has_second = (seconds[0] | seconds[1]) >> bit & 1 != 0;
-        for part in 0..T::PARTS {
-            let mut dots = [[[_mm512_setzero_si512(); C]; P]; R];
-            // SAFETY (the whole block): tile and row indices are below the bounds asserted by `sums`'s
-            // caller: block < blocks, panel < P, row < R.
-            unsafe {
-                let at = (block, rows.blocks, part);
-                if T::OFFSET != 0 {
-                    // What was added to the codes is owed from the start, in first bytes: no addition afterwards.
-                    let bits = _mm512_set1_epi32((FIRST / T::OFFSET).ilog2() as i32);
-                    // As in `add_dots`.
-                    #[allow(clippy::needless_range_loop)]
-                    for row in 0..R {
-                        let sum = _mm512_set1_epi32(sum::<T>(rows, row, at));
-                        let owed = _mm512_srav_epi32(sum, bits);
-                        let owed = _mm512_sub_epi32(_mm512_setzero_si512(), owed);
-                        for panel in 0..P {
-                            dots[row][panel][0] = owed;
-                        }
-                    }
-                }
-                add_dots(&mut dots, (tiles, rows.codes), at, (0, R), ahead);
-                if has_second {
-                    // Plain loops over constants: the sums stay in registers.
-                    for row in 0..R {
-                        let mut rest = 0;
-                        if T::OFFSET != 0 {
-                            rest = -T::OFFSET * (sum::<T>(rows, row, at) & (FIRST / T::OFFSET - 1));
-                        }
-                        for panel in 0..P {
-                            for chain in 0..C {
-                                let dots = &mut dots[row][panel][chain];
-                                *dots = _mm512_slli_epi32::<{ FIRST.ilog2() }>(*dots);
-                            }
-                            let dots = &mut dots[row][panel][0];
-                            *dots = _mm512_add_epi32(*dots, _mm512_set1_epi32(rest));
-                        }
-                    }
-                    if seconds[0] >> bit & 1 != 0 {
-                        add_dots(&mut dots, (tiles, rows.lows), at, (0, R / 2), 0);
-                    }
-                    if seconds[1] >> bit & 1 != 0 {
-                        add_dots(&mut dots, (tiles, rows.lows), at, (R / 2, R), 0);
-                    }
-                }
-                // Sums of rows without second bytes are multiples of `FIRST`.
-                let unit = if has_second { 1 } else { FIRST };
-                for panel in 0..P {
-                    let tile = tiles.get_unchecked((panel * rows.blocks + block) / T::BLOCKS);
-                    let within = block % T::BLOCKS;
-                    let scales = tile.scales(within, part);
-                    let units = _mm512_mul_ps(scales, _mm512_set1_ps(unit as f32));
-                    let mins = tile.mins(within).filter(|_| part == 0);
-                    for row in 0..R {
-                        let index = row * rows.blocks + block;
-                        let step = *rows.steps.get_unchecked(index);
-                        if let Some(mins) = mins {
-                            let total = _mm512_set1_ps(*rows.totals.get_unchecked(index));
-                            acc[row][panel] = _mm512_fmadd_ps(mins, total, acc[row][panel]);
-                        }
-                        let chains = dots[row][panel];
-                        let mut dot = chains[0];
-                        if C > 1 {
-                            dot = _mm512_add_epi32(dot, chains[C - 1]);
-                        }
-                        let scale = _mm512_mul_ps(units, _mm512_set1_ps(step));
-                        let dot = _mm512_cvtepi32_ps(dot);
-                        acc[row][panel] = _mm512_fmadd_ps(dot, scale, acc[row][panel]);
-                    }
-                }
+        if ahead > 0 {
+            for panel in 0..P {
+                // SAFETY: as below.
+                let tile =
+                    unsafe { tiles.get_unchecked((panel * rows.blocks + block) / T::BLOCKS) };
+                // SAFETY: the processor has AVX-512.
+                unsafe { fetch(tile, block % T::BLOCKS, ahead) };
+            }
+        }
+        let seconds = seconds.map(|seconds| seconds >> bit & 1 != 0);
+        // SAFETY: block < blocks.
+        unsafe {
+            // A loop would not become straight code.
+            add_part::<T, R, P, C>(&mut acc, (tiles, rows), (block, 0), seconds);
+            if T::PARTS > 1 {
+                add_part::<T, R, P, C>(&mut acc, (tiles, rows), (block, 1), seconds);
             }
         }
     }
