@@ -38,9 +38,9 @@ pub(crate) struct FiveK {
 #[repr(C, align(32))]
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub(crate) struct SixK {
-    pub(crate) codes: [[u8; GROUP_BYTES * GROUPS / 2]; BLOCKS],
-    /// The highest two bits of the codes of groups 0 to 3, the first in the lowest bits, then of groups 4 to 7.
-    pub(crate) highs: [[u8; GROUP_BYTES * GROUPS / 4]; BLOCKS],
+    /// The halves of each block. Of a half's four groups, three have the low six bits of 64 bytes each; the high bits
+    /// are the fourth's, its lowest two beside the first group.
+    pub(crate) codes: [[[u8; 3 * GROUP_BYTES]; 2]; BLOCKS],
     pub(crate) scales: [[[i8; TILE_OUTPUTS]; 2]; BLOCKS],
     pub(crate) steps: [f16; TILE_OUTPUTS],
 }
@@ -133,24 +133,21 @@ impl Tile for SixK {
     const BLOCKS: usize = BLOCKS;
     const PARTS: usize = 2;
     const EMPTY: Self = Self {
-        codes: [[0; _]; BLOCKS],
-        highs: [[0; _]; BLOCKS],
+        codes: [[[0; _]; 2]; BLOCKS],
         scales: [[[0; _]; 2]; BLOCKS],
         steps: [f16::ZERO; _],
     };
     type Weights = Superblock;
 
     fn set(&mut self, output: usize, weights: &Superblock) {
-        let packed = self.codes.iter_mut().zip(&mut self.highs);
-        for ((packed, highs), codes) in packed.zip(blocks(weights)) {
-            set_nibbles(packed, output, codes);
-            for (highs, codes) in highs
-                .chunks_exact_mut(GROUP_BYTES)
-                .zip(codes.chunks_exact(16))
-            {
-                for place in 0..4 {
-                    let two = |group: usize| (codes[4 * group + place] >> 4) << (2 * group);
-                    highs[output * 4 + place] = two(0) | two(1) | two(2) | two(3);
+        let packed = self.codes.as_flattened_mut().iter_mut();
+        for (packed, codes) in packed.zip(weights.codes.as_chunks::<16>().0) {
+            for place in 0..4 {
+                let last = codes[12 + place];
+                for group in 0..3 {
+                    let high = (last >> (2 * group)) << 6;
+                    packed[group * GROUP_BYTES + output * 4 + place] =
+                        codes[4 * group + place] | high;
                 }
             }
         }
@@ -162,10 +159,14 @@ impl Tile for SixK {
     }
     fn code(&self, output: usize, input: usize) -> u8 {
         let (block, input) = (input / BLOCK_INPUTS, input % BLOCK_INPUTS);
-        let group = input / 4;
-        let byte = self.highs[block][group / 4 * GROUP_BYTES + place(output, input)];
-        let high = (byte >> (2 * (group % 4))) & 3;
-        nibble(&self.codes[block], output, input) | (high << 4)
+        let (part, group) = (input / 16, input % 16 / 4);
+        let byte =
+            |group: usize| self.codes[block][part][group * GROUP_BYTES + place(output, input)];
+        if group < 3 {
+            byte(group) & 63
+        } else {
+            (byte(0) >> 6) | (byte(1) >> 6) << 2 | (byte(2) >> 6) << 4
+        }
     }
     fn scale(&self, output: usize, block: usize, part: usize) -> f32 {
         f32::from(self.scales[block][part][output]) * self.steps[output].to_f32()

@@ -5,8 +5,7 @@ use std::array::from_fn;
 use super::loops::{LANES, Load128, QUARTER_BYTES, fives, halves, load, nibbles};
 use crate::TILE_OUTPUTS;
 use crate::neon::{
-    float32x4_t, uint8x16_t, vandq_u8, vdupq_n_s8, vdupq_n_u8, vld1q_f32, vmulq_f32, vorrq_u8,
-    vshlq_u8,
+    float32x4_t, uint8x16_t, vandq_u8, vdupq_n_u8, vld1q_f32, vmulq_f32, vorrq_u8, vshrq_n_u8,
 };
 use crate::tile::{FiveK, FourK, GROUP_BYTES, SixK};
 
@@ -61,20 +60,19 @@ impl Load128 for FiveK {
 impl Load128 for SixK {
     #[inline(always)]
     unsafe fn pair(&self, block: usize, pair: usize, quarter: usize) -> [uint8x16_t; 2] {
-        // SAFETY: pair and quarter are below 4: the load ends within 128 bytes; the caller has NEON.
+        let codes = &self.codes[block][pair / 2];
+        // SAFETY: group is below 3 and quarter below 4: the loads end within 192 bytes; the caller has NEON.
         unsafe {
-            let at = pair / 2 * GROUP_BYTES + quarter * QUARTER_BYTES;
-            let highs = load(&self.highs[block], at);
-            let [even, odd] = nibbles(&self.codes[block], pair, quarter);
-            // A negative shift goes to the right.
-            let high = |group: usize| {
-                let places = vdupq_n_s8(4 - 2 * (group % 4) as i8);
-                vandq_u8(vshlq_u8(highs, places), vdupq_n_u8(0x30))
-            };
-            [
-                vorrq_u8(even, high(2 * pair)),
-                vorrq_u8(odd, high(2 * pair + 1)),
-            ]
+            let load = |group: usize| load(codes, group * GROUP_BYTES + quarter * QUARTER_BYTES);
+            let bits = |bytes, mask| vandq_u8(bytes, vdupq_n_u8(mask));
+            if pair.is_multiple_of(2) {
+                return [bits(load(0), 63), bits(load(1), 63)];
+            }
+            let low = vshrq_n_u8::<6>(load(0));
+            let middle = bits(vshrq_n_u8::<4>(load(1)), 3 << 2);
+            let high = bits(vshrq_n_u8::<2>(load(2)), 3 << 4);
+            let last = vorrq_u8(vorrq_u8(low, middle), high);
+            [bits(load(2), 63), last]
         }
     }
 

@@ -2,8 +2,7 @@
 
 use std::arch::x86_64::{
     __m256, __m256i, _mm_loadl_epi64, _mm256_and_si256, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps,
-    _mm256_cvtepu8_epi32, _mm256_mul_ps, _mm256_or_si256, _mm256_set1_epi8, _mm256_slli_epi16,
-    _mm256_srli_epi16,
+    _mm256_cvtepu8_epi32, _mm256_mul_ps, _mm256_or_si256, _mm256_set1_epi8, _mm256_srli_epi16,
 };
 
 use super::{LANES, Load256, fives, halves, load, nibbles};
@@ -71,25 +70,21 @@ impl Load256 for FiveK {
 impl Load256 for SixK {
     #[inline(always)]
     unsafe fn pair(&self, block: usize, pair: usize, half: usize) -> [__m256i; 2] {
-        debug_assert!(block < Self::BLOCKS);
-        // SAFETY: block is below the arrays' lengths; pair is below 4 and half below 2: the loads end within 256 and
-        // 128 bytes; the caller has AVX2.
+        debug_assert!(block < Self::BLOCKS && pair < 4);
+        // SAFETY: block is below the array's length; group is below 3 and half below 2, so the loads end within 192
+        // bytes; the caller has AVX2.
         unsafe {
-            let highs = self.highs.get_unchecked(block);
-            let highs = load(highs, pair / 2 * GROUP_BYTES + half * 32);
-            let highs = if pair % 2 == 0 {
-                highs
-            } else {
-                _mm256_srli_epi16::<4>(highs)
-            };
-            let [even, odd] = nibbles(self.codes.get_unchecked(block), pair, half);
-            let mask = _mm256_set1_epi8(0x30);
-            let even_high = _mm256_and_si256(_mm256_slli_epi16::<4>(highs), mask);
-            let odd_high = _mm256_and_si256(_mm256_slli_epi16::<2>(highs), mask);
-            [
-                _mm256_or_si256(even, even_high),
-                _mm256_or_si256(odd, odd_high),
-            ]
+            let codes = self.codes.get_unchecked(block).get_unchecked(pair / 2);
+            let load = |group: usize| load(codes, group * GROUP_BYTES + half * 32);
+            let bits = |bytes, mask| _mm256_and_si256(bytes, _mm256_set1_epi8(mask));
+            if pair.is_multiple_of(2) {
+                return [bits(load(0), 63), bits(load(1), 63)];
+            }
+            let low = bits(_mm256_srli_epi16::<6>(load(0)), 3);
+            let middle = bits(_mm256_srli_epi16::<4>(load(1)), 3 << 2);
+            let high = bits(_mm256_srli_epi16::<2>(load(2)), 3 << 4);
+            let last = _mm256_or_si256(_mm256_or_si256(low, middle), high);
+            [bits(load(2), 63), last]
         }
     }
 

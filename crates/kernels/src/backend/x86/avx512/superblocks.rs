@@ -3,7 +3,7 @@
 use std::arch::x86_64::{
     __m512, __m512i, _mm_loadu_si128, _mm512_and_si512, _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps,
     _mm512_cvtepu8_epi32, _mm512_loadu_si512, _mm512_mul_ps, _mm512_or_si512, _mm512_set1_epi8,
-    _mm512_slli_epi16, _mm512_srli_epi16,
+    _mm512_srli_epi16,
 };
 
 use super::{Load512, fives, halves, nibbles};
@@ -71,24 +71,21 @@ impl Load512 for SixK {
     #[inline(always)]
     unsafe fn pair(&self, block: usize, pair: usize) -> [__m512i; 2] {
         debug_assert!(block < Self::BLOCKS && pair < 4);
-        // SAFETY: block is below the arrays' lengths; pair is below 4, so the 64 bytes end within 128; the caller has
-        // AVX-512 BW.
+        // SAFETY: block and half are below the arrays' lengths; group is below 3, so the 64 bytes end within 192; the
+        // caller has AVX-512 BW.
         unsafe {
-            let highs = self.highs.get_unchecked(block).as_ptr();
-            let highs = _mm512_loadu_si512(highs.add(pair / 2 * GROUP_BYTES).cast());
-            let highs = if pair % 2 == 0 {
-                highs
-            } else {
-                _mm512_srli_epi16::<4>(highs)
-            };
-            let [even, odd] = nibbles(self.codes.get_unchecked(block), pair);
-            let mask = _mm512_set1_epi8(0x30);
-            let even_high = _mm512_and_si512(_mm512_slli_epi16::<4>(highs), mask);
-            let odd_high = _mm512_and_si512(_mm512_slli_epi16::<2>(highs), mask);
-            [
-                _mm512_or_si512(even, even_high),
-                _mm512_or_si512(odd, odd_high),
-            ]
+            let half = self.codes.get_unchecked(block).get_unchecked(pair / 2);
+            let load =
+                |group: usize| _mm512_loadu_si512(half.as_ptr().add(group * GROUP_BYTES).cast());
+            let bits = |bytes, mask| _mm512_and_si512(bytes, _mm512_set1_epi8(mask));
+            if pair.is_multiple_of(2) {
+                return [bits(load(0), 63), bits(load(1), 63)];
+            }
+            let low = bits(_mm512_srli_epi16::<6>(load(0)), 3);
+            let middle = bits(_mm512_srli_epi16::<4>(load(1)), 3 << 2);
+            let high = bits(_mm512_srli_epi16::<2>(load(2)), 3 << 4);
+            let last = _mm512_or_si512(_mm512_or_si512(low, middle), high);
+            [bits(load(2), 63), last]
         }
     }
 
