@@ -10,6 +10,8 @@ use std::arch::x86_64::{
     _mm512_storeu_ps, _mm512_test_epi8_mask,
 };
 
+use std::sync::atomic::{Ordering, compiler_fence};
+
 use half::f16;
 
 use crate::activations::FIRST;
@@ -238,6 +240,8 @@ unsafe fn add_dots<T: Load512, const R: usize, const P: usize, const C: usize>(
                     chains[C - 1] = _mm512_dpbusd_epi32(chains[C - 1], codes[panel][1], second);
                 }
             }
+            // Loads of the next pairs made early would push the sums out of registers.
+            compiler_fence(Ordering::SeqCst);
         }
     }
 }
