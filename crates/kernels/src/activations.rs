@@ -52,7 +52,9 @@ pub struct Activations {
     pub(crate) steps: Vec<f32>,
     /// `[rows][blocks]`: the sum of the block's inputs in steps.
     pub(crate) sums: Vec<i32>,
-    /// `[rows][blocks]`: the same times the step.
+    /// `[rows][blocks]`: the sum of the first 16 of them.
+    pub(crate) firsts: Vec<i32>,
+    /// `[rows][blocks]`: the sum of the block times the step.
     pub(crate) totals: Vec<f32>,
     /// `[rows][blocks / 64]`: which blocks have second bytes, a bit for each.
     pub(crate) seconds: Vec<u64>,
@@ -85,6 +87,7 @@ impl Activations {
         self.lows.resize(blocks * BLOCK_INPUTS, 0);
         self.steps.resize(blocks, 0.0);
         self.sums.resize(blocks, 0);
+        self.firsts.resize(blocks, 0);
         self.totals.resize(blocks, 0.0);
         self.seconds.clear();
         self.seconds.resize(self.rows * self.words(), 0);
@@ -166,19 +169,19 @@ impl Computation for Filling<'_> {
             let steps = into.steps[first..].iter_mut();
             let places = codes.iter_mut().zip(lows).zip(steps);
             let places = places.zip(&mut into.sums[first..]);
+            let places = places.zip(&mut into.firsts[first..]);
             let places = places.zip(&mut into.totals[first..]);
             let blocks = whole.iter().chain(last);
             for (block, (values, place)) in blocks.zip(places).enumerate() {
-                let ((((codes, lows), step), sum), total) = place;
-                let (filled, has_second);
-                (*step, filled, has_second) = if self.precision == Precision::Fast {
+                let (((((codes, lows), step), sum), first_sum), total) = place;
+                let has_second;
+                (*step, [*first_sum, *sum], has_second) = if self.precision == Precision::Fast {
                     fill::<L>(values, codes, None)
                 } else {
                     let whole = self.precision == Precision::Fine;
                     fill::<L>(values, codes, Some((lows, least, whole)))
                 };
-                *sum = filled;
-                *total = filled as f32 * *step;
+                *total = *sum as f32 * *step;
                 let bit = u64::from(has_second) << (block % u64::BITS as usize);
                 into.seconds[row * words + block / u64::BITS as usize] |= bit;
             }
@@ -187,14 +190,14 @@ impl Computation for Filling<'_> {
 }
 
 /// Writes the codes of one block, and where its largest magnitude is at least the number beside `lows`, its
-/// second bytes; returns the step, the sum in steps, and whether there are second bytes.
+/// second bytes; returns the step, the sums of the first 16 and of all in steps, and whether there are second bytes.
 #[allow(clippy::inline_always)] // as `Computation` asks
 #[inline(always)]
 fn fill<L: Lanes>(
     values: &[f32; BLOCK_INPUTS],
     codes: &mut [i8; BLOCK_INPUTS],
     lows: Option<(&mut [i8; BLOCK_INPUTS], f32, bool)>,
-) -> (f32, i32, bool) {
+) -> (f32, [i32; 2], bool) {
     let (halves, _) = values.as_chunks::<LANES>();
     let (code_halves, _) = codes.as_chunks_mut::<LANES>();
     let [left, right] = [L::load(&halves[0]).numbers(), L::load(&halves[1]).numbers()];
@@ -214,13 +217,14 @@ fn fill<L: Lanes>(
     ];
     wholes[0].store_bytes(&mut code_halves[0]);
     wholes[1].store_bytes(&mut code_halves[1]);
-    let sum = FIRST * wholes[0].add(wholes[1]).sum() as i32;
+    let first = FIRST * wholes[0].sum() as i32;
+    let sum = first + FIRST * wholes[1].sum() as i32;
     let Some((lows, least, whole)) = lows else {
-        return (step, sum, false);
+        return (step, [first, sum], false);
     };
     if largest < least {
         lows.fill(0);
-        return (step, sum, false);
+        return (step, [first, sum], false);
     }
     let (low_halves, _) = lows.as_chunks_mut::<LANES>();
     // A rest of half a code would be 128, and back ends multiply magnitudes of 127 at most.
@@ -236,7 +240,9 @@ fn fill<L: Lanes>(
     ];
     rests[0].store_bytes(&mut low_halves[0]);
     rests[1].store_bytes(&mut low_halves[1]);
-    (step, sum + rests[0].add(rests[1]).sum() as i32, true)
+    let first_rest = rests[0].sum() as i32;
+    let rest = first_rest + rests[1].sum() as i32;
+    (step, [first + first_rest, sum + rest], true)
 }
 
 /// What whole numbers leave of values, in steps, rounded to multiples of `unit`.
@@ -260,16 +266,17 @@ fn fill_extreme(
     values: &[f32; BLOCK_INPUTS],
     codes: &mut [i8; BLOCK_INPUTS],
     largest: f32,
-) -> (f32, i32, bool) {
+) -> (f32, [i32; 2], bool) {
     let lost = largest > LARGEST;
-    let mut sum = 0;
-    for (value, code) in values.iter().zip(codes) {
+    let mut sums = [0; 2];
+    for (at, (value, code)) in values.iter().zip(codes).enumerate() {
         *code = if lost && value.abs() > LARGEST {
             value.signum() as i8
         } else {
             0
         };
-        sum += i32::from(*code);
+        sums[at / LANES] += FIRST * i32::from(*code);
     }
-    (if lost { f32::INFINITY } else { 0.0 }, FIRST * sum, false)
+    let step = if lost { f32::INFINITY } else { 0.0 };
+    (step, [sums[0], sums[0] + sums[1]], false)
 }

@@ -12,7 +12,7 @@ use std::ops::Range;
 use crate::activations::Activations;
 use crate::linear::ROWS_TOGETHER;
 use crate::pool::Pool;
-use crate::tile::{Eight, FiveMin, Four, FourMin, Tile};
+use crate::tile::{Eight, FiveK, FiveMin, Four, FourK, FourMin, SixK, Tile};
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
 pub(crate) use columns::Columns;
 #[cfg(target_arch = "x86_64")]
@@ -52,7 +52,9 @@ impl Backend {
     /// The fastest that this processor has.
     pub fn best() -> Self {
         static NO: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
-        if *NO.get_or_init(|| std::env::var_os("NO_AMX").is_some()) { return Self::Avx512Vnni; }
+        if *NO.get_or_init(|| std::env::var_os("NO_AMX").is_some()) {
+            return Self::Avx512Vnni;
+        }
         let mut fastest_first = Self::ALL.into_iter().rev();
         fastest_first
             .find(|backend| backend.is_here())
@@ -108,15 +110,30 @@ impl Backend {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => product::<T, x86::Avx512Vnni>(tiles, activations, outputs, out),
             #[cfg(target_arch = "x86_64")]
-            Self::Amx if activations.are_joined() => {
+            Self::Amx if activations.are_joined() && T::PARTS == 1 => {
                 let joined = &activations.joined;
-                walk(tiles, activations, outputs, out, |tiles, rows, (panel, count), out| {
-                    let mut left = rows.clone();
-                    for (at, tiles) in tiles.chunks_exact(joined.blocks).take(count).enumerate() {
-                        left = amx::over_rows(tiles, (joined, rows), panel + at, out);
-                    }
-                    over_panels::<T, x86::Avx512Vnni>(tiles, (activations, &left), (panel, count), out);
-                });
+                walk(
+                    tiles,
+                    activations,
+                    outputs,
+                    out,
+                    |tiles, rows, (panel, count), out| {
+                        let mut left = rows.clone();
+                        for (at, tiles) in tiles
+                            .chunks_exact(joined.blocks / T::BLOCKS)
+                            .take(count)
+                            .enumerate()
+                        {
+                            left = amx::over_rows(tiles, (joined, rows), panel + at, out);
+                        }
+                        over_panels::<T, x86::Avx512Vnni>(
+                            tiles,
+                            (activations, &left),
+                            (panel, count),
+                            out,
+                        );
+                    },
+                );
             }
             #[cfg(target_arch = "x86_64")]
             Self::Amx => product::<T, x86::Avx512Vnni>(tiles, activations, outputs, out),
@@ -151,6 +168,9 @@ impl AnyTile for Four {}
 impl AnyTile for FourMin {}
 impl AnyTile for FiveMin {}
 impl AnyTile for Eight {}
+impl AnyTile for FourK {}
+impl AnyTile for FiveK {}
+impl AnyTile for SixK {}
 
 /// Some rows against the same tiles; see [`Activations`].
 pub(crate) struct Rows<'a> {
@@ -162,6 +182,8 @@ pub(crate) struct Rows<'a> {
     pub(crate) steps: &'a [f32],
     /// `[rows][blocks]`.
     pub(crate) sums: &'a [i32],
+    /// `[rows][blocks]`.
+    pub(crate) firsts: &'a [i32],
     /// `[rows][blocks]`.
     pub(crate) totals: &'a [f32],
     /// `[rows][words]`.
@@ -176,13 +198,14 @@ pub(crate) struct Rows<'a> {
 impl Rows<'_> {
     /// The bounds that unchecked loads rely on.
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", test))]
-    fn assert_bounds(&self, tiles: usize, row_count: usize, panel_count: usize) {
+    fn assert_bounds<T: Tile>(&self, tiles: &[T], row_count: usize, panel_count: usize) {
         let blocks = row_count * self.blocks;
-        assert!(tiles >= panel_count * self.blocks);
+        assert!(self.blocks.is_multiple_of(T::BLOCKS));
+        assert!(tiles.len() >= panel_count * self.blocks / T::BLOCKS);
         assert!(self.codes.len() >= blocks * BLOCK_INPUTS);
         assert!(self.lows.len() >= blocks * BLOCK_INPUTS);
         assert!(self.steps.len() >= blocks && self.sums.len() >= blocks);
-        assert!(self.totals.len() >= blocks);
+        assert!(self.totals.len() >= blocks && self.firsts.len() >= blocks);
         assert!(self.words >= self.blocks.div_ceil(u64::BITS as usize));
         assert!(self.seconds.len() >= row_count * self.words);
     }
@@ -195,11 +218,22 @@ impl Rows<'_> {
     }
 }
 
+/// The sum of a part of a block, from those of the block and of its first 16 inputs.
+#[allow(clippy::inline_always)] // part of the innermost loops
+#[inline(always)]
+pub(crate) fn part_sum<T: Tile>(part: usize, sum: i32, first: i32) -> i32 {
+    match (T::PARTS, part) {
+        (1, _) => sum,
+        (_, 0) => first,
+        _ => sum - first,
+    }
+}
+
 /// The arithmetic of one back end.
 pub(crate) trait Arithmetic<T> {
-    /// The sums of `R` rows over `P` panels of 16 outputs. `tiles` is `[P][blocks]`.
+    /// The sums of `R` rows over `P` panels of 16 outputs. `tiles` is `[P][blocks of a tile]`.
     ///
-    /// Every back end computes, for each row and output, in this order over the blocks:
+    /// Every back end computes, for each row and output, in this order over the blocks and their parts:
     /// `acc = fma(dot - offset * sum, weight_scale * step, acc)`, and where the tile has a minimum
     /// first `acc = fma(min, total, acc)`, where `total = sum * step`, with the integers `dot = 256 * dot(codes) + dot(lows)`.
     /// Where no row has second bytes, a back end may leave out `lows` and the 256: that only moves a power of
@@ -228,9 +262,15 @@ fn product<T: Tile, A: Arithmetic<T>>(
     outputs: usize,
     out: &mut [f32],
 ) {
-    walk(tiles, activations, outputs, out, |tiles, rows, panels, out| {
-        over_panels::<T, A>(tiles, (activations, rows), panels, out);
-    });
+    walk(
+        tiles,
+        activations,
+        outputs,
+        out,
+        |tiles, rows, panels, out| {
+            over_panels::<T, A>(tiles, (activations, rows), panels, out);
+        },
+    );
 }
 
 /// One panel of tiles or two against some rows.
@@ -271,7 +311,7 @@ fn walk<T: Tile>(
             let rows = first_row..activations.rows.min(first_row + near);
             for pair in pairs * chunk / chunks..pairs * (chunk + 1) / chunks {
                 let panel = 2 * pair;
-                let first = &tiles[panel * activations.blocks..];
+                let first = &tiles[panel * activations.blocks / T::BLOCKS..];
                 over(first, &rows, (panel, 2.min(panels - panel)), &out);
             }
         }
@@ -302,7 +342,7 @@ fn over_rows<T: Tile, A: Arithmetic<T>, const P: usize>(
     panel: usize,
     out: &Columns<'_>,
 ) {
-    let tiles = &tiles[..P * activations.blocks];
+    let tiles = &tiles[..P * activations.blocks / T::BLOCKS];
     let first = panel * TILE_OUTPUTS;
     in_groups!(rows, |row, COUNT| {
         let sums = A::sums::<COUNT, P>(tiles, &some_rows(activations, row, COUNT));
@@ -321,6 +361,7 @@ fn some_rows(activations: &Activations, row: usize, count: usize) -> Rows<'_> {
         lows: &activations.lows[codes],
         steps: &activations.steps[range.clone()],
         sums: &activations.sums[range.clone()],
+        firsts: &activations.firsts[range.clone()],
         totals: &activations.totals[range],
         seconds: &activations.seconds[row * words..(row + count) * words],
         blocks,

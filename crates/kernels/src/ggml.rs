@@ -1,8 +1,7 @@
 //! The block formats of GGUF files, read exactly.
 //!
-//! Each format is turned into *codes with a scale and a minimum* for 32 inputs, which is what a tile
-//! holds. Layouts are those of ggml's `ggml-common.h`; scales of the K formats are products of a
-//! half-precision number and a 6-bit integer.
+//! Each format is turned into what a tile holds: *codes with a scale and a minimum* for 32 inputs, or 256 codes
+//! with integers for scales and what these are multiplied with. Layouts are those of ggml's `ggml-common.h`.
 
 mod k_quants;
 
@@ -49,6 +48,9 @@ pub enum Format {
     MXFP4,
 }
 
+/// Inputs that share a half-precision number in the K formats.
+pub(crate) const SUPERBLOCK_INPUTS: usize = 256;
+
 /// Twice the 4-bit floats by their codes, and 12: what is left is a whole number of 0 to 24.
 const FLOAT4: [u8; 16] = [12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0];
 
@@ -81,6 +83,17 @@ pub(crate) struct Block {
     pub(crate) codes: [u8; BLOCK_INPUTS],
 }
 
+/// 256 weights of one output. With a scale for 32 they are `step * scale * code + min_step * min`, and the last
+/// eight scales are not used; with one for 16, `step * scale * (code - 32)`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Superblock {
+    pub(crate) step: f16,
+    pub(crate) min_step: f16,
+    pub(crate) scales: [i8; SUPERBLOCK_INPUTS / 16],
+    pub(crate) mins: [u8; SUPERBLOCK_INPUTS / BLOCK_INPUTS],
+    pub(crate) codes: [u8; SUPERBLOCK_INPUTS],
+}
+
 impl Format {
     /// Inputs and bytes of a block.
     pub fn block(self) -> (usize, usize) {
@@ -108,13 +121,24 @@ impl Format {
         (inputs.is_multiple_of(block)).then(|| inputs / block * bytes)
     }
 
-    /// The blocks of 32 of one row of a format that keeps a scale for 32.
+    /// The superblocks of one row of a K format that is kept as it is.
+    pub(crate) fn superblocks(self, row: &[u8]) -> impl Iterator<Item = Superblock> + '_ {
+        let read = match self {
+            Self::Q3_K => k_quants::q3_k,
+            Self::Q4_K => k_quants::q4_k,
+            Self::Q5_K => k_quants::q5_k,
+            Self::Q6_K => k_quants::q6_k,
+            _ => unreachable!("{self:?} is of no superblocks"),
+        };
+        let (_, bytes) = self.block();
+        row.chunks_exact(bytes).map(read)
+    }
+
+    /// The blocks of 32 of one row of a format that keeps a half-precision scale for 32.
     pub(crate) fn blocks(self, row: &[u8]) -> Box<dyn Iterator<Item = Block> + '_> {
         let (_, bytes) = self.block();
         let superblocks = row.chunks_exact(bytes);
         match self {
-            Self::Q4_K => Box::new(superblocks.flat_map(k_quants::q4_k)),
-            Self::Q5_K => Box::new(superblocks.flat_map(k_quants::q5_k)),
             Self::IQ4_XS => Box::new(superblocks.flat_map(iq4_xs)),
             _ => Box::new(superblocks.map(move |block| self.small_block(block))),
         }
@@ -174,8 +198,7 @@ impl Format {
         }
     }
 
-    /// The numbers of one row of a format that keeps no scale for 32: floats, and those with a scale
-    /// for 16.
+    /// The numbers of one row of a format that no tile holds: floats, and Q2_K.
     pub(crate) fn floats(self, row: &[u8]) -> Vec<f32> {
         match self {
             Self::F32 => row
@@ -193,16 +216,18 @@ impl Format {
                 .iter()
                 .map(|half| bf16::from_le_bytes(*half).to_f32())
                 .collect(),
-            Self::Q2_K => k_quants::floats(row.as_chunks::<84>().0, k_quants::q2_k),
-            Self::Q3_K => k_quants::floats(row.as_chunks::<110>().0, k_quants::q3_k),
-            Self::Q6_K => k_quants::floats(row.as_chunks::<210>().0, k_quants::q6_k),
-            _ => unreachable!("{self:?} has a scale for 32"),
+            Self::Q2_K => row.chunks_exact(84).flat_map(k_quants::q2_k).collect(),
+            _ => unreachable!("{self:?} is held as it is"),
         }
     }
 }
 
+fn f16_at(bytes: &[u8], at: usize) -> f16 {
+    f16::from_le_bytes([bytes[at], bytes[at + 1]])
+}
+
 fn half_at(bytes: &[u8], at: usize) -> f32 {
-    f16::from_le_bytes([bytes[at], bytes[at + 1]]).to_f32()
+    f16_at(bytes, at).to_f32()
 }
 
 /// 32 weights of IQ4_NL or IQ4_XS.

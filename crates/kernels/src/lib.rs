@@ -1,7 +1,7 @@
 //! Fast CPU arithmetic for the shapes of language models.
 //!
-//! [`PackedLinear`] holds a weight matrix in tiles of 16 outputs by 32 inputs, with the bits per
-//! weight of the file it came from; [`Activations`] holds rows of inputs as 8-bit integers with one
+//! [`PackedLinear`] holds a weight matrix in tiles of 16 outputs by 32 inputs, or by the 256 of a K format, with
+//! about the bits per weight of the file it came from; [`Activations`] holds rows of inputs as 8-bit integers with one
 //! scale for 32 of them. Their product runs on the widest integer dot product that the processor
 //! has, chosen at run time, with the same integers and the same order of additions on each.
 #![warn(missing_docs)]
@@ -47,7 +47,7 @@ pub use sublayer::{Balance, LayerNorm, bias_gate};
 pub use text_attention::TextAttention;
 pub use tiles::{LentError, PACKED_ALIGNMENT, PACKING_VERSION, Packing, SharedBytes};
 
-/// Inputs that share a scale, and the depth of a tile.
+/// Inputs of rows that share a scale, and the depth of a tile, or of one of a tile's blocks.
 pub const BLOCK_INPUTS: usize = 32;
 /// Outputs of a tile.
 pub const TILE_OUTPUTS: usize = 16;

@@ -12,14 +12,14 @@ use crate::ggml::{Block, Format, FormatError};
 use crate::lanes::{self, Computation, LANES, Lanes};
 use crate::pages::Pages;
 use crate::pool::Pool;
-use crate::tile::{Eight, FiveMin, Four, FourMin, Tile};
-use crate::tiles::{LentError, Plain, Packing, SharedBytes, Tiles};
+use crate::tile::{Eight, FiveK, FiveMin, Four, FourK, FourMin, SixK, Tile};
+use crate::tiles::{LentError, Packing, Plain, SharedBytes, Tiles};
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
 
 /// Rows of a product that are computed together when there are as many; then 4, 2, 1.
 pub(crate) const ROWS_TOGETHER: usize = 6;
 
-/// Weights `[outputs, inputs]` in tiles of 16 by 32, `[outputs / 16][inputs / 32]`, both padded.
+/// Weights `[outputs, inputs]` in tiles of 16 by 32, `[outputs / 16][inputs / 32]`, both padded, or of 16 by 256.
 #[derive(Debug)]
 pub struct PackedLinear {
     outputs: usize,
@@ -33,6 +33,9 @@ enum Packed {
     Four(Tiles<Four>),
     FiveMin(Tiles<FiveMin>),
     Eight(Tiles<Eight>),
+    FourK(Tiles<FourK>),
+    FiveK(Tiles<FiveK>),
+    SixK(Tiles<SixK>),
 }
 
 /// Evaluates an expression for tiles of whichever packing.
@@ -43,14 +46,16 @@ macro_rules! each {
             Packed::Four($tiles) => $value,
             Packed::FiveMin($tiles) => $value,
             Packed::Eight($tiles) => $value,
+            Packed::FourK($tiles) => $value,
+            Packed::FiveK($tiles) => $value,
+            Packed::SixK($tiles) => $value,
         }
     };
 }
 
 impl PackedLinear {
-    /// Packs a tensor as it lies in a GGUF file. Four- and five-bit codes stay as they are (scales of
-    /// Q4_K, Q5_K and MXFP4 are rounded to half precision); floats, Q2_K, Q3_K and Q6_K are rounded to 8
-    /// bits with a scale for 32 of them.
+    /// Packs a tensor as it lies in a GGUF file. Codes stay as they are, and so do scales but those of IQ4_XS and
+    /// MXFP4, which are rounded to half precision; floats and Q2_K are rounded to 8 bits with a scale for 32 of them.
     ///
     /// # Errors
     /// [`FormatError`] when `bytes` is not `outputs * inputs` weights of the format.
@@ -75,10 +80,14 @@ impl PackedLinear {
         }
         let row = |output: usize| &bytes[output * (needed / outputs)..][..needed / outputs];
         let blocks = |output| format.blocks(row(output));
+        let superblocks = |output| format.superblocks(row(output));
         let tiles = match (format.packing(), format) {
             (Packing::Four, _) => Packed::Four(tiles(outputs, inputs, blocks)),
             (Packing::FourMin, _) => Packed::FourMin(tiles(outputs, inputs, blocks)),
             (Packing::FiveMin, _) => Packed::FiveMin(tiles(outputs, inputs, blocks)),
+            (Packing::FourK, _) => Packed::FourK(tiles(outputs, inputs, superblocks)),
+            (Packing::FiveK, _) => Packed::FiveK(tiles(outputs, inputs, superblocks)),
+            (Packing::SixK, _) => Packed::SixK(tiles(outputs, inputs, superblocks)),
             (Packing::Eight, Format::Q8_0 | Format::IQ4_NL | Format::IQ4_XS) => {
                 Packed::Eight(tiles(outputs, inputs, blocks))
             }
@@ -125,6 +134,9 @@ impl PackedLinear {
             Packing::Four => Tiles::lent(bytes, range).map(Packed::Four),
             Packing::FiveMin => Tiles::lent(bytes, range).map(Packed::FiveMin),
             Packing::Eight => Tiles::lent(bytes, range).map(Packed::Eight),
+            Packing::FourK => Tiles::lent(bytes, range).map(Packed::FourK),
+            Packing::FiveK => Tiles::lent(bytes, range).map(Packed::FiveK),
+            Packing::SixK => Tiles::lent(bytes, range).map(Packed::SixK),
         });
         let tiles = lent.flatten().ok_or(LentError {
             packing,
@@ -148,6 +160,9 @@ impl PackedLinear {
             Packed::Four(tiles) => Packed::Four(tiles.owned()),
             Packed::FiveMin(tiles) => Packed::FiveMin(tiles.owned()),
             Packed::Eight(tiles) => Packed::Eight(tiles.owned()),
+            Packed::FourK(tiles) => Packed::FourK(tiles.owned()),
+            Packed::FiveK(tiles) => Packed::FiveK(tiles.owned()),
+            Packed::SixK(tiles) => Packed::SixK(tiles.owned()),
         };
         Self { tiles, ..self }
     }
@@ -201,17 +216,17 @@ impl PackedLinear {
     }
 }
 
-/// Packs rows of blocks, each given by its output, into tiles, `[outputs / 16][blocks]`. The threads of the
-/// pool share the work.
-fn tiles<T: Tile + Plain, R: Iterator<Item = Block>>(
+/// Packs rows, each given by its output, into tiles, `[outputs / 16][inputs of a tile]`. The threads of the pool share
+/// the work.
+fn tiles<T: Tile + Plain, R: Iterator<Item = T::Weights>>(
     outputs: usize,
     inputs: usize,
     row: impl Fn(usize) -> R + Sync,
 ) -> Tiles<T> {
-    let blocks = inputs.div_ceil(BLOCK_INPUTS);
+    let across = inputs.div_ceil(T::BLOCKS * BLOCK_INPUTS);
     let panels = outputs.div_ceil(TILE_OUTPUTS);
-    let mut tiles = Pages::new(panels * blocks, T::EMPTY);
-    let left = Mutex::new(tiles.chunks_exact_mut(blocks).enumerate());
+    let mut tiles = Pages::new(panels * across, T::EMPTY);
+    let left = Mutex::new(tiles.chunks_exact_mut(across).enumerate());
     Pool::global().run(panels, &|_| {
         // Nothing panics while the lock is held.
         let next = left.lock().unwrap_or_else(PoisonError::into_inner).next();
@@ -220,10 +235,8 @@ fn tiles<T: Tile + Plain, R: Iterator<Item = Block>>(
         };
         let first = panel * TILE_OUTPUTS;
         for output in first..outputs.min(first + TILE_OUTPUTS) {
-            for (tile, block) in tiles.iter_mut().zip(row(output)) {
-                tile.set_codes(output - first, &block.codes);
-                tile.set_scale(output - first, f16::from_f32(block.scale));
-                tile.set_min(output - first, f16::from_f32(block.min));
+            for (tile, weights) in tiles.iter_mut().zip(row(output)) {
+                tile.set(output - first, &weights);
             }
         }
     });
@@ -281,14 +294,18 @@ impl Computation for EightBits<'_> {
 }
 
 fn dequantise<T: Tile>(tiles: &[T], output: usize, row: &mut [f32]) {
-    let blocks = row.len().div_ceil(BLOCK_INPUTS);
+    let across = row.len().div_ceil(T::BLOCKS * BLOCK_INPUTS);
     let lane = output % TILE_OUTPUTS;
-    let first = output / TILE_OUTPUTS * blocks;
-    for (values, tile) in row.chunks_mut(BLOCK_INPUTS).zip(&tiles[first..]) {
-        let scale = tile.scale(lane).to_f32();
-        let min = tile.min(lane).unwrap_or(f16::ZERO).to_f32();
+    let tiles = &tiles[output / TILE_OUTPUTS * across..];
+    let part_inputs = BLOCK_INPUTS / T::PARTS;
+    for (index, values) in row.chunks_mut(part_inputs).enumerate() {
+        let (block, part) = (index / T::PARTS, index % T::PARTS);
+        let (tile, block) = (&tiles[block / T::BLOCKS], block % T::BLOCKS);
+        let scale = tile.scale(lane, block, part);
+        let min = tile.min(lane, block).unwrap_or(0.0);
+        let first = block * BLOCK_INPUTS + part * part_inputs;
         for (input, value) in values.iter_mut().enumerate() {
-            let code = i32::from(tile.code(lane, input)) - T::OFFSET;
+            let code = i32::from(tile.code(lane, first + input)) - T::OFFSET;
             *value = code as f32 * scale + min;
         }
     }

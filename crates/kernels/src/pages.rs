@@ -119,7 +119,10 @@ fn part(bytes: usize) -> (Arc<Region>, Range<usize>) {
         return (Arc::new(Region::new(bytes)), 0..bytes);
     }
     let mut open = open();
-    if open.as_ref().is_none_or(|open| open.taken + bytes > REGION_BYTES) {
+    if open
+        .as_ref()
+        .is_none_or(|open| open.taken + bytes > REGION_BYTES)
+    {
         let region = Arc::new(Region::new(REGION_BYTES));
         *open = Some(Open { region, taken: 0 });
     }
@@ -208,13 +211,21 @@ mod tests {
         let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
         let place = region.base as usize;
         let is_around = |line: &str| {
-            let bounds = line.split_once(' ').and_then(|(range, _)| range.split_once('-'));
-            let bounds = bounds.map(|(from, to)| [from, to].map(|end| usize::from_str_radix(end, 16)));
+            let bounds = line
+                .split_once(' ')
+                .and_then(|(range, _)| range.split_once('-'));
+            let bounds =
+                bounds.map(|(from, to)| [from, to].map(|end| usize::from_str_radix(end, 16)));
             matches!(bounds, Some([Ok(from), Ok(to)]) if (from..to).contains(&place))
         };
         let lines = maps.lines().skip_while(|line| !is_around(line));
         let size = lines.skip(1).find_map(|line| line.strip_prefix("Rss:"));
-        let kilobytes: usize = size.unwrap().trim().trim_end_matches(" kB").parse().unwrap();
+        let kilobytes: usize = size
+            .unwrap()
+            .trim()
+            .trim_end_matches(" kB")
+            .parse()
+            .unwrap();
         kilobytes << 10
     }
 }

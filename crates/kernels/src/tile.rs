@@ -1,20 +1,24 @@
-//! The layouts of packed weights: 16 outputs by 32 inputs, one dot product's bytes side by side.
+//! The layouts of packed weights: 16 outputs by 32 inputs, or by 256, one dot product's bytes side by side.
 //!
 //! A *group* is four neighbouring inputs. The 64 bytes of a group hold, for each of 16 outputs, the
 //! four codes that one 32-bit lane of an integer dot product reads. Four-bit layouts keep two groups
 //! in one byte: the even group in the low nibbles, the odd one in the high nibbles.
 
+mod superblock;
+
 use half::f16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::ggml::Block;
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
+pub(crate) use superblock::{FiveK, FourK, SixK};
 
 /// Bytes of a group: 16 outputs by 4 inputs.
 pub(crate) const GROUP_BYTES: usize = 4 * TILE_OUTPUTS;
-/// Groups in a tile.
+/// Groups in a block.
 pub(crate) const GROUPS: usize = BLOCK_INPUTS / 4;
 
-/// Weights `scale * code + min`, codes 0 to 15: Q4_1, Q4_K. 5 bits a weight.
+/// Weights `scale * code + min`, codes 0 to 15: Q4_1. 5 bits a weight.
 #[repr(C, align(64))]
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub(crate) struct FourMin {
@@ -31,7 +35,7 @@ pub(crate) struct Four {
     pub(crate) scales: [f16; TILE_OUTPUTS],
 }
 
-/// Weights `scale * code + min`, codes 0 to 31: Q5_0, Q5_1, Q5_K, MXFP4. 6 bits a weight.
+/// Weights `scale * code + min`, codes 0 to 31: Q5_0, Q5_1, MXFP4. 6 bits a weight.
 #[repr(C, align(64))]
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub(crate) struct FiveMin {
@@ -51,24 +55,29 @@ pub(crate) struct Eight {
     pub(crate) scales: [f16; TILE_OUTPUTS],
 }
 
-/// What packing writes and the portable back end reads; each back end adds its own loads.
+/// What packing writes and the portable back end reads; each back end adds its own loads. Blocks and inputs are counted
+/// within the tile.
 pub(crate) trait Tile: Copy + Send + Sync {
-    /// What is taken from every code before it is multiplied.
+    /// What is taken from every code before it is multiplied: nothing, or a power of two.
     const OFFSET: i32;
     /// Bits of a code.
     const BITS: u32;
+    /// Blocks of 32 inputs in a tile.
+    const BLOCKS: usize;
+    /// Parts of a block that have scales of their own: one of 32 inputs, or two of 16.
+    const PARTS: usize;
     /// A tile of zeros.
     const EMPTY: Self;
+    /// As many weights of one output as a tile has inputs.
+    type Weights;
 
-    /// The code of an output's input, both counted within the tile.
+    /// Sets the weights of an output.
+    fn set(&mut self, output: usize, weights: &Self::Weights);
     fn code(&self, output: usize, input: usize) -> u8;
-    /// Sets the codes of all inputs of an output.
-    fn set_codes(&mut self, output: usize, codes: &[u8; BLOCK_INPUTS]);
-    fn scale(&self, output: usize) -> f16;
-    fn set_scale(&mut self, output: usize, scale: f16);
-    /// Added to each weight; `None` for layouts without it.
-    fn min(&self, output: usize) -> Option<f16>;
-    fn set_min(&mut self, output: usize, min: f16);
+    /// The scale of a part of a block.
+    fn scale(&self, output: usize, block: usize, part: usize) -> f32;
+    /// Added to each weight of a block; `None` for layouts without it.
+    fn min(&self, output: usize, block: usize) -> Option<f32>;
 }
 
 /// Where a code lies within its group.
@@ -92,119 +101,130 @@ fn set_nibbles(packed: &mut [u8], output: usize, codes: &[u8; BLOCK_INPUTS]) {
     }
 }
 
+/// The fifth bit of a code, as a 16: bit g of a byte of `highs` is that of group g.
+fn sixteen(highs: &[u8; GROUP_BYTES], output: usize, input: usize) -> u8 {
+    ((highs[place(output, input)] >> (input / 4)) & 1) << 4
+}
+
+/// Sets the fifth bits of an output.
+fn set_sixteens(highs: &mut [u8; GROUP_BYTES], output: usize, codes: &[u8; BLOCK_INPUTS]) {
+    for place in 0..4 {
+        let mut bits = 0;
+        for (group, codes) in codes.as_chunks::<4>().0.iter().enumerate() {
+            bits |= ((codes[place] >> 4) & 1) << group;
+        }
+        highs[output * 4 + place] = bits;
+    }
+}
+
 impl Tile for FourMin {
     const OFFSET: i32 = 0;
     const BITS: u32 = 4;
+    const BLOCKS: usize = 1;
+    const PARTS: usize = 1;
     const EMPTY: Self = Self {
         codes: [0; GROUP_BYTES * GROUPS / 2],
         scales: [f16::ZERO; TILE_OUTPUTS],
         mins: [f16::ZERO; TILE_OUTPUTS],
     };
+    type Weights = Block;
+
+    fn set(&mut self, output: usize, weights: &Block) {
+        set_nibbles(&mut self.codes, output, &weights.codes);
+        self.scales[output] = f16::from_f32(weights.scale);
+        self.mins[output] = f16::from_f32(weights.min);
+    }
     fn code(&self, output: usize, input: usize) -> u8 {
         nibble(&self.codes, output, input)
     }
-    fn set_codes(&mut self, output: usize, codes: &[u8; BLOCK_INPUTS]) {
-        set_nibbles(&mut self.codes, output, codes);
+    fn scale(&self, output: usize, _: usize, _: usize) -> f32 {
+        self.scales[output].to_f32()
     }
-    fn scale(&self, output: usize) -> f16 {
-        self.scales[output]
-    }
-    fn set_scale(&mut self, output: usize, scale: f16) {
-        self.scales[output] = scale;
-    }
-    fn min(&self, output: usize) -> Option<f16> {
-        Some(self.mins[output])
-    }
-    fn set_min(&mut self, output: usize, min: f16) {
-        self.mins[output] = min;
+    fn min(&self, output: usize, _: usize) -> Option<f32> {
+        Some(self.mins[output].to_f32())
     }
 }
 
 impl Tile for Four {
     const OFFSET: i32 = 8;
     const BITS: u32 = 4;
+    const BLOCKS: usize = 1;
+    const PARTS: usize = 1;
     const EMPTY: Self = Self {
         codes: [0; GROUP_BYTES * GROUPS / 2],
         scales: [f16::ZERO; TILE_OUTPUTS],
     };
+    type Weights = Block;
+
+    fn set(&mut self, output: usize, weights: &Block) {
+        set_nibbles(&mut self.codes, output, &weights.codes);
+        self.scales[output] = f16::from_f32(weights.scale);
+    }
     fn code(&self, output: usize, input: usize) -> u8 {
         nibble(&self.codes, output, input)
     }
-    fn set_codes(&mut self, output: usize, codes: &[u8; BLOCK_INPUTS]) {
-        set_nibbles(&mut self.codes, output, codes);
+    fn scale(&self, output: usize, _: usize, _: usize) -> f32 {
+        self.scales[output].to_f32()
     }
-    fn scale(&self, output: usize) -> f16 {
-        self.scales[output]
-    }
-    fn set_scale(&mut self, output: usize, scale: f16) {
-        self.scales[output] = scale;
-    }
-    fn min(&self, _: usize) -> Option<f16> {
+    fn min(&self, _: usize, _: usize) -> Option<f32> {
         None
     }
-    fn set_min(&mut self, _: usize, _: f16) {}
 }
 
 impl Tile for FiveMin {
     const OFFSET: i32 = 0;
     const BITS: u32 = 5;
+    const BLOCKS: usize = 1;
+    const PARTS: usize = 1;
     const EMPTY: Self = Self {
         codes: [0; GROUP_BYTES * GROUPS / 2],
         highs: [0; GROUP_BYTES],
         scales: [f16::ZERO; TILE_OUTPUTS],
         mins: [f16::ZERO; TILE_OUTPUTS],
     };
+    type Weights = Block;
+
+    fn set(&mut self, output: usize, weights: &Block) {
+        set_nibbles(&mut self.codes, output, &weights.codes);
+        set_sixteens(&mut self.highs, output, &weights.codes);
+        self.scales[output] = f16::from_f32(weights.scale);
+        self.mins[output] = f16::from_f32(weights.min);
+    }
     fn code(&self, output: usize, input: usize) -> u8 {
-        let high = (self.highs[place(output, input)] >> (input / 4)) & 1;
-        nibble(&self.codes, output, input) | (high << 4)
+        nibble(&self.codes, output, input) | sixteen(&self.highs, output, input)
     }
-    fn set_codes(&mut self, output: usize, codes: &[u8; BLOCK_INPUTS]) {
-        set_nibbles(&mut self.codes, output, codes);
-        for place in 0..4 {
-            let mut highs = 0;
-            for (group, codes) in codes.as_chunks::<4>().0.iter().enumerate() {
-                highs |= ((codes[place] >> 4) & 1) << group;
-            }
-            self.highs[output * 4 + place] = highs;
-        }
+    fn scale(&self, output: usize, _: usize, _: usize) -> f32 {
+        self.scales[output].to_f32()
     }
-    fn scale(&self, output: usize) -> f16 {
-        self.scales[output]
-    }
-    fn set_scale(&mut self, output: usize, scale: f16) {
-        self.scales[output] = scale;
-    }
-    fn min(&self, output: usize) -> Option<f16> {
-        Some(self.mins[output])
-    }
-    fn set_min(&mut self, output: usize, min: f16) {
-        self.mins[output] = min;
+    fn min(&self, output: usize, _: usize) -> Option<f32> {
+        Some(self.mins[output].to_f32())
     }
 }
 
 impl Tile for Eight {
     const OFFSET: i32 = 128;
     const BITS: u32 = 8;
+    const BLOCKS: usize = 1;
+    const PARTS: usize = 1;
     const EMPTY: Self = Self {
         codes: [128; GROUP_BYTES * GROUPS],
         scales: [f16::ZERO; TILE_OUTPUTS],
     };
+    type Weights = Block;
+
+    fn set(&mut self, output: usize, weights: &Block) {
+        for (group, codes) in weights.codes.as_chunks::<4>().0.iter().enumerate() {
+            self.codes[group * GROUP_BYTES + output * 4..][..4].copy_from_slice(codes);
+        }
+        self.scales[output] = f16::from_f32(weights.scale);
+    }
     fn code(&self, output: usize, input: usize) -> u8 {
         self.codes[input / 4 * GROUP_BYTES + place(output, input)]
     }
-    fn set_codes(&mut self, output: usize, codes: &[u8; BLOCK_INPUTS]) {
-        for (group, codes) in codes.as_chunks::<4>().0.iter().enumerate() {
-            self.codes[group * GROUP_BYTES + output * 4..][..4].copy_from_slice(codes);
-        }
+    fn scale(&self, output: usize, _: usize, _: usize) -> f32 {
+        self.scales[output].to_f32()
     }
-    fn scale(&self, output: usize) -> f16 {
-        self.scales[output]
-    }
-    fn set_scale(&mut self, output: usize, scale: f16) {
-        self.scales[output] = scale;
-    }
-    fn min(&self, _: usize) -> Option<f16> {
+    fn min(&self, _: usize, _: usize) -> Option<f32> {
         None
     }
-    fn set_min(&mut self, _: usize, _: f16) {}
 }

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::pages::Pages;
-use crate::tile::{Eight, FiveMin, Four, FourMin};
+use crate::tile::{Eight, FiveK, FiveMin, Four, FourK, FourMin, SixK, Tile};
 use crate::{BLOCK_INPUTS, Format, TILE_OUTPUTS};
 
 /// Changes whenever the same tensor would be packed to other bytes: packed weights of another version are packed anew.
-pub const PACKING_VERSION: u32 = 1;
+pub const PACKING_VERSION: u32 = 2;
 
 /// Where packed weights may begin within lent bytes, and these in memory: at multiples of so many bytes.
 pub const PACKED_ALIGNMENT: usize = 64;
@@ -25,14 +25,20 @@ pub type SharedBytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Packing {
-    /// 4-bit codes, each 32 with a scale and a least value: Q4_1, Q4_K.
+    /// 4-bit codes, each 32 with a scale and a least value: Q4_1.
     FourMin = 1,
     /// 4-bit codes with a scale: Q4_0.
     Four = 2,
-    /// 5-bit codes with a scale and a least value: Q5_0, Q5_1, Q5_K, MXFP4.
+    /// 5-bit codes with a scale and a least value: Q5_0, Q5_1, MXFP4.
     FiveMin = 3,
     /// 8-bit codes with a scale: everything else.
     Eight = 4,
+    /// 4-bit codes, each 32 with an integer for a scale and one for a least value, of 256: Q4_K.
+    FourK = 5,
+    /// The same with 5-bit codes: Q5_K.
+    FiveK = 6,
+    /// 6-bit codes, each 16 with an integer for a scale, of 256: Q3_K, Q6_K.
+    SixK = 7,
 }
 
 /// Lent bytes are no packed weights of this shape: too few, too many, or they do not begin at a multiple of 64.
@@ -54,35 +60,45 @@ impl Format {
     pub fn packing(self) -> Packing {
         match self {
             Self::Q4_0 => Packing::Four,
-            Self::Q4_1 | Self::Q4_K => Packing::FourMin,
-            Self::Q5_0 | Self::Q5_1 | Self::Q5_K | Self::MXFP4 => Packing::FiveMin,
+            Self::Q4_1 => Packing::FourMin,
+            Self::Q5_0 | Self::Q5_1 | Self::MXFP4 => Packing::FiveMin,
             Self::Q8_0
             | Self::IQ4_NL
             | Self::IQ4_XS
             | Self::F32
             | Self::F16
             | Self::BF16
-            | Self::Q2_K
-            | Self::Q3_K
-            | Self::Q6_K => Packing::Eight,
+            | Self::Q2_K => Packing::Eight,
+            Self::Q4_K => Packing::FourK,
+            Self::Q5_K => Packing::FiveK,
+            Self::Q3_K | Self::Q6_K => Packing::SixK,
         }
     }
 }
 
 impl Packing {
-    /// Bytes of a packed matrix; `None` where that is more than there can be.
+    /// Bytes of a packed matrix; `None` where that is more than there can be, or where the inputs are no multiple of
+    /// the 256 that K formats have together.
     pub fn bytes(self, outputs: usize, inputs: usize) -> Option<usize> {
-        let tile = match self {
-            Self::FourMin => size_of::<FourMin>(),
-            Self::Four => size_of::<Four>(),
-            Self::FiveMin => size_of::<FiveMin>(),
-            Self::Eight => size_of::<Eight>(),
-        };
-        let tiles = outputs
-            .div_ceil(TILE_OUTPUTS)
-            .checked_mul(inputs.div_ceil(BLOCK_INPUTS))?;
-        tiles.checked_mul(tile)
+        match self {
+            Self::FourMin => bytes::<FourMin>(outputs, inputs),
+            Self::Four => bytes::<Four>(outputs, inputs),
+            Self::FiveMin => bytes::<FiveMin>(outputs, inputs),
+            Self::Eight => bytes::<Eight>(outputs, inputs),
+            Self::FourK => bytes::<FourK>(outputs, inputs),
+            Self::FiveK => bytes::<FiveK>(outputs, inputs),
+            Self::SixK => bytes::<SixK>(outputs, inputs),
+        }
     }
+}
+
+fn bytes<T: Tile>(outputs: usize, inputs: usize) -> Option<usize> {
+    let blocks = inputs.div_ceil(BLOCK_INPUTS);
+    let across = blocks
+        .is_multiple_of(T::BLOCKS)
+        .then_some(blocks / T::BLOCKS)?;
+    let tiles = outputs.div_ceil(TILE_OUTPUTS).checked_mul(across)?;
+    tiles.checked_mul(size_of::<T>())
 }
 
 /// Tiles of one packing. All bytes are tiles: nothing is read that could be wrong in itself.
@@ -90,7 +106,7 @@ pub(crate) trait Plain: FromBytes + IntoBytes + Immutable + KnownLayout {}
 
 impl<T: FromBytes + IntoBytes + Immutable + KnownLayout> Plain for T {}
 
-/// `[outputs / 16][inputs / 32]`.
+/// `[outputs / 16][inputs of a tile]`.
 pub(crate) enum Tiles<T> {
     Owned(Pages<T>),
     Lent {

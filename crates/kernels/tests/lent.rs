@@ -12,12 +12,15 @@ use kernels::{
 const OUTPUTS: usize = 40;
 const INPUTS: usize = 256;
 /// A format of each packing, and one whose weights are rounded anew.
-const FORMATS: [Format; 5] = [
+const FORMATS: [Format; 8] = [
     Format::Q4_1,
     Format::Q4_0,
     Format::MXFP4,
     Format::Q8_0,
     Format::F32,
+    Format::Q4_K,
+    Format::Q5_K,
+    Format::Q6_K,
 ];
 
 /// Bytes from the first multiple of 64 on, plus a shift.
@@ -118,6 +121,9 @@ fn bytes_that_are_no_weights_are_refused() {
         let other = Packing::bytes(format.packing(), usize::MAX, INPUTS);
         assert_eq!(other, None);
     }
+    for packing in [Packing::FourK, Packing::FiveK, Packing::SixK] {
+        assert_eq!(packing.bytes(OUTPUTS, INPUTS + 32), None);
+    }
 }
 
 /// Kept files say by [`PACKING_VERSION`] how their weights were packed: whoever packs otherwise has to raise it,
@@ -131,7 +137,7 @@ fn the_version_says_how_weights_are_packed() {
         })
     };
     let sums = FORMATS.map(|format| sum(packed(format).as_bytes()));
-    assert_eq!(PACKING_VERSION, 1);
+    assert_eq!(PACKING_VERSION, 2);
     assert_eq!(
         sums,
         [
@@ -140,6 +146,9 @@ fn the_version_says_how_weights_are_packed() {
             6_562_785_870_689_336_983,
             1_131_756_726_221_585_092,
             11_487_707_075_838_678_469,
+            4_726_168_703_789_080_480,
+            4_290_148_326_073_799_749,
+            4_254_577_516_133_837_957,
         ]
     );
 }

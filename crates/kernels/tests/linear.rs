@@ -5,14 +5,29 @@ use kernels::{Activations, Backend, Format, PackedLinear, Precision};
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-const QUANTISED: [Format; 6] = [
+const QUANTISED: [Format; 10] = [
     Format::Q4_0,
     Format::Q4_1,
     Format::Q5_0,
     Format::Q5_1,
     Format::Q8_0,
     Format::MXFP4,
+    Format::Q3_K,
+    Format::Q4_K,
+    Format::Q5_K,
+    Format::Q6_K,
 ];
+
+/// Where the half-precision numbers of a block lie.
+fn halves(format: Format) -> &'static [usize] {
+    match format {
+        Format::MXFP4 => &[],
+        Format::Q4_1 | Format::Q5_1 | Format::Q4_K | Format::Q5_K => &[0, 2],
+        Format::Q3_K => &[108],
+        Format::Q6_K => &[208],
+        _ => &[0],
+    }
+}
 
 /// A tensor of random codes with small finite scales.
 fn random_tensor(format: Format, outputs: usize, inputs: usize, rng: &mut StdRng) -> Vec<u8> {
@@ -24,13 +39,9 @@ fn random_tensor(format: Format, outputs: usize, inputs: usize, rng: &mut StdRng
             block[0] = rng.random_range(115..125); // an exponent
             continue;
         }
-        let halves = match format {
-            Format::Q4_1 | Format::Q5_1 => 2,
-            _ => 1,
-        };
-        for half in block[..2 * halves].chunks_exact_mut(2) {
+        for &at in halves(format) {
             let value = half::f16::from_f32(rng.random_range(-0.1..0.1));
-            half.copy_from_slice(&value.to_le_bytes());
+            block[at..at + 2].copy_from_slice(&value.to_le_bytes());
         }
     }
     tensor
@@ -94,7 +105,7 @@ fn blocks_with_outliers_have_a_second_byte_and_others_do_not() {
 fn products_are_near_the_exact_ones_in_both_precisions() {
     let mut rng = StdRng::seed_from_u64(1);
     for format in QUANTISED {
-        let (outputs, inputs, rows) = (50, 96, 7);
+        let (outputs, inputs, rows) = (50, 3 * format.block().0, 7);
         let tensor = random_tensor(format, outputs, inputs, &mut rng);
         let layer = PackedLinear::pack(format, &tensor, outputs, inputs).unwrap();
         let x: Vec<f32> = (0..rows * inputs)
@@ -136,19 +147,21 @@ fn a_row_does_not_depend_on_the_rows_beside_it() {
     let mut rng = StdRng::seed_from_u64(3);
     // More inputs than stay in a cache.
     let (rows, inputs) = (131, 2048);
-    let tensor = random_tensor(Format::Q4_1, 33, inputs, &mut rng);
-    let layer = PackedLinear::pack(Format::Q4_1, &tensor, 33, inputs).unwrap();
     let x: Vec<f32> = (0..rows * inputs)
         .map(|_| rng.random_range(-2.0..2.0))
         .collect();
-    for backend in Backend::available() {
-        for precision in PRECISIONS {
-            let together = product(&layer, &x, precision, backend);
-            let alone: Vec<f32> = x
-                .chunks_exact(inputs)
-                .flat_map(|x| product(&layer, x, precision, backend))
-                .collect();
-            assert_eq!(together, alone, "{backend:?} {precision:?}");
+    for format in [Format::Q4_1, Format::Q6_K] {
+        let tensor = random_tensor(format, 33, inputs, &mut rng);
+        let layer = PackedLinear::pack(format, &tensor, 33, inputs).unwrap();
+        for backend in Backend::available() {
+            for precision in PRECISIONS {
+                let together = product(&layer, &x, precision, backend);
+                let alone: Vec<f32> = x
+                    .chunks_exact(inputs)
+                    .flat_map(|x| product(&layer, x, precision, backend))
+                    .collect();
+                assert_eq!(together, alone, "{format:?} {backend:?} {precision:?}");
+            }
         }
     }
 }
@@ -177,7 +190,8 @@ fn floats_of_four_bits_read_back_exactly() {
 fn a_format_knows_what_its_matrices_take_when_packed() {
     let mut rng = StdRng::seed_from_u64(3);
     for format in QUANTISED {
-        for (outputs, inputs) in [(1, 32), (16, 64), (33, 96)] {
+        for (outputs, blocks) in [(1, 1), (16, 2), (33, 3)] {
+            let inputs = blocks * format.block().0;
             let tensor = random_tensor(format, outputs, inputs, &mut rng);
             let packed = PackedLinear::pack(format, &tensor, outputs, inputs).unwrap();
             let told = format.packing().bytes(outputs, inputs);
@@ -219,17 +233,17 @@ fn bits(values: &[f32]) -> Vec<u32> {
 
 #[test]
 fn the_largest_sums_are_not_cut_short() {
-    let (outputs, inputs) = (17, 32);
+    let outputs = 17;
     for format in QUANTISED {
-        let (_, block_bytes) = format.block();
-        let scales = match format {
-            Format::MXFP4 => vec![127],
-            Format::Q4_1 | Format::Q5_1 => half::f16::ONE.to_le_bytes().repeat(2),
-            _ => half::f16::ONE.to_le_bytes().to_vec(),
-        };
+        let (inputs, block_bytes) = format.block();
         for code in [0x00, 0x7F, 0x80, 0xFF] {
-            let mut block = scales.clone();
-            block.resize(block_bytes, code);
+            let mut block = vec![code; block_bytes];
+            for &at in halves(format) {
+                block[at..at + 2].copy_from_slice(&half::f16::ONE.to_le_bytes());
+            }
+            if format == Format::MXFP4 {
+                block[0] = 127; // an exponent
+            }
             let layer =
                 PackedLinear::pack(format, &block.repeat(outputs), outputs, inputs).unwrap();
             // The codes of rows are 127, -127, or both in turn; second bytes are as large.
@@ -263,7 +277,7 @@ proptest! {
         odd in proptest::collection::vec(number(), 40),
     ) {
         let mut rng = StdRng::seed_from_u64(seed);
-        let inputs = blocks * 32;
+        let inputs = blocks * format.block().0;
         let tensor = random_tensor(format, outputs, inputs, &mut rng);
         let layer = PackedLinear::pack(format, &tensor, outputs, inputs).unwrap();
         let x: Vec<f32> = (0..rows * inputs)

@@ -11,6 +11,7 @@
 mod dotprod;
 mod i8mm;
 mod loops;
+mod superblocks;
 
 pub(crate) use dotprod::Dotprod;
 pub(crate) use i8mm::I8mm;

@@ -1,6 +1,6 @@
 //! Plain Rust: slow, for any processor, and what the other back ends are held against.
 
-use super::{Arithmetic, Rows};
+use super::{Arithmetic, Rows, part_sum};
 use crate::activations::FIRST;
 use crate::tile::Tile;
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
@@ -16,28 +16,33 @@ impl<T: Tile> Arithmetic<T> for Portable {
         for (row, panels) in sums.iter_mut().enumerate() {
             for (panel, sums) in panels.iter_mut().enumerate() {
                 for block in 0..rows.blocks {
-                    let tile = &tiles[panel * rows.blocks + block];
+                    let tile = &tiles[(panel * rows.blocks + block) / T::BLOCKS];
+                    let within = block % T::BLOCKS;
                     let index = row * rows.blocks + block;
-                    let codes = &rows.codes[index * BLOCK_INPUTS..][..BLOCK_INPUTS];
-                    let lows = &rows.lows[index * BLOCK_INPUTS..][..BLOCK_INPUTS];
                     let word = rows.seconds(row..row + 1, block / u64::BITS as usize);
                     let has_second = word >> (block % u64::BITS as usize) & 1 != 0;
-                    let (step, sum, total) =
-                        (rows.steps[index], rows.sums[index], rows.totals[index]);
+                    let (step, total) = (rows.steps[index], rows.totals[index]);
                     for (output, acc) in sums.iter_mut().enumerate() {
-                        let times = |inputs: &[i8]| -> i32 {
-                            let products = inputs.iter().enumerate().map(|(input, &x)| {
-                                i32::from(tile.code(output, input)) * i32::from(x)
-                            });
-                            products.sum()
-                        };
-                        let low = if has_second { times(lows) } else { 0 };
-                        let dot = FIRST * times(codes) + low;
-                        if let Some(min) = tile.min(output) {
-                            *acc = min.to_f32().mul_add(total, *acc);
+                        if let Some(min) = tile.min(output, within) {
+                            *acc = min.mul_add(total, *acc);
                         }
-                        let dot = (dot - T::OFFSET * sum) as f32;
-                        *acc = dot.mul_add(tile.scale(output).to_f32() * step, *acc);
+                        for part in 0..T::PARTS {
+                            let first = part * BLOCK_INPUTS / T::PARTS;
+                            let times = |inputs: &[i8]| -> i32 {
+                                let inputs = &inputs[index * BLOCK_INPUTS + first..];
+                                let products = (0..BLOCK_INPUTS / T::PARTS).map(|input| {
+                                    let input_of_tile = within * BLOCK_INPUTS + first + input;
+                                    let code = tile.code(output, input_of_tile);
+                                    i32::from(code) * i32::from(inputs[input])
+                                });
+                                products.sum()
+                            };
+                            let low = if has_second { times(rows.lows) } else { 0 };
+                            let dot = FIRST * times(rows.codes) + low;
+                            let sum = part_sum::<T>(part, rows.sums[index], rows.firsts[index]);
+                            let dot = (dot - T::OFFSET * sum) as f32;
+                            *acc = dot.mul_add(tile.scale(output, within, part) * step, *acc);
+                        }
                     }
                 }
             }

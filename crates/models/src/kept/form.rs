@@ -165,6 +165,9 @@ impl Fields<'_> {
             [2] => Packing::Four,
             [3] => Packing::FiveMin,
             [4] => Packing::Eight,
+            [5] => Packing::FourK,
+            [6] => Packing::FiveK,
+            [7] => Packing::SixK,
             _ => return None,
         };
         let row = Row {

@@ -35,13 +35,14 @@ impl Multiply for Dotprod {
         dots: &mut [[int32x4_t; Q]; R],
         (tile, first): (&T, usize),
         inputs: &[i8],
-        (block, blocks): (usize, usize),
+        (block, blocks, part): (usize, usize, usize),
     ) {
+        let pairs = GROUPS / 2 / T::PARTS;
         // SAFETY: row < R and block < blocks, within the bounds that the caller of `part_sums` asserted.
         unsafe {
-            for pair in 0..GROUPS / 2 {
+            for pair in part * pairs..(part + 1) * pairs {
                 let codes: [_; Q] = std::array::from_fn(|quarter| {
-                    let [even, odd] = tile.pair(pair, first + quarter);
+                    let [even, odd] = tile.pair(block % T::BLOCKS, pair, first + quarter);
                     [signed::<T>(even), signed::<T>(odd)]
                 });
                 for (row, dots) in dots.iter_mut().enumerate() {

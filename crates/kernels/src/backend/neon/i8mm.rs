@@ -46,12 +46,15 @@ impl Multiply for I8mm {
         dots: &mut [[int32x4_t; Q]; R],
         (tile, first): (&T, usize),
         inputs: &[i8],
-        (block, blocks): (usize, usize),
+        (block, blocks, part): (usize, usize, usize),
     ) {
+        let pairs = GROUPS / 2 / T::PARTS;
         // SAFETY: row < R and block < blocks, within the bounds that the caller of `part_sums` asserted.
         unsafe {
-            for pair in 0..GROUPS / 2 {
-                let codes: [_; Q] = std::array::from_fn(|quarter| tile.pair(pair, first + quarter));
+            for pair in part * pairs..(part + 1) * pairs {
+                let codes: [_; Q] = std::array::from_fn(|quarter| {
+                    tile.pair(block % T::BLOCKS, pair, first + quarter)
+                });
                 let load = |row: usize| {
                     let at = (row * blocks + block) * BLOCK_INPUTS + pair * 8;
                     vld1_s8(inputs.as_ptr().add(at))

@@ -6,7 +6,7 @@ use half::f16;
 
 use crate::TILE_OUTPUTS;
 use crate::activations::FIRST;
-use crate::backend::{Arithmetic, Rows};
+use crate::backend::{Arithmetic, Rows, part_sum};
 use crate::neon::{
     float32x4_t, int32x4_t, uint8x16_t, vaddq_s32, vandq_u8, vcvt_f32_f16, vcvtq_f32_s32,
     vdupq_n_f32, vdupq_n_s8, vdupq_n_s32, vdupq_n_u8, vfmaq_f32, vfmaq_n_f32, vld1_u16, vld1q_u8,
@@ -19,26 +19,28 @@ pub(super) const LANES: usize = 4;
 /// Registers for the outputs of a tile.
 const QUARTERS: usize = TILE_OUTPUTS / LANES;
 /// Bytes of a group in a register.
-const QUARTER_BYTES: usize = GROUP_BYTES / QUARTERS;
+pub(super) const QUARTER_BYTES: usize = GROUP_BYTES / QUARTERS;
 
 /// Loads of a quarter of a tile: outputs `4 * quarter` to `4 * quarter + 3`, `quarter` below 4.
 pub(crate) trait Load128: Tile {
-    /// The codes of groups `2 * pair` and `2 * pair + 1`, unsigned; `pair` is below 4.
-    unsafe fn pair(&self, pair: usize, quarter: usize) -> [uint8x16_t; 2];
-    unsafe fn scales(&self, quarter: usize) -> float32x4_t;
+    /// The codes of a block's groups `2 * pair` and `2 * pair + 1`, unsigned; `pair` is below 4, `block` below
+    /// [`Tile::BLOCKS`].
+    unsafe fn pair(&self, block: usize, pair: usize, quarter: usize) -> [uint8x16_t; 2];
+    /// Of a part of a block; `part` is below [`Tile::PARTS`].
+    unsafe fn scales(&self, block: usize, part: usize, quarter: usize) -> float32x4_t;
     /// `None` for layouts without minima.
-    unsafe fn mins(&self, quarter: usize) -> Option<float32x4_t>;
+    unsafe fn mins(&self, block: usize, quarter: usize) -> Option<float32x4_t>;
 }
 
 #[inline(always)]
-unsafe fn load(bytes: &[u8], at: usize) -> uint8x16_t {
+pub(super) unsafe fn load(bytes: &[u8], at: usize) -> uint8x16_t {
     debug_assert!(at + 16 <= bytes.len());
     // SAFETY: the callers' offsets end within the tile's array.
     unsafe { vld1q_u8(bytes.as_ptr().add(at)) }
 }
 
 #[inline(always)]
-unsafe fn halves(values: &[f16; TILE_OUTPUTS], quarter: usize) -> float32x4_t {
+pub(super) unsafe fn halves(values: &[f16; TILE_OUTPUTS], quarter: usize) -> float32x4_t {
     debug_assert!(quarter < QUARTERS);
     // SAFETY: four of 16 numbers, which are bits of 16, from the 12th at most.
     unsafe {
@@ -48,7 +50,7 @@ unsafe fn halves(values: &[f16; TILE_OUTPUTS], quarter: usize) -> float32x4_t {
 }
 
 #[inline(always)]
-unsafe fn nibbles(codes: &[u8], pair: usize, quarter: usize) -> [uint8x16_t; 2] {
+pub(super) unsafe fn nibbles(codes: &[u8], pair: usize, quarter: usize) -> [uint8x16_t; 2] {
     // SAFETY: pair and quarter are below 4: the load ends within 256 bytes; the caller has NEON.
     unsafe {
         let bytes = load(codes, pair * GROUP_BYTES + quarter * QUARTER_BYTES);
@@ -56,10 +58,34 @@ unsafe fn nibbles(codes: &[u8], pair: usize, quarter: usize) -> [uint8x16_t; 2] 
     }
 }
 
+/// The same with their fifth bits.
+#[inline(always)]
+pub(super) unsafe fn fives(
+    codes: &[u8],
+    highs: &[u8],
+    pair: usize,
+    quarter: usize,
+) -> [uint8x16_t; 2] {
+    // SAFETY: pair and quarter are below 4: the load ends within 64 bytes; the caller has NEON.
+    unsafe {
+        let highs = load(highs, quarter * QUARTER_BYTES);
+        let [even, odd] = nibbles(codes, pair, quarter);
+        // A negative shift goes to the right.
+        let sixteen = |group: usize| {
+            let places = vdupq_n_s8(4 - group as i8);
+            vandq_u8(vshlq_u8(highs, places), vdupq_n_u8(16))
+        };
+        [
+            vorrq_u8(even, sixteen(2 * pair)),
+            vorrq_u8(odd, sixteen(2 * pair + 1)),
+        ]
+    }
+}
+
 macro_rules! halves_of {
     () => {
         #[inline(always)]
-        unsafe fn scales(&self, quarter: usize) -> float32x4_t {
+        unsafe fn scales(&self, _: usize, _: usize, quarter: usize) -> float32x4_t {
             // SAFETY: as the caller promises.
             unsafe { halves(&self.scales, quarter) }
         }
@@ -69,7 +95,7 @@ macro_rules! halves_of {
 macro_rules! mins_of {
     () => {
         #[inline(always)]
-        unsafe fn mins(&self, quarter: usize) -> Option<float32x4_t> {
+        unsafe fn mins(&self, _: usize, quarter: usize) -> Option<float32x4_t> {
             // SAFETY: as the caller promises.
             Some(unsafe { halves(&self.mins, quarter) })
         }
@@ -79,7 +105,7 @@ macro_rules! mins_of {
 macro_rules! no_mins {
     () => {
         #[inline(always)]
-        unsafe fn mins(&self, _: usize) -> Option<float32x4_t> {
+        unsafe fn mins(&self, _: usize, _: usize) -> Option<float32x4_t> {
             None
         }
     };
@@ -88,7 +114,7 @@ macro_rules! no_mins {
 macro_rules! four_bits {
     () => {
         #[inline(always)]
-        unsafe fn pair(&self, pair: usize, quarter: usize) -> [uint8x16_t; 2] {
+        unsafe fn pair(&self, _: usize, pair: usize, quarter: usize) -> [uint8x16_t; 2] {
             // SAFETY: as the caller promises.
             unsafe { nibbles(&self.codes, pair, quarter) }
         }
@@ -109,21 +135,9 @@ impl Load128 for FourMin {
 
 impl Load128 for FiveMin {
     #[inline(always)]
-    unsafe fn pair(&self, pair: usize, quarter: usize) -> [uint8x16_t; 2] {
-        // SAFETY: pair and quarter are below 4: the load ends within 64 bytes; the caller has NEON.
-        unsafe {
-            let highs = load(&self.highs, quarter * QUARTER_BYTES);
-            let [even, odd] = nibbles(&self.codes, pair, quarter);
-            // A negative shift goes to the right.
-            let sixteen = |group: usize| {
-                let places = vdupq_n_s8(4 - group as i8);
-                vandq_u8(vshlq_u8(highs, places), vdupq_n_u8(16))
-            };
-            [
-                vorrq_u8(even, sixteen(2 * pair)),
-                vorrq_u8(odd, sixteen(2 * pair + 1)),
-            ]
-        }
+    unsafe fn pair(&self, _: usize, pair: usize, quarter: usize) -> [uint8x16_t; 2] {
+        // SAFETY: as the caller promises.
+        unsafe { fives(&self.codes, &self.highs, pair, quarter) }
     }
     halves_of!();
     mins_of!();
@@ -131,7 +145,7 @@ impl Load128 for FiveMin {
 
 impl Load128 for Eight {
     #[inline(always)]
-    unsafe fn pair(&self, pair: usize, quarter: usize) -> [uint8x16_t; 2] {
+    unsafe fn pair(&self, _: usize, pair: usize, quarter: usize) -> [uint8x16_t; 2] {
         let first = 2 * pair * GROUP_BYTES + quarter * QUARTER_BYTES;
         // SAFETY: pair and quarter are below 4: both loads end within 512 bytes.
         unsafe {
@@ -149,13 +163,13 @@ impl Load128 for Eight {
 pub(crate) trait Multiply {
     /// What is taken from every code before it is multiplied (the rest of [`Tile::OFFSET`] is left).
     fn taken<T: Tile>() -> i32;
-    /// Adds the dot products of `inputs` with quarters of a block, from the one beside the tile on. How the sums
-    /// lie is the back end's own, until [`Multiply::ordered`].
+    /// Adds the dot products of `inputs` with quarters of a part of a block, from the one beside the tile on. `at` is
+    /// the block, of how many, and the part. How the sums lie is the back end's own, until [`Multiply::ordered`].
     unsafe fn add_dots<T: Load128, const R: usize, const Q: usize>(
         dots: &mut [[int32x4_t; Q]; R],
         tile: (&T, usize),
         inputs: &[i8],
-        at: (usize, usize),
+        at: (usize, usize, usize),
     );
     /// The sums by rows and quarters.
     unsafe fn ordered<const R: usize, const Q: usize>(
@@ -178,10 +192,11 @@ impl<M: Multiply, T: Load128> Arithmetic<T> for Neon<M> {
         tiles: &[T],
         rows: &Rows<'_>,
     ) -> [[[f32; TILE_OUTPUTS]; P]; R] {
-        rows.assert_bounds(tiles.len(), R, P);
+        rows.assert_bounds(tiles, R, P);
         let mut out = [[[0.0; TILE_OUTPUTS]; P]; R];
         for panel in 0..P {
-            let tiles = &tiles[panel * rows.blocks..][..rows.blocks];
+            let across = rows.blocks / T::BLOCKS;
+            let tiles = &tiles[panel * across..][..across];
             let mut panels = out.each_mut().map(|panels| &mut panels[panel]);
             // With few rows there are registers for the sums of a whole panel, and with them chains of
             // additions that hide the latency of one.
@@ -221,46 +236,54 @@ pub(super) unsafe fn part_sums<M: Multiply, T: Load128, const R: usize, const Q:
     // SAFETY: the caller has NEON.
     let mut acc = unsafe { [[vdupq_n_f32(0.0); Q]; R] };
     let mut seconds = 0;
-    for (block, tile) in tiles.iter().enumerate() {
+    for block in 0..rows.blocks {
+        let (tile, within) = (&tiles[block / T::BLOCKS], block % T::BLOCKS);
         let bit = block % u64::BITS as usize;
         if bit == 0 {
             seconds = rows.seconds(0..R, block / u64::BITS as usize);
         }
-        // SAFETY (the whole block): row < R and block < blocks, within the bounds that the caller
-        // asserted; first + Q is at most 4; the caller has the back end's instructions.
-        unsafe {
-            let mut dots = [[vdupq_n_s32(0); Q]; R];
-            let at = (block, rows.blocks);
-            M::add_dots::<T, R, Q>(&mut dots, (tile, first), rows.codes, at);
-            let has_second = seconds >> bit & 1 != 0;
-            if has_second {
-                for dots in dots.as_flattened_mut() {
-                    *dots = vshlq_n_s32::<{ FIRST.ilog2() as i32 }>(*dots);
-                }
-                // Rows without second bytes have zeros there.
-                M::add_dots::<T, R, Q>(&mut dots, (tile, first), rows.lows, at);
-            }
-            let dots = M::ordered(dots);
-            // Sums of rows without second bytes are multiples of `FIRST`.
-            let (unit, shift) = if has_second {
-                (1, 0)
-            } else {
-                (FIRST, FIRST.ilog2())
-            };
-            for quarter in 0..Q {
-                let units = vmulq_n_f32(tile.scales(first + quarter), unit as f32);
-                let mins = tile.mins(first + quarter);
-                for row in 0..R {
-                    let index = row * rows.blocks + block;
-                    let step = *rows.steps.get_unchecked(index);
-                    let sum = *rows.sums.get_unchecked(index);
-                    let acc = &mut acc[row][quarter];
-                    if let Some(mins) = mins {
-                        *acc = vfmaq_n_f32(*acc, mins, *rows.totals.get_unchecked(index));
+        let has_second = seconds >> bit & 1 != 0;
+        // Sums of rows without second bytes are multiples of `FIRST`.
+        let (unit, shift) = if has_second {
+            (1, 0)
+        } else {
+            (FIRST, FIRST.ilog2())
+        };
+        for part in 0..T::PARTS {
+            // SAFETY (the whole block): row < R and block < blocks, within the bounds that the caller
+            // asserted; first + Q is at most 4; the caller has the back end's instructions.
+            unsafe {
+                let mut dots = [[vdupq_n_s32(0); Q]; R];
+                let at = (block, rows.blocks, part);
+                M::add_dots::<T, R, Q>(&mut dots, (tile, first), rows.codes, at);
+                if has_second {
+                    for dots in dots.as_flattened_mut() {
+                        *dots = vshlq_n_s32::<{ FIRST.ilog2() as i32 }>(*dots);
                     }
-                    let offset = -(T::OFFSET - M::taken::<T>()) * (sum >> shift);
-                    let dot = vcvtq_f32_s32(vaddq_s32(dots[row][quarter], vdupq_n_s32(offset)));
-                    *acc = vfmaq_f32(*acc, dot, vmulq_n_f32(units, step));
+                    // Rows without second bytes have zeros there.
+                    M::add_dots::<T, R, Q>(&mut dots, (tile, first), rows.lows, at);
+                }
+                let dots = M::ordered(dots);
+                for quarter in 0..Q {
+                    let scales = tile.scales(within, part, first + quarter);
+                    let units = vmulq_n_f32(scales, unit as f32);
+                    let mins = tile.mins(within, first + quarter).filter(|_| part == 0);
+                    for row in 0..R {
+                        let index = row * rows.blocks + block;
+                        let step = *rows.steps.get_unchecked(index);
+                        let (sum, first) = (
+                            rows.sums.get_unchecked(index),
+                            rows.firsts.get_unchecked(index),
+                        );
+                        let sum = part_sum::<T>(part, *sum, *first);
+                        let acc = &mut acc[row][quarter];
+                        if let Some(mins) = mins {
+                            *acc = vfmaq_n_f32(*acc, mins, *rows.totals.get_unchecked(index));
+                        }
+                        let offset = -(T::OFFSET - M::taken::<T>()) * (sum >> shift);
+                        let dot = vcvtq_f32_s32(vaddq_s32(dots[row][quarter], vdupq_n_s32(offset)));
+                        *acc = vfmaq_f32(*acc, dot, vmulq_n_f32(units, step));
+                    }
                 }
             }
         }

@@ -124,7 +124,8 @@ pub(crate) fn over_rows<T: Load512>(
     out: &Columns<'_>,
 ) -> Range<usize> {
     debug_assert!(rows.start.is_multiple_of(ROWS));
-    assert!(has_amx() && tiles.len() >= joined.blocks && rows.end <= joined.rows);
+    assert!(has_amx() && tiles.len() * T::BLOCKS >= joined.blocks && rows.end <= joined.rows);
+    assert!(T::PARTS == 1);
     if rows.len() < ROWS_MIN {
         return rows.clone();
     }
@@ -183,22 +184,43 @@ unsafe fn group<T: Load512, const WAY: u8, const FRESH: bool>(
         for block in 0..blocks.min(AHEAD) {
             let weights = weights.get_unchecked_mut(block);
             if FRESH {
-                unpack::<T, WAY>(tiles.get_unchecked(block), weights);
+                unpack::<T, WAY>(
+                    tiles.get_unchecked(block / T::BLOCKS),
+                    block % T::BLOCKS,
+                    weights,
+                );
             }
-            multiply::<T, WAY>(weights, joined.codes.get_unchecked(group + block), dots.add(block % WAITING));
+            multiply::<T, WAY>(
+                weights,
+                joined.codes.get_unchecked(group + block),
+                dots.add(block % WAITING),
+            );
         }
         for block in 0..blocks {
             let next = block + AHEAD;
             if next < blocks {
                 let weights = weights.get_unchecked_mut(next);
                 if FRESH {
-                    unpack::<T, WAY>(tiles.get_unchecked(next), weights);
+                    unpack::<T, WAY>(
+                        tiles.get_unchecked(next / T::BLOCKS),
+                        next % T::BLOCKS,
+                        weights,
+                    );
                 }
-                multiply::<T, WAY>(weights, joined.codes.get_unchecked(group + next), dots.add(next % WAITING));
+                multiply::<T, WAY>(
+                    weights,
+                    joined.codes.get_unchecked(group + next),
+                    dots.add(next % WAITING),
+                );
             }
-            let tile = tiles.get_unchecked(block);
+            let (tile, within) = (tiles.get_unchecked(block / T::BLOCKS), block % T::BLOCKS);
             let scales = joined.scales.get_unchecked(group + block);
-            add::<WAY>((tile.scales(), tile.mins()), scales, dots.add(block % WAITING), &mut acc);
+            add::<WAY>(
+                (tile.scales(within, 0), tile.mins(within)),
+                scales,
+                dots.add(block % WAITING),
+                &mut acc,
+            );
         }
     }
     for (row, acc) in acc.iter().enumerate().take(count) {
@@ -211,14 +233,14 @@ unsafe fn group<T: Load512, const WAY: u8, const FRESH: bool>(
 
 /// A tile's codes, less their offset, a byte each; twice: those times 16 before them.
 #[inline(always)]
-unsafe fn unpack<T: Load512, const WAY: u8>(tile: &T, into: &mut Register) {
+unsafe fn unpack<T: Load512, const WAY: u8>(tile: &T, block: usize, into: &mut Register) {
     // SAFETY: 16 rows of 64 bytes are written at most, which a register has; the caller has AVX-512 BW.
     unsafe {
         let offset = _mm512_set1_epi8(T::OFFSET as i8);
         let nibble = _mm512_set1_epi8(15);
         let to = into.0.as_mut_ptr().cast::<u8>();
         for pair in 0..GROUPS / 2 {
-            let codes = tile.pair(pair);
+            let codes = tile.pair(block, pair);
             for (half, codes) in codes.into_iter().enumerate() {
                 let codes = _mm512_sub_epi8(codes, offset);
                 let to = to.add((2 * pair + half) * GROUP_BYTES);
@@ -236,7 +258,11 @@ unsafe fn unpack<T: Load512, const WAY: u8>(tile: &T, into: &mut Register) {
 
 /// Multiplies a group's codes of a block with a panel's.
 #[inline(always)]
-unsafe fn multiply<T: Load512, const WAY: u8>(weights: &Register, inputs: &Register, dots: *mut Dots) {
+unsafe fn multiply<T: Load512, const WAY: u8>(
+    weights: &Register,
+    inputs: &Register,
+    dots: *mut Dots,
+) {
     let weights = weights.0.as_ptr();
     let inputs = inputs.0.as_ptr();
     let to = dots;
@@ -278,7 +304,11 @@ unsafe fn add<const WAY: u8>(
 ) {
     // SAFETY: the arrays have as many rows; the caller has AVX-512 F.
     unsafe {
-        let unit = if WAY == FIRST { 16 * JOINED_UNIT } else { JOINED_UNIT };
+        let unit = if WAY == FIRST {
+            16 * JOINED_UNIT
+        } else {
+            JOINED_UNIT
+        };
         let units = _mm512_mul_ps(scales, _mm512_set1_ps(unit as f32));
         // An iterator's steps would keep the sums out of registers.
         #[allow(clippy::needless_range_loop)]

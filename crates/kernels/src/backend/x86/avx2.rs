@@ -1,6 +1,8 @@
 //! AVX2: pairs of bytes are multiplied into 16 bits, which codes of up to 7 bits and their products
 //! cannot overflow; 8-bit codes go through magnitudes and signs.
 
+mod superblocks;
+
 use std::arch::x86_64::{
     __m256, __m256i, _mm_loadu_si128, _mm256_abs_epi8, _mm256_add_epi32, _mm256_and_si256,
     _mm256_cmpeq_epi8, _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_fmadd_ps, _mm256_loadu_si256,
@@ -12,7 +14,7 @@ use std::arch::x86_64::{
 use half::f16;
 
 use crate::activations::FIRST;
-use crate::backend::{Arithmetic, Rows};
+use crate::backend::{Arithmetic, Rows, part_sum};
 use crate::tile::{Eight, FiveMin, Four, FourMin, GROUP_BYTES, GROUPS, Tile};
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
 
@@ -21,10 +23,13 @@ pub(super) const LANES: usize = TILE_OUTPUTS / 2;
 
 /// Loads of half a tile: outputs 0 to 7 or 8 to 15.
 pub(crate) trait Load256: Tile {
-    /// The codes of groups `2 * pair` and `2 * pair + 1`, unsigned; `pair` is below 4, `half` below 2.
-    unsafe fn pair(&self, pair: usize, half: usize) -> [__m256i; 2];
-    unsafe fn scales(&self, half: usize) -> __m256;
-    unsafe fn mins(&self, half: usize) -> Option<__m256>;
+    /// The codes of a block's groups `2 * pair` and `2 * pair + 1`, unsigned; `pair` is below 4, `half` below 2, `block`
+    /// below [`Tile::BLOCKS`].
+    unsafe fn pair(&self, block: usize, pair: usize, half: usize) -> [__m256i; 2];
+    /// Of a part of a block; `part` is below [`Tile::PARTS`].
+    unsafe fn scales(&self, block: usize, part: usize, half: usize) -> __m256;
+    /// `None` for layouts without minima.
+    unsafe fn mins(&self, block: usize, half: usize) -> Option<__m256>;
 }
 
 #[inline(always)]
@@ -54,10 +59,29 @@ unsafe fn nibbles(codes: &[u8], pair: usize, half: usize) -> [__m256i; 2] {
     }
 }
 
+/// The same with their fifth bits.
+#[inline(always)]
+unsafe fn fives(codes: &[u8], highs: &[u8; GROUP_BYTES], pair: usize, half: usize) -> [__m256i; 2] {
+    // SAFETY: half is below 2, pair below 4; the caller has AVX2.
+    unsafe {
+        let highs = load(highs, half * 32);
+        let [even, odd] = nibbles(codes, pair, half);
+        let sixteen = |group: usize| {
+            let bit = _mm256_set1_epi8((1_u8 << group) as i8);
+            let set = _mm256_cmpeq_epi8(_mm256_and_si256(highs, bit), bit);
+            _mm256_and_si256(set, _mm256_set1_epi8(16))
+        };
+        [
+            _mm256_or_si256(even, sixteen(2 * pair)),
+            _mm256_or_si256(odd, sixteen(2 * pair + 1)),
+        ]
+    }
+}
+
 macro_rules! halves_of {
     () => {
         #[inline(always)]
-        unsafe fn scales(&self, half: usize) -> __m256 {
+        unsafe fn scales(&self, _: usize, _: usize, half: usize) -> __m256 {
             // SAFETY: as the caller promises.
             unsafe { halves(&self.scales, half) }
         }
@@ -67,7 +91,7 @@ macro_rules! halves_of {
 macro_rules! mins_of {
     () => {
         #[inline(always)]
-        unsafe fn mins(&self, half: usize) -> Option<__m256> {
+        unsafe fn mins(&self, _: usize, half: usize) -> Option<__m256> {
             // SAFETY: as the caller promises.
             Some(unsafe { halves(&self.mins, half) })
         }
@@ -77,7 +101,7 @@ macro_rules! mins_of {
 macro_rules! no_mins {
     () => {
         #[inline(always)]
-        unsafe fn mins(&self, _: usize) -> Option<__m256> {
+        unsafe fn mins(&self, _: usize, _: usize) -> Option<__m256> {
             None
         }
     };
@@ -86,7 +110,7 @@ macro_rules! no_mins {
 macro_rules! four_bits {
     () => {
         #[inline(always)]
-        unsafe fn pair(&self, pair: usize, half: usize) -> [__m256i; 2] {
+        unsafe fn pair(&self, _: usize, pair: usize, half: usize) -> [__m256i; 2] {
             // SAFETY: as the caller promises.
             unsafe { nibbles(&self.codes, pair, half) }
         }
@@ -107,21 +131,9 @@ impl Load256 for FourMin {
 
 impl Load256 for FiveMin {
     #[inline(always)]
-    unsafe fn pair(&self, pair: usize, half: usize) -> [__m256i; 2] {
-        // SAFETY: half is below 2, pair below 4; the caller has AVX2.
-        unsafe {
-            let highs = load(&self.highs, half * 32);
-            let [even, odd] = nibbles(&self.codes, pair, half);
-            let sixteen = |group: usize| {
-                let bit = _mm256_set1_epi8((1_u8 << group) as i8);
-                let set = _mm256_cmpeq_epi8(_mm256_and_si256(highs, bit), bit);
-                _mm256_and_si256(set, _mm256_set1_epi8(16))
-            };
-            [
-                _mm256_or_si256(even, sixteen(2 * pair)),
-                _mm256_or_si256(odd, sixteen(2 * pair + 1)),
-            ]
-        }
+    unsafe fn pair(&self, _: usize, pair: usize, half: usize) -> [__m256i; 2] {
+        // SAFETY: as the caller promises.
+        unsafe { fives(&self.codes, &self.highs, pair, half) }
     }
     halves_of!();
     mins_of!();
@@ -129,7 +141,7 @@ impl Load256 for FiveMin {
 
 impl Load256 for Eight {
     #[inline(always)]
-    unsafe fn pair(&self, pair: usize, half: usize) -> [__m256i; 2] {
+    unsafe fn pair(&self, _: usize, pair: usize, half: usize) -> [__m256i; 2] {
         let first = 2 * pair * GROUP_BYTES + half * 32;
         // SAFETY: pair is below 4 and half below 2: both loads end within 512 bytes.
         unsafe {
@@ -208,10 +220,11 @@ impl<M: Multiply, T: Load256> Arithmetic<T> for M {
         tiles: &[T],
         rows: &Rows<'_>,
     ) -> [[[f32; TILE_OUTPUTS]; P]; R] {
-        rows.assert_bounds(tiles.len(), R, P);
+        rows.assert_bounds(tiles, R, P);
         let mut out = [[[0.0; TILE_OUTPUTS]; P]; R];
         for panel in 0..P {
-            let tiles = &tiles[panel * rows.blocks..][..rows.blocks];
+            let across = rows.blocks / T::BLOCKS;
+            let tiles = &tiles[panel * across..][..across];
             for half in 0..2 {
                 // SAFETY: the bounds were asserted; Backend chose this because the processor has it.
                 let sums = unsafe { M::half_sums::<T, R>(tiles, rows, half) };
@@ -224,18 +237,19 @@ impl<M: Multiply, T: Load256> Arithmetic<T> for M {
     }
 }
 
-/// Adds the dot products of `inputs` with a block.
+/// Adds the dot products of `inputs` with a part of a block.
 #[inline(always)]
 unsafe fn add_dots<M: Multiply, T: Load256, const R: usize>(
     dots: &mut [__m256i; R],
     (tile, half): (&T, usize),
     inputs: &[i8],
-    (block, blocks): (usize, usize),
+    (block, blocks, part): (usize, usize, usize),
 ) {
+    let pairs = GROUPS / 2 / T::PARTS;
     // SAFETY: row < R and block < blocks, within the bounds that the caller of `half_sums` asserted.
     unsafe {
-        for pair in 0..GROUPS / 2 {
-            let [even, odd] = tile.pair(pair, half);
+        for pair in part * pairs..(part + 1) * pairs {
+            let [even, odd] = tile.pair(block % T::BLOCKS, pair, half);
             let (even, odd) = (M::prepared::<T>(even), M::prepared::<T>(odd));
             for (row, sum) in dots.iter_mut().enumerate() {
                 let at = (row * blocks + block) * BLOCK_INPUTS + pair * 8;
@@ -259,46 +273,53 @@ pub(super) unsafe fn half_sums<M: Multiply, T: Load256, const R: usize>(
     // SAFETY: the caller has AVX.
     let mut acc = [unsafe { _mm256_setzero_ps() }; R];
     let mut seconds = 0;
-    for (block, tile) in tiles.iter().enumerate() {
+    for block in 0..rows.blocks {
+        let (tile, within) = (&tiles[block / T::BLOCKS], block % T::BLOCKS);
         let bit = block % u64::BITS as usize;
         if bit == 0 {
             seconds = rows.seconds(0..R, block / u64::BITS as usize);
         }
-        // SAFETY (the whole block): row < R and block < blocks, within the bounds that the caller
-        // asserted; the caller has the back end's instructions.
-        unsafe {
-            let mut dots = [_mm256_setzero_si256(); R];
-            let at = (block, rows.blocks);
-            add_dots::<M, T, R>(&mut dots, (tile, half), rows.codes, at);
-            let has_second = seconds >> bit & 1 != 0;
-            if has_second {
-                for dots in &mut dots {
-                    *dots = _mm256_slli_epi32::<{ FIRST.ilog2() as i32 }>(*dots);
+        let has_second = seconds >> bit & 1 != 0;
+        // Sums of rows without second bytes are multiples of `FIRST`.
+        let (unit, shift) = if has_second {
+            (1, 0)
+        } else {
+            (FIRST, FIRST.ilog2())
+        };
+        for part in 0..T::PARTS {
+            // SAFETY (the whole block): row < R and block < blocks, within the bounds that the caller
+            // asserted; the caller has the back end's instructions.
+            unsafe {
+                let mut dots = [_mm256_setzero_si256(); R];
+                let at = (block, rows.blocks, part);
+                add_dots::<M, T, R>(&mut dots, (tile, half), rows.codes, at);
+                if has_second {
+                    for dots in &mut dots {
+                        *dots = _mm256_slli_epi32::<{ FIRST.ilog2() as i32 }>(*dots);
+                    }
+                    // Rows without second bytes have zeros there.
+                    add_dots::<M, T, R>(&mut dots, (tile, half), rows.lows, at);
                 }
-                // Rows without second bytes have zeros there.
-                add_dots::<M, T, R>(&mut dots, (tile, half), rows.lows, at);
-            }
-            // Sums of rows without second bytes are multiples of `FIRST`.
-            let (unit, shift) = if has_second {
-                (1, 0)
-            } else {
-                (FIRST, FIRST.ilog2())
-            };
-            let scales = tile.scales(half);
-            let units = _mm256_mul_ps(scales, _mm256_set1_ps(unit as f32));
-            let mins = tile.mins(half);
-            for row in 0..R {
-                let index = row * rows.blocks + block;
-                let step = *rows.steps.get_unchecked(index);
-                let sum = *rows.sums.get_unchecked(index);
-                if let Some(mins) = mins {
-                    let total = _mm256_set1_ps(*rows.totals.get_unchecked(index));
-                    acc[row] = _mm256_fmadd_ps(mins, total, acc[row]);
+                let scales = tile.scales(within, part, half);
+                let units = _mm256_mul_ps(scales, _mm256_set1_ps(unit as f32));
+                let mins = tile.mins(within, half).filter(|_| part == 0);
+                for row in 0..R {
+                    let index = row * rows.blocks + block;
+                    let step = *rows.steps.get_unchecked(index);
+                    let (sum, first) = (
+                        rows.sums.get_unchecked(index),
+                        rows.firsts.get_unchecked(index),
+                    );
+                    let sum = part_sum::<T>(part, *sum, *first);
+                    if let Some(mins) = mins {
+                        let total = _mm256_set1_ps(*rows.totals.get_unchecked(index));
+                        acc[row] = _mm256_fmadd_ps(mins, total, acc[row]);
+                    }
+                    let offset = _mm256_set1_epi32(-(T::OFFSET - M::taken::<T>()) * (sum >> shift));
+                    let dot = _mm256_cvtepi32_ps(_mm256_add_epi32(dots[row], offset));
+                    let scale = _mm256_mul_ps(units, _mm256_set1_ps(step));
+                    acc[row] = _mm256_fmadd_ps(dot, scale, acc[row]);
                 }
-                let offset = _mm256_set1_epi32(-(T::OFFSET - M::taken::<T>()) * (sum >> shift));
-                let dot = _mm256_cvtepi32_ps(_mm256_add_epi32(dots[row], offset));
-                let scale = _mm256_mul_ps(units, _mm256_set1_ps(step));
-                acc[row] = _mm256_fmadd_ps(dot, scale, acc[row]);
             }
         }
     }

@@ -1,17 +1,21 @@
 //! AVX-512 VNNI: one instruction multiplies a group's 64 codes and adds them up for 16 outputs.
 
+mod superblocks;
+
 use std::arch::x86_64::{
     __m512, __m512i, _MM_HINT_T1, _mm_prefetch, _mm256_loadu_si256, _mm512_add_epi32,
     _mm512_and_si512, _mm512_cvtepi32_ps, _mm512_cvtph_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps,
     _mm512_loadu_si512, _mm512_mask_add_epi8, _mm512_mul_ps, _mm512_set1_epi8, _mm512_set1_epi32,
-    _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_slli_epi32, _mm512_srav_epi32,
-    _mm512_srli_epi16, _mm512_storeu_ps, _mm512_sub_epi32, _mm512_test_epi8_mask,
+    _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_slli_epi32, _mm512_srli_epi16,
+    _mm512_storeu_ps, _mm512_test_epi8_mask,
 };
+
+use std::sync::atomic::{Ordering, compiler_fence};
 
 use half::f16;
 
 use crate::activations::FIRST;
-use crate::backend::{Arithmetic, Rows};
+use crate::backend::{Arithmetic, Rows, part_sum};
 use crate::tile::{Eight, FiveMin, Four, FourMin, GROUP_BYTES, GROUPS, Tile};
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
 
@@ -20,11 +24,12 @@ const LINE_BYTES: usize = 64;
 
 /// Loads of a tile. Two groups at once, because four-bit codes hold two in a byte.
 pub(crate) trait Load512: Tile {
-    /// The codes of groups `2 * pair` and `2 * pair + 1`; `pair` is below 4.
-    unsafe fn pair(&self, pair: usize) -> [__m512i; 2];
-    unsafe fn scales(&self) -> __m512;
+    /// The codes of a block's groups `2 * pair` and `2 * pair + 1`; `pair` is below 4, `block` below [`Tile::BLOCKS`].
+    unsafe fn pair(&self, block: usize, pair: usize) -> [__m512i; 2];
+    /// Of a part of a block; `part` is below [`Tile::PARTS`].
+    unsafe fn scales(&self, block: usize, part: usize) -> __m512;
     /// `None` for layouts without minima.
-    unsafe fn mins(&self) -> Option<__m512>;
+    unsafe fn mins(&self, block: usize) -> Option<__m512>;
 }
 
 #[inline(always)]
@@ -48,10 +53,31 @@ unsafe fn nibbles(codes: &[u8; GROUP_BYTES * GROUPS / 2], pair: usize) -> [__m51
     }
 }
 
+/// The same with their fifth bits.
+#[inline(always)]
+unsafe fn fives(
+    codes: &[u8; GROUP_BYTES * GROUPS / 2],
+    highs: &[u8; GROUP_BYTES],
+    pair: usize,
+) -> [__m512i; 2] {
+    // SAFETY: 64 bytes are read from an array of 64; pair is below 4; the caller has AVX-512 BW.
+    unsafe {
+        let highs = _mm512_loadu_si512(highs.as_ptr().cast());
+        let [even, odd] = nibbles(codes, pair);
+        let bit =
+            |group: usize| _mm512_test_epi8_mask(highs, _mm512_set1_epi8((1_u8 << group) as i8));
+        let sixteen = _mm512_set1_epi8(16);
+        [
+            _mm512_mask_add_epi8(even, bit(2 * pair), even, sixteen),
+            _mm512_mask_add_epi8(odd, bit(2 * pair + 1), odd, sixteen),
+        ]
+    }
+}
+
 macro_rules! halves_of {
     () => {
         #[inline(always)]
-        unsafe fn scales(&self) -> __m512 {
+        unsafe fn scales(&self, _: usize, _: usize) -> __m512 {
             // SAFETY: the caller has AVX-512 F.
             unsafe { halves(&self.scales) }
         }
@@ -61,7 +87,7 @@ macro_rules! halves_of {
 macro_rules! mins_of {
     () => {
         #[inline(always)]
-        unsafe fn mins(&self) -> Option<__m512> {
+        unsafe fn mins(&self, _: usize) -> Option<__m512> {
             // SAFETY: the caller has AVX-512 F.
             Some(unsafe { halves(&self.mins) })
         }
@@ -71,7 +97,7 @@ macro_rules! mins_of {
 macro_rules! no_mins {
     () => {
         #[inline(always)]
-        unsafe fn mins(&self) -> Option<__m512> {
+        unsafe fn mins(&self, _: usize) -> Option<__m512> {
             None
         }
     };
@@ -80,7 +106,7 @@ macro_rules! no_mins {
 macro_rules! four_bits {
     () => {
         #[inline(always)]
-        unsafe fn pair(&self, pair: usize) -> [__m512i; 2] {
+        unsafe fn pair(&self, _: usize, pair: usize) -> [__m512i; 2] {
             // SAFETY: as the caller promises.
             unsafe { nibbles(&self.codes, pair) }
         }
@@ -101,20 +127,9 @@ impl Load512 for FourMin {
 
 impl Load512 for FiveMin {
     #[inline(always)]
-    unsafe fn pair(&self, pair: usize) -> [__m512i; 2] {
-        // SAFETY: 64 bytes are read from an array of 64; pair is below 4; the caller has AVX-512 BW.
-        unsafe {
-            let highs = _mm512_loadu_si512(self.highs.as_ptr().cast());
-            let [even, odd] = nibbles(&self.codes, pair);
-            let bit = |group: usize| {
-                _mm512_test_epi8_mask(highs, _mm512_set1_epi8((1_u8 << group) as i8))
-            };
-            let sixteen = _mm512_set1_epi8(16);
-            [
-                _mm512_mask_add_epi8(even, bit(2 * pair), even, sixteen),
-                _mm512_mask_add_epi8(odd, bit(2 * pair + 1), odd, sixteen),
-            ]
-        }
+    unsafe fn pair(&self, _: usize, pair: usize) -> [__m512i; 2] {
+        // SAFETY: as the caller promises.
+        unsafe { fives(&self.codes, &self.highs, pair) }
     }
     halves_of!();
     mins_of!();
@@ -122,7 +137,7 @@ impl Load512 for FiveMin {
 
 impl Load512 for Eight {
     #[inline(always)]
-    unsafe fn pair(&self, pair: usize) -> [__m512i; 2] {
+    unsafe fn pair(&self, _: usize, pair: usize) -> [__m512i; 2] {
         debug_assert!(pair < GROUPS / 2);
         // SAFETY: pair is below 4, so both loads end within the array's 512 bytes.
         unsafe {
@@ -145,7 +160,7 @@ impl<T: Load512> Arithmetic<T> for Avx512Vnni {
         tiles: &[T],
         rows: &Rows<'_>,
     ) -> [[[f32; TILE_OUTPUTS]; P]; R] {
-        rows.assert_bounds(tiles.len(), R, P);
+        rows.assert_bounds(tiles, R, P);
         // SAFETY: the bounds were asserted; Backend chose this because the processor has it.
         unsafe {
             if R * P > 8 {
@@ -166,32 +181,52 @@ unsafe fn broadcast(codes: &[i8], at: usize) -> __m512i {
     unsafe { _mm512_set1_epi32(codes.as_ptr().add(at).cast::<i32>().read_unaligned()) }
 }
 
-/// Adds the dot products of the rows `from..to` of `inputs` with a block of each panel, and asks for the tiles that
-/// lie so many bytes ahead.
+/// The sum of a row's inputs in a part of a block.
+#[inline(always)]
+unsafe fn sum<T: Tile>(
+    rows: &Rows<'_>,
+    row: usize,
+    (block, blocks, part): (usize, usize, usize),
+) -> i32 {
+    let index = row * blocks + block;
+    // SAFETY: row < R and block < blocks, within the bounds asserted by `sums`'s caller.
+    unsafe {
+        let (sum, first) = (
+            rows.sums.get_unchecked(index),
+            rows.firsts.get_unchecked(index),
+        );
+        part_sum::<T>(part, *sum, *first)
+    }
+}
+
+/// Asks for a block's share of what lies so many bytes ahead of a tile.
+#[inline(always)]
+unsafe fn fetch<T: Tile>(tile: &T, block: usize, ahead: usize) {
+    let lines = size_of::<T>().div_ceil(LINE_BYTES).div_ceil(T::BLOCKS);
+    let at = (&raw const *tile).cast::<i8>().wrapping_add(ahead);
+    for line in block * lines..(block + 1) * lines {
+        // SAFETY: no bytes are read: any address will do.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(line * LINE_BYTES)) };
+    }
+}
+
+/// Adds the dot products of the rows `from..to` of `inputs` with a part of a block of each panel.
 #[inline(always)]
 unsafe fn add_dots<T: Load512, const R: usize, const P: usize, const C: usize>(
     dots: &mut [[[__m512i; C]; P]; R],
     (tiles, inputs): (&[T], &[i8]),
-    (block, blocks): (usize, usize),
+    (block, blocks, part): (usize, usize, usize),
     (from, to): (usize, usize),
-    ahead: usize,
 ) {
+    let pairs = GROUPS / 2 / T::PARTS;
     // SAFETY: tile and row indices are below the bounds asserted by `sums`'s caller: block < blocks,
     // panel < P, row < R.
     unsafe {
-        for pair in 0..GROUPS / 2 {
+        for pair in part * pairs..(part + 1) * pairs {
             let mut codes = [[_mm512_setzero_si512(); 2]; P];
             for (panel, codes) in codes.iter_mut().enumerate() {
-                let tile = tiles.get_unchecked(panel * blocks + block);
-                if ahead > 0 {
-                    let at = (&raw const *tile).cast::<i8>().wrapping_add(ahead);
-                    let mut line = pair;
-                    while line < size_of::<T>().div_ceil(LINE_BYTES) {
-                        _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(line * LINE_BYTES));
-                        line += GROUPS / 2;
-                    }
-                }
-                *codes = tile.pair(pair);
+                let tile = tiles.get_unchecked((panel * blocks + block) / T::BLOCKS);
+                *codes = tile.pair(block % T::BLOCKS, pair);
             }
             // An iterator's steps would keep the sums out of registers.
             #[allow(clippy::needless_range_loop)]
@@ -204,6 +239,91 @@ unsafe fn add_dots<T: Load512, const R: usize, const P: usize, const C: usize>(
                     chains[0] = _mm512_dpbusd_epi32(chains[0], codes[panel][0], first);
                     chains[C - 1] = _mm512_dpbusd_epi32(chains[C - 1], codes[panel][1], second);
                 }
+            }
+            // Loads of the next pairs made early would push the sums out of registers.
+            compiler_fence(Ordering::SeqCst);
+        }
+    }
+}
+
+/// Adds what a part of a block adds to the sums. The rows of which half have second bytes says `seconds`.
+#[inline(always)]
+unsafe fn add_part<T: Load512, const R: usize, const P: usize, const C: usize>(
+    acc: &mut [[__m512; P]; R],
+    (tiles, rows): (&[T], &Rows<'_>),
+    (block, part): (usize, usize),
+    seconds: [bool; 2],
+) {
+    // SAFETY: tile and row indices are below the bounds asserted by `sums`'s caller: block < blocks,
+    // panel < P, row < R.
+    unsafe {
+        let mut dots = [[[_mm512_setzero_si512(); C]; P]; R];
+        let at = (block, rows.blocks, part);
+        if T::OFFSET != 0 {
+            // What was added to the codes is owed from the start, in first bytes: no addition afterwards.
+            let bits = (FIRST / T::OFFSET).ilog2();
+            // As in `add_dots`.
+            #[allow(clippy::needless_range_loop)]
+            for row in 0..R {
+                let owed = _mm512_set1_epi32(-(sum::<T>(rows, row, at) >> bits));
+                for panel in 0..P {
+                    dots[row][panel][0] = owed;
+                }
+            }
+        }
+        add_dots(&mut dots, (tiles, rows.codes), at, (0, R));
+        let has_second = seconds[0] | seconds[1];
+        if has_second {
+            // Plain loops over constants: the sums stay in registers.
+            for row in 0..R {
+                let mut rest = 0;
+                if T::OFFSET != 0 {
+                    rest = -T::OFFSET * (sum::<T>(rows, row, at) & (FIRST / T::OFFSET - 1));
+                }
+                for panel in 0..P {
+                    for chain in 0..C {
+                        let dots = &mut dots[row][panel][chain];
+                        *dots = _mm512_slli_epi32::<{ FIRST.ilog2() }>(*dots);
+                    }
+                    let dots = &mut dots[row][panel][0];
+                    *dots = _mm512_add_epi32(*dots, _mm512_set1_epi32(rest));
+                }
+            }
+            if seconds[0] {
+                add_dots(&mut dots, (tiles, rows.lows), at, (0, R / 2));
+            }
+            if seconds[1] {
+                add_dots(&mut dots, (tiles, rows.lows), at, (R / 2, R));
+            }
+        }
+        // Sums of rows without second bytes are multiples of `FIRST`.
+        let unit = if has_second { 1 } else { FIRST };
+        let mut units = [_mm512_setzero_ps(); P];
+        let mut mins = [None; P];
+        for panel in 0..P {
+            let tile = tiles.get_unchecked((panel * rows.blocks + block) / T::BLOCKS);
+            let scales = tile.scales(block % T::BLOCKS, part);
+            units[panel] = _mm512_mul_ps(scales, _mm512_set1_ps(unit as f32));
+            if part == 0 {
+                mins[panel] = tile.mins(block % T::BLOCKS);
+            }
+        }
+        for row in 0..R {
+            let index = row * rows.blocks + block;
+            let step = _mm512_set1_ps(*rows.steps.get_unchecked(index));
+            let total = _mm512_set1_ps(*rows.totals.get_unchecked(index));
+            for panel in 0..P {
+                let acc = &mut acc[row][panel];
+                if let Some(mins) = mins[panel] {
+                    *acc = _mm512_fmadd_ps(mins, total, *acc);
+                }
+                let chains = dots[row][panel];
+                let mut dot = chains[0];
+                if C > 1 {
+                    dot = _mm512_add_epi32(dot, chains[C - 1]);
+                }
+                let scale = _mm512_mul_ps(units[panel], step);
+                *acc = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), scale, *acc);
             }
         }
     }
@@ -218,7 +338,7 @@ unsafe fn sums<T: Load512, const R: usize, const P: usize, const C: usize>(
     // The first rows ask for the next panels early: with few rows, weights stream from memory, and the
     // processor's own prefetcher stops at each page.
     let ahead = if rows.are_first {
-        P * rows.blocks * size_of::<T>()
+        P * rows.blocks / T::BLOCKS * size_of::<T>()
     } else {
         0
     };
@@ -232,74 +352,22 @@ unsafe fn sums<T: Load512, const R: usize, const P: usize, const C: usize>(
                 *seconds = rows.seconds(half.clone(), block / u64::BITS as usize);
             }
         }
-        let has_second = (seconds[0] | seconds[1]) >> bit & 1 != 0;
-        let mut dots = [[[_mm512_setzero_si512(); C]; P]; R];
-        // SAFETY (the whole block): tile and row indices are below the bounds asserted by `sums`'s
-        // caller: block < blocks, panel < P, row < R.
-        unsafe {
-            let at = (block, rows.blocks);
-            if T::OFFSET != 0 {
-                // What was added to the codes is owed from the start, in first bytes: no addition afterwards.
-                let bits = _mm512_set1_epi32((FIRST / T::OFFSET).ilog2() as i32);
-                // As in `add_dots`.
-                #[allow(clippy::needless_range_loop)]
-                for row in 0..R {
-                    let sum = *rows.sums.get_unchecked(row * rows.blocks + block);
-                    let owed = _mm512_srav_epi32(_mm512_set1_epi32(sum), bits);
-                    let owed = _mm512_sub_epi32(_mm512_setzero_si512(), owed);
-                    for panel in 0..P {
-                        dots[row][panel][0] = owed;
-                    }
-                }
-            }
-            add_dots(&mut dots, (tiles, rows.codes), at, (0, R), ahead);
-            if has_second {
-                // Plain loops over constants: the sums stay in registers.
-                for row in 0..R {
-                    let mut rest = 0;
-                    if T::OFFSET != 0 {
-                        let sum = *rows.sums.get_unchecked(row * rows.blocks + block);
-                        rest = -T::OFFSET * (sum & (FIRST / T::OFFSET - 1));
-                    }
-                    for panel in 0..P {
-                        for chain in 0..C {
-                            let dots = &mut dots[row][panel][chain];
-                            *dots = _mm512_slli_epi32::<{ FIRST.ilog2() }>(*dots);
-                        }
-                        let dots = &mut dots[row][panel][0];
-                        *dots = _mm512_add_epi32(*dots, _mm512_set1_epi32(rest));
-                    }
-                }
-                if seconds[0] >> bit & 1 != 0 {
-                    add_dots(&mut dots, (tiles, rows.lows), at, (0, R / 2), 0);
-                }
-                if seconds[1] >> bit & 1 != 0 {
-                    add_dots(&mut dots, (tiles, rows.lows), at, (R / 2, R), 0);
-                }
-            }
-            // Sums of rows without second bytes are multiples of `FIRST`.
-            let unit = if has_second { 1 } else { FIRST };
+        if ahead > 0 {
             for panel in 0..P {
-                let tile = tiles.get_unchecked(panel * rows.blocks + block);
-                let scales = tile.scales();
-                let units = _mm512_mul_ps(scales, _mm512_set1_ps(unit as f32));
-                let mins = tile.mins();
-                for row in 0..R {
-                    let index = row * rows.blocks + block;
-                    let step = *rows.steps.get_unchecked(index);
-                    if let Some(mins) = mins {
-                        let total = _mm512_set1_ps(*rows.totals.get_unchecked(index));
-                        acc[row][panel] = _mm512_fmadd_ps(mins, total, acc[row][panel]);
-                    }
-                    let chains = dots[row][panel];
-                    let mut dot = chains[0];
-                    if C > 1 {
-                        dot = _mm512_add_epi32(dot, chains[C - 1]);
-                    }
-                    let scale = _mm512_mul_ps(units, _mm512_set1_ps(step));
-                    let dot = _mm512_cvtepi32_ps(dot);
-                    acc[row][panel] = _mm512_fmadd_ps(dot, scale, acc[row][panel]);
-                }
+                // SAFETY: as below.
+                let tile =
+                    unsafe { tiles.get_unchecked((panel * rows.blocks + block) / T::BLOCKS) };
+                // SAFETY: the processor has AVX-512.
+                unsafe { fetch(tile, block % T::BLOCKS, ahead) };
+            }
+        }
+        let seconds = seconds.map(|seconds| seconds >> bit & 1 != 0);
+        // SAFETY: block < blocks.
+        unsafe {
+            // A loop would not become straight code.
+            add_part::<T, R, P, C>(&mut acc, (tiles, rows), (block, 0), seconds);
+            if T::PARTS > 1 {
+                add_part::<T, R, P, C>(&mut acc, (tiles, rows), (block, 1), seconds);
             }
         }
     }
