@@ -242,6 +242,19 @@ pub(crate) trait Arithmetic<T> {
         tiles: &[T],
         rows: &Rows<'_>,
     ) -> [[[f32; TILE_OUTPUTS]; P]; R];
+
+    /// Writes the sums of some rows over `P` panels from `panel` on.
+    fn over_rows<const P: usize>(
+        tiles: &[T],
+        rows: (&Activations, &Range<usize>),
+        panel: usize,
+        out: &Columns<'_>,
+    ) where
+        T: Tile,
+        Self: Sized,
+    {
+        over_rows::<T, Self, P>(tiles, rows, panel, out);
+    }
 }
 
 /// Operations that are worth waking a helper for: about 20 microseconds of one core.
@@ -281,9 +294,9 @@ fn over_panels<T: Tile, A: Arithmetic<T>>(
     out: &Columns<'_>,
 ) {
     if count == 2 {
-        over_rows::<T, A, 2>(tiles, rows, panel, out);
+        A::over_rows::<2>(tiles, rows, panel, out);
     } else {
-        over_rows::<T, A, 1>(tiles, rows, panel, out);
+        A::over_rows::<1>(tiles, rows, panel, out);
     }
 }
 

@@ -1,5 +1,6 @@
 //! AVX-512 VNNI: one instruction multiplies a group's 64 codes and adds them up for 16 outputs.
 
+mod spread;
 mod superblocks;
 
 use std::arch::x86_64::{
@@ -10,12 +11,13 @@ use std::arch::x86_64::{
     _mm512_storeu_ps, _mm512_test_epi8_mask,
 };
 
+use std::ops::Range;
 use std::sync::atomic::{Ordering, compiler_fence};
 
 use half::f16;
 
-use crate::activations::FIRST;
-use crate::backend::{Arithmetic, Rows, part_sum};
+use crate::activations::{Activations, FIRST};
+use crate::backend::{Arithmetic, Columns, Rows, over_rows, part_sum};
 use crate::tile::{Eight, FiveMin, Four, FourMin, GROUP_BYTES, GROUPS, Tile};
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
 
@@ -24,6 +26,10 @@ const LINE_BYTES: usize = 64;
 
 /// Loads of a tile. Two groups at once, because four-bit codes hold two in a byte.
 pub(crate) trait Load512: Tile {
+    /// Whether `mins` gives any.
+    const HAS_MINS: bool;
+    /// Whether it comes from memory once for all rows.
+    const IS_STREAMED: bool = true;
     /// The codes of a block's groups `2 * pair` and `2 * pair + 1`; `pair` is below 4, `block` below [`Tile::BLOCKS`].
     unsafe fn pair(&self, block: usize, pair: usize) -> [__m512i; 2];
     /// Of a part of a block; `part` is below [`Tile::PARTS`].
@@ -86,6 +92,7 @@ macro_rules! halves_of {
 
 macro_rules! mins_of {
     () => {
+        const HAS_MINS: bool = true;
         #[inline(always)]
         unsafe fn mins(&self, _: usize) -> Option<__m512> {
             // SAFETY: the caller has AVX-512 F.
@@ -96,6 +103,7 @@ macro_rules! mins_of {
 
 macro_rules! no_mins {
     () => {
+        const HAS_MINS: bool = false;
         #[inline(always)]
         unsafe fn mins(&self, _: usize) -> Option<__m512> {
             None
@@ -155,6 +163,24 @@ impl Load512 for Eight {
 pub(crate) struct Avx512Vnni;
 
 impl<T: Load512> Arithmetic<T> for Avx512Vnni {
+    fn over_rows<const P: usize>(
+        tiles: &[T],
+        (activations, rows): (&Activations, &Range<usize>),
+        panel: usize,
+        out: &Columns<'_>,
+    ) {
+        if T::BLOCKS == 1 || rows.len() < spread::ROWS_MIN {
+            return over_rows::<T, Self, P>(tiles, (activations, rows), panel, out);
+        }
+        let tiles = &tiles[..P * activations.blocks / T::BLOCKS];
+        // SAFETY: Backend chose this because the processor has the instructions.
+        unsafe {
+            spread::with(tiles, |tiles| {
+                over_rows::<spread::Spread<T>, Self, P>(tiles, (activations, rows), panel, out);
+            });
+        }
+    }
+
     #[inline]
     fn sums<const R: usize, const P: usize>(
         tiles: &[T],
@@ -337,7 +363,7 @@ unsafe fn sums<T: Load512, const R: usize, const P: usize, const C: usize>(
     let mut acc = [[_mm512_setzero_ps(); P]; R];
     // The first rows ask for the next panels early: with few rows, weights stream from memory, and the
     // processor's own prefetcher stops at each page.
-    let ahead = if rows.are_first {
+    let ahead = if rows.are_first && T::IS_STREAMED {
         P * rows.blocks / T::BLOCKS * size_of::<T>()
     } else {
         0

@@ -22,6 +22,8 @@ unsafe fn floats(integers: &[u8; TILE_OUTPUTS]) -> __m512 {
 
 macro_rules! with_minima {
     () => {
+        const HAS_MINS: bool = true;
+
         #[inline(always)]
         unsafe fn scales(&self, block: usize, _: usize) -> __m512 {
             debug_assert!(block < Self::BLOCKS);
@@ -68,6 +70,8 @@ impl Load512 for FiveK {
 }
 
 impl Load512 for SixK {
+    const HAS_MINS: bool = false;
+
     #[inline(always)]
     unsafe fn pair(&self, block: usize, pair: usize) -> [__m512i; 2] {
         debug_assert!(block < Self::BLOCKS && pair < 4);
