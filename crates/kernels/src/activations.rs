@@ -3,19 +3,16 @@
 use crate::BLOCK_INPUTS;
 use crate::backend::Backend;
 #[cfg(target_arch = "x86_64")]
-use crate::backend::{
-    amx,
-    joined::{Joined, Parts},
-};
+use crate::backend::Bfloats;
 use crate::lanes::{self, Computation, LANES, Lanes, magnitude, squares};
 
 /// How near the integers are to the numbers they stand for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Precision {
     /// One signed byte an input: an error of up to 1/254 of the block's largest magnitude, as in
-    /// ggml's Q8_0.
+    /// ggml's Q8_0. With AMX a bfloat16: an error of up to 1/512 of itself.
     Fast,
-    /// Four more bits, of a second byte, for what the first leaves, in the blocks whose largest magnitude is at least
+    /// A second signed byte, for what the first leaves, in the blocks whose largest magnitude is at least
     /// [`OUTLIER`] times the row's root mean square. There one byte loses most: outliers, which language
     /// models have in few channels (Dettmers et al. 2022, LLM.int8), make the steps of their block coarse.
     Outliers,
@@ -28,8 +25,6 @@ pub enum Precision {
 const OUTLIER: f32 = 3.0;
 /// What a first byte is worth, in steps of the second.
 pub(crate) const FIRST: i32 = 256;
-/// What second bytes are multiples of, but for [`Precision::Fine`]: AMX multiplies both bytes at once then.
-const SIXTEENTH: f32 = FIRST as f32 / 16.0;
 /// A block without a larger magnitude stands for zeros: neither its scale's inverse nor the scale times any of
 /// half precision leaves the normal numbers.
 const SMALLEST: f32 = 1e-24;
@@ -58,9 +53,9 @@ pub struct Activations {
     pub(crate) totals: Vec<f32>,
     /// `[rows][blocks / 64]`: which blocks have second bytes, a bit for each.
     pub(crate) seconds: Vec<u64>,
-    /// The same rows once more, as AMX reads them, where it does; else none.
+    /// The rows as AMX reads them; if so, nothing of the above is filled.
     #[cfg(target_arch = "x86_64")]
-    pub(crate) joined: Joined,
+    pub(crate) bfloats: Option<Bfloats>,
 }
 
 impl Activations {
@@ -83,6 +78,15 @@ impl Activations {
         self.rows = values.len() / inputs;
         self.blocks = inputs.div_ceil(BLOCK_INPUTS);
         let blocks = self.rows * self.blocks;
+        #[cfg(target_arch = "x86_64")]
+        if backend == Backend::Amx && precision == Precision::Fast {
+            let bfloats = self.bfloats.get_or_insert_default();
+            return bfloats.fill(values, inputs);
+        }
+        #[cfg(target_arch = "x86_64")]
+        {
+            self.bfloats = None;
+        }
         self.codes.resize(blocks * BLOCK_INPUTS, 0);
         self.lows.resize(blocks * BLOCK_INPUTS, 0);
         self.steps.resize(blocks, 0.0);
@@ -98,30 +102,6 @@ impl Activations {
             precision,
         };
         lanes::run(backend, filling);
-        #[cfg(target_arch = "x86_64")]
-        self.join(precision, backend);
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    fn join(&mut self, precision: Precision, backend: Backend) {
-        self.joined.rows = 0;
-        let wanted = backend == Backend::Amx && precision != Precision::Fine;
-        if !wanted || self.rows < amx::ROWS_MIN {
-            return;
-        }
-        let have_seconds = self.seconds.iter().any(|blocks| *blocks != 0);
-        self.joined.fill(&Parts {
-            codes: &self.codes,
-            lows: have_seconds.then_some(&self.lows),
-            steps: &self.steps,
-            totals: &self.totals,
-            blocks: self.blocks,
-        });
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    pub(crate) fn are_joined(&self) -> bool {
-        self.joined.rows > 0
     }
 
     /// Rows held.
@@ -178,8 +158,7 @@ impl Computation for Filling<'_> {
                 (*step, [*first_sum, *sum], has_second) = if self.precision == Precision::Fast {
                     fill::<L>(values, codes, None)
                 } else {
-                    let whole = self.precision == Precision::Fine;
-                    fill::<L>(values, codes, Some((lows, least, whole)))
+                    fill::<L>(values, codes, Some((lows, least)))
                 };
                 *total = *sum as f32 * *step;
                 let bit = u64::from(has_second) << (block % u64::BITS as usize);
@@ -196,14 +175,14 @@ impl Computation for Filling<'_> {
 fn fill<L: Lanes>(
     values: &[f32; BLOCK_INPUTS],
     codes: &mut [i8; BLOCK_INPUTS],
-    lows: Option<(&mut [i8; BLOCK_INPUTS], f32, bool)>,
+    lows: Option<(&mut [i8; BLOCK_INPUTS], f32)>,
 ) -> (f32, [i32; 2], bool) {
     let (halves, _) = values.as_chunks::<LANES>();
     let (code_halves, _) = codes.as_chunks_mut::<LANES>();
     let [left, right] = [L::load(&halves[0]).numbers(), L::load(&halves[1]).numbers()];
     let largest = magnitude(left).maximum(magnitude(right)).largest();
     if !(SMALLEST..=LARGEST).contains(&largest) {
-        if let Some((lows, ..)) = lows {
+        if let Some((lows, _)) = lows {
             lows.fill(0);
         }
         return fill_extreme(values, codes, largest);
@@ -219,7 +198,7 @@ fn fill<L: Lanes>(
     wholes[1].store_bytes(&mut code_halves[1]);
     let first = FIRST * wholes[0].sum() as i32;
     let sum = first + FIRST * wholes[1].sum() as i32;
-    let Some((lows, least, whole)) = lows else {
+    let Some((lows, least)) = lows else {
         return (step, [first, sum], false);
     };
     if largest < least {
@@ -227,16 +206,10 @@ fn fill<L: Lanes>(
         return (step, [first, sum], false);
     }
     let (low_halves, _) = lows.as_chunks_mut::<LANES>();
-    // A rest of half a code would be 128, and back ends multiply magnitudes of 127 at most.
-    let (unit, bounds) = if whole {
-        (1.0, [-127.0, 127.0])
-    } else {
-        (SIXTEENTH, [-7.0, 7.0])
-    };
-    let scales = [-step * FIRST as f32, inverse * (FIRST as f32 / unit), unit];
+    let scales = [-step * FIRST as f32, inverse * FIRST as f32];
     let rests = [
-        second(left, wholes[0], scales, bounds),
-        second(right, wholes[1], scales, bounds),
+        second(left, wholes[0], scales),
+        second(right, wholes[1], scales),
     ];
     rests[0].store_bytes(&mut low_halves[0]);
     rests[1].store_bytes(&mut low_halves[1]);
@@ -245,19 +218,14 @@ fn fill<L: Lanes>(
     (step, [first + first_rest, sum + rest], true)
 }
 
-/// What whole numbers leave of values, in steps, rounded to multiples of `unit`.
+/// What whole numbers leave of values, in steps.
 #[allow(clippy::inline_always)] // as `Computation` asks
 #[inline(always)]
-fn second<L: Lanes>(
-    value: L,
-    whole: L,
-    [scale, inverse, unit]: [f32; 3],
-    [least, most]: [f32; 2],
-) -> L {
+fn second<L: Lanes>(value: L, whole: L, [scale, inverse]: [f32; 2]) -> L {
     let rest = whole.multiply_add(L::splat(scale), value);
     let rounded = rest.multiply(L::splat(inverse)).round();
-    let bounded = L::splat(least).maximum(L::splat(most).minimum(rounded));
-    bounded.multiply(L::splat(unit))
+    // A rest of half a scale would be 128.
+    L::splat(-127.0).maximum(L::splat(127.0).minimum(rounded))
 }
 
 /// A block that is next to nothing, or beyond what products hold.

@@ -16,7 +16,7 @@ use crate::tile::{Eight, FiveK, FiveMin, Four, FourK, FourMin, SixK, Tile};
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
 pub(crate) use columns::Columns;
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86::{amx, has_amx, has_avx_vnni, has_avx2, has_avx512_vnni, joined};
+pub(crate) use x86::{amx, bfloats::Bfloats, has_amx, has_avx_vnni, has_avx2, has_avx512_vnni};
 
 /// A set of instructions for the integer dot products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -51,10 +51,6 @@ impl Backend {
 
     /// The fastest that this processor has.
     pub fn best() -> Self {
-        static NO: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
-        if *NO.get_or_init(|| std::env::var_os("NO_AMX").is_some()) {
-            return Self::Avx512Vnni;
-        }
         let mut fastest_first = Self::ALL.into_iter().rev();
         fastest_first
             .find(|backend| backend.is_here())
@@ -96,6 +92,7 @@ impl Backend {
         activations: &Activations,
         outputs: usize,
         out: &mut [f32],
+        exponent: impl Fn() -> Option<i32>,
     ) {
         assert!(
             self.is_here(),
@@ -110,33 +107,29 @@ impl Backend {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => product::<T, x86::Avx512Vnni>(tiles, activations, outputs, out),
             #[cfg(target_arch = "x86_64")]
-            Self::Amx if activations.are_joined() && T::PARTS == 1 => {
-                let joined = &activations.joined;
-                walk(
-                    tiles,
-                    activations,
-                    outputs,
-                    out,
-                    |tiles, rows, (panel, count), out| {
-                        let mut left = rows.clone();
-                        for (at, tiles) in tiles
-                            .chunks_exact(joined.blocks / T::BLOCKS)
-                            .take(count)
-                            .enumerate()
-                        {
-                            left = amx::over_rows(tiles, (joined, rows), panel + at, out);
-                        }
-                        over_panels::<T, x86::Avx512Vnni>(
-                            tiles,
-                            (activations, &left),
-                            (panel, count),
-                            out,
-                        );
-                    },
-                );
-            }
-            #[cfg(target_arch = "x86_64")]
-            Self::Amx => product::<T, x86::Avx512Vnni>(tiles, activations, outputs, out),
+            Self::Amx => match &activations.bfloats {
+                None => product::<T, x86::Avx512Vnni>(tiles, activations, outputs, out),
+                Some(inputs) => {
+                    let Some(exponent) = exponent() else {
+                        return out.fill(f32::NAN);
+                    };
+                    let near = amx::NEAR_BYTES;
+                    walk(
+                        tiles,
+                        (activations, near),
+                        outputs,
+                        out,
+                        |tiles, rows, (panel, count), out| {
+                            let (inputs, at) = ((inputs, rows), (panel, exponent));
+                            if count == 2 {
+                                amx::over_rows::<T, 2>(tiles, inputs, at, out);
+                            } else {
+                                amx::over_rows::<T, 1>(tiles, inputs, at, out);
+                            }
+                        },
+                    );
+                }
+            },
             #[cfg(any(target_arch = "aarch64", test))]
             Self::NeonDotprod => {
                 product::<T, neon::Neon<neon::Dotprod>>(tiles, activations, outputs, out);
@@ -264,8 +257,8 @@ const CHUNK_MIN_OPERATIONS: usize = 1 << 22;
 const NEAR_BYTES: usize = 384 << 10;
 /// Rows for which the weights pass by at least, so that reading them is little beside the arithmetic.
 const NEAR_MIN_ROWS: usize = 96;
-/// They are whole groups of every back end: of 6, or of AMX's 16.
-const NEAR_ROWS_TOGETHER: usize = 48;
+/// They are whole groups of every back end: of 6, or of AMX's 32.
+const NEAR_ROWS_TOGETHER: usize = 96;
 
 /// Walks over panels of outputs, and for each over the rows, so that a panel's weights are read from
 /// memory once and stay in the nearest cache. Panels are shared among the threads of the pool.
@@ -277,7 +270,7 @@ fn product<T: Tile, A: Arithmetic<T>>(
 ) {
     walk(
         tiles,
-        activations,
+        (activations, NEAR_BYTES),
         outputs,
         out,
         |tiles, rows, panels, out| {
@@ -302,7 +295,7 @@ fn over_panels<T: Tile, A: Arithmetic<T>>(
 
 fn walk<T: Tile>(
     tiles: &[T],
-    activations: &Activations,
+    (activations, near_bytes): (&Activations, usize),
     outputs: usize,
     out: &mut [f32],
     over: impl Fn(&[T], &Range<usize>, (usize, usize), &Columns<'_>) + Sync,
@@ -316,7 +309,7 @@ fn walk<T: Tile>(
         .clamp(1, 4 * pool.threads())
         .min(pairs);
     let row_bytes = 2 * activations.blocks * BLOCK_INPUTS;
-    let near = (NEAR_BYTES / row_bytes).max(NEAR_MIN_ROWS);
+    let near = (near_bytes / row_bytes).max(NEAR_MIN_ROWS);
     let near = near / NEAR_ROWS_TOGETHER * NEAR_ROWS_TOGETHER;
     let out = Columns::new(out, outputs);
     pool.run(chunks, &|chunk| {

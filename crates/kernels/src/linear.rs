@@ -1,7 +1,7 @@
 //! A weight matrix, packed once at load, and its product with rows of activations.
 
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use half::f16;
 use zerocopy::IntoBytes;
@@ -25,6 +25,8 @@ pub struct PackedLinear {
     outputs: usize,
     inputs: usize,
     tiles: Packed,
+    /// See [`exponent`]; found when it is first wanted.
+    exponent: OnceLock<Option<i32>>,
 }
 
 #[derive(Debug)]
@@ -99,6 +101,7 @@ impl PackedLinear {
             outputs,
             inputs,
             tiles,
+            exponent: OnceLock::new(),
         })
     }
 
@@ -113,6 +116,7 @@ impl PackedLinear {
             outputs,
             inputs,
             tiles: Packed::Eight(tiles(outputs, inputs, row)),
+            exponent: OnceLock::new(),
         }
     }
 
@@ -148,6 +152,7 @@ impl PackedLinear {
             outputs,
             inputs,
             tiles,
+            exponent: OnceLock::new(),
         })
     }
 
@@ -212,7 +217,12 @@ impl PackedLinear {
             activations.rows() * self.outputs,
             "rows by outputs"
         );
-        each!(&self.tiles, tiles => backend.multiply(tiles, activations, self.outputs, out));
+        let exponent = || {
+            *self
+                .exponent
+                .get_or_init(|| each!(&self.tiles, tiles => exponent(tiles)))
+        };
+        each!(&self.tiles, tiles => backend.multiply(tiles, activations, self.outputs, out, exponent));
     }
 }
 
@@ -309,4 +319,32 @@ fn dequantise<T: Tile>(tiles: &[T], output: usize, row: &mut [f32]) {
             *value = code as f32 * scale + min;
         }
     }
+}
+
+/// The largest power of two, as its exponent, that leaves all weights that there could be by their scales at 2^14 or
+/// below; `None` where some are no numbers.
+fn exponent<T: Tile>(tiles: &[T]) -> Option<i32> {
+    let code = T::OFFSET.max((1 << T::BITS) - 1 - T::OFFSET) as f32;
+    let mut most = 0.0_f32;
+    for tile in tiles {
+        for (block, part) in
+            (0..T::BLOCKS).flat_map(|block| (0..T::PARTS).map(move |part| (block, part)))
+        {
+            for output in 0..TILE_OUTPUTS {
+                let min = tile.min(output, block).unwrap_or(0.0);
+                let largest = tile.scale(output, block, part).abs() * code + min.abs();
+                if !largest.is_finite() {
+                    return None;
+                }
+                most = most.max(largest);
+            }
+        }
+    }
+    // Above its logarithm or on it, for any number.
+    let power = if most > 0.0 {
+        most.log2().ceil() as i32
+    } else {
+        0
+    };
+    Some((14 - power).clamp(-60, 60))
 }

@@ -82,6 +82,13 @@ fn relative_error(got: &[f32], exact: &[f64]) -> f64 {
     (error / whole.max(f64::MIN_POSITIVE)).sqrt()
 }
 
+/// Those that multiply whole numbers: with AMX, one byte is a bfloat16 (see tests/amx.rs).
+fn whole_numbers(precision: Precision) -> Vec<Backend> {
+    let mut all = Backend::available();
+    all.retain(|backend| *backend != Backend::Amx || precision != Precision::Fast);
+    all
+}
+
 const PRECISIONS: [Precision; 3] = [Precision::Fast, Precision::Outliers, Precision::Fine];
 
 #[test]
@@ -91,7 +98,8 @@ fn blocks_with_outliers_have_a_second_byte_and_others_do_not() {
     let layer = PackedLinear::pack(Format::Q8_0, &tensor, 32, 320).unwrap();
     let mut x: Vec<f32> = (0..320).map(|_| rng.random_range(-1.0..1.0)).collect();
     let error = |x: &[f32], precision| {
-        let got = product(&layer, x, precision, Backend::best());
+        let backend = *whole_numbers(Precision::Fast).last().unwrap();
+        let got = product(&layer, x, precision, backend);
         relative_error(&got, &exact(&layer, x))
     };
     let even = error(&x, Precision::Fast);
@@ -253,7 +261,7 @@ fn the_largest_sums_are_not_cut_short() {
                     .collect();
                 for precision in PRECISIONS {
                     let expected = product(&layer, &x, precision, Backend::Portable);
-                    for backend in Backend::available() {
+                    for backend in whole_numbers(precision) {
                         let got = product(&layer, &x, precision, backend);
                         assert_eq!(bits(&got), bits(&expected), "{format:?} {code} {backend:?}");
                     }
@@ -284,7 +292,7 @@ proptest! {
             .map(|_| if rng.random_bool(0.02) { odd[rng.random_range(0..odd.len())] } else { rng.random_range(-3.0..3.0) })
             .collect();
         let expected = product(&layer, &x, precision, Backend::Portable);
-        for backend in Backend::available() {
+        for backend in whole_numbers(precision) {
             let got = product(&layer, &x, precision, backend);
             prop_assert_eq!(bits(&got), bits(&expected), "{:?}", backend);
         }

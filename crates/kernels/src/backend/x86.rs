@@ -13,7 +13,7 @@ pub(crate) mod amx;
 mod avx2;
 mod avx512;
 mod avx_vnni;
-pub(crate) mod joined;
+pub(crate) mod bfloats;
 
 pub(crate) use amx::has_amx;
 pub(crate) use avx_vnni::AvxVnni;
