@@ -126,9 +126,10 @@ mod tests {
         };
         let mut values: Vec<f32> = (0..96 * 3).map(|value| value as f32).collect();
         let parts: Vec<_> = Part::of(&step, 0, 1).collect();
-        assert_eq!(parts[1].of_values(&values)[0], 48.0 * 3.0);
-        parts[1].of_values_mut(&mut values)[0] = -1.0;
-        assert_eq!(values[48 * 3], -1.0);
+        assert_eq!(parts[1].of_values(&values), &values[48 * 3..]);
+        parts[1].of_values_mut(&mut values).fill(-1.0);
+        assert!(values[..48 * 3].iter().all(|value| *value >= 0.0));
+        assert!(values[48 * 3..].iter().all(|value| *value < 0.0));
         assert!(parts[0].of_values(&[]).is_empty());
     }
 }

@@ -164,7 +164,9 @@ impl Pairs {
                 }
                 push(token, letter.len());
             } else if let Some(tokens) = self.bytes(letter) {
-                tokens.into_iter().for_each(|token| push(token, 1));
+                for token in tokens {
+                    push(token, 1);
+                }
             } else if let Some(name) = &self.manner.unknown {
                 let bytes = match unknown {
                     Some((_, bytes)) if self.manner.fuses_unknown => bytes + letter.len(),
