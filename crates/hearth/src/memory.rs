@@ -47,9 +47,10 @@ pub(crate) fn keep_together() {
     }
 }
 
-/// Gives memory that was freed back to the system. glibc keeps much of it for itself otherwise;
-/// other allocators give large blocks back by themselves.
+/// Gives memory that was freed back to the system, and pages of the program that were read to start or to load.
+/// glibc keeps much of what was freed for itself otherwise; other allocators give large blocks back by themselves.
 pub(crate) fn release() {
+    models::program::give_back();
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     #[allow(unsafe_code)]
     // SAFETY: it takes no pointer, may be called at any time and from any thread, and touches only

@@ -67,6 +67,7 @@ impl Bound {
 
     /// Serves connections until `end`, then lets those that run come to their end.
     pub(crate) async fn run(self, end: impl Future<Output = ()>) {
+        crate::memory::release(); // what a start takes on its way
         let batches = tokio::task::spawn(self.batches.run());
         accept(self.listener, self.app, end).await;
         batches.abort(); // the item that it is at is answered after the next start

@@ -6,10 +6,12 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use testkit::{Server, weights_home};
+use testkit::{Server, weights, weights_home};
 
 const CHAT: &str = "@cf/meta/llama-3.2-1b-instruct";
 const EMBED: &str = "@cf/baai/bge-base-en-v1.5";
+/// The most that a server takes, in tenths of the file of a small model that it serves.
+const MOST_TENTHS_OF_FILE: u64 = 14;
 /// What may be left after a model has gone, in bytes.
 const LEFT_MAX_BYTES: u64 = 32 << 20;
 
@@ -76,13 +78,30 @@ fn open_files(server: &Server) -> usize {
 
 /// Memory that is the process's own: mapped files are the system's.
 fn own_bytes(server: &Server) -> u64 {
+    status_bytes(server, "RssAnon:")
+}
+
+/// An amount of memory in the words of `/proc/PID/status`.
+fn status_bytes(server: &Server, key: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("RssAnon:"))
-        .unwrap();
+    let line = status.lines().find(|line| line.starts_with(key)).unwrap();
     let kilobytes: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
     kilobytes * 1024
+}
+
+#[test]
+fn a_server_that_answered_never_took_much_more_than_the_model_s_file() {
+    let server = serve(&["--threads", "2"]);
+    let input = json!({"prompt": "Say something. ".repeat(100), "max_tokens": 16});
+    assert_eq!(server.run(CHAT, &input).status, 200);
+    let file = weights("smollm2-135m-instruct").join("model.gguf");
+    let file = file.metadata().unwrap().len();
+    let most = status_bytes(&server, "VmHWM:");
+    println!("{most} bytes at most, the file has {file}");
+    assert!(
+        most <= file / 10 * MOST_TENTHS_OF_FILE,
+        "{most} bytes at most, the file has {file}"
+    );
 }
 
 #[test]

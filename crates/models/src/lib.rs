@@ -20,6 +20,7 @@ mod kept;
 mod linear;
 mod load;
 mod mapped;
+pub mod program;
 mod pytorch;
 mod quality;
 pub mod sentence;

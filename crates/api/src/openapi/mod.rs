@@ -82,7 +82,7 @@ fn schemas() -> Map<String, Value> {
         schemas.insert(output_name(class), class.output_json.clone());
     }
     let any = |name: fn(&Class) -> String| -> Value {
-        let all = classes::all().iter();
+        let all = classes::all();
         json!({"anyOf": all.map(|class| component(&name(class))).collect::<Vec<_>>()})
     };
     schemas.insert("Input".into(), any(input_name));

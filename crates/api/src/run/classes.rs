@@ -1,7 +1,7 @@
-//! The schema classes: what the inputs and outputs of a model look like, a file each, parsed once. To
-//! add one, add its file and its line.
+//! The schema classes: what the inputs and outputs of a model look like, a file each, parsed once,
+//! when it is first asked for. To add one, add its file and its line.
 
-use std::sync::LazyLock;
+use std::sync::OnceLock;
 
 use serde_json::{Map, Value};
 
@@ -154,8 +154,12 @@ fn without(input: &Value, binary: &str) -> Value {
     form
 }
 
-static CLASSES: LazyLock<Vec<Class>> = LazyLock::new(|| {
-    let read = |&(name, text, raw): &(&'static str, &str, Raw)| {
+/// Each is read when it is first asked for.
+static CLASSES: [OnceLock<Class>; FILES.len()] = [const { OnceLock::new() }; FILES.len()];
+
+fn class(place: usize) -> &'static Class {
+    CLASSES[place].get_or_init(|| {
+        let (name, text, raw) = FILES[place];
         let file: Result<Map<String, Value>, _> = serde_json::from_str(text);
         let class = file
             .map_err(|error| error.to_string())
@@ -164,23 +168,23 @@ static CLASSES: LazyLock<Vec<Class>> = LazyLock::new(|| {
                 Class::of_documents(name, part("input"), part("output"), raw)
             });
         class.unwrap_or_else(|error| panic!("the built-in schema file of {name}: {error}"))
-    };
-    FILES.iter().map(read).collect()
-});
+    })
+}
 
 /// All classes.
-pub(crate) fn all() -> &'static [Class] {
-    &CLASSES
+pub(crate) fn all() -> impl Iterator<Item = &'static Class> {
+    (0..FILES.len()).map(class)
 }
 
 /// The class of a name.
 pub(crate) fn of(name: &str) -> Option<&'static Class> {
-    CLASSES.iter().find(|class| class.name == name)
+    let place = FILES.iter().position(|(known, ..)| *known == name);
+    place.map(class)
 }
 
 /// The names and input schemas of all classes.
 pub fn published_inputs() -> impl Iterator<Item = (&'static str, &'static Value)> {
-    all().iter().map(|class| (class.name, &class.input_json))
+    all().map(|class| (class.name, &class.input_json))
 }
 
 #[cfg(test)]
@@ -213,7 +217,7 @@ mod tests {
     #[test]
     fn classes_say_what_a_body_that_is_no_json_is() {
         let names = |holds: fn(&Class) -> bool| -> Vec<_> {
-            let found = all().iter().filter(|class| holds(class));
+            let found = all().filter(|class| holds(class));
             found.map(|class| class.name).collect()
         };
         assert_eq!(
@@ -251,7 +255,7 @@ mod tests {
             check("vad-smart-turn", json!({"dtype": "int4"})),
             Err("enum int4 not in uint8,float32,float64 at '/dtype'".into())
         );
-        for class in all().iter().filter(|class| class.beside.is_some()) {
+        for class in all().filter(|class| class.beside.is_some()) {
             assert!(check(class.name, json!({})).is_ok(), "{}", class.name);
         }
     }

@@ -98,6 +98,7 @@ pub fn load_within(
     let shelf = fit.adapters.then(|| Shelf::new(&config)).flatten();
     let companion = ChatCompanion::new(text, config.vocabulary, config.window)?;
     let companion = companion.with_adapters(shelf);
+    crate::program::give_back(); // what was read of it for this far
     let decoder = Decoder::read(files, &source, config, device, (fit, CACHE_PRECISION))?;
     Ok((Arc::new(companion), decoder))
 }

@@ -6,9 +6,10 @@ use tasks::{
     RerankRequest,
 };
 use tokenizers::utils::truncation::{TruncationParams, truncate_encodings};
-use tokenizers::{Encoding, PostProcessor, Tokenizer};
+use tokenizers::{Encoding, PostProcessor};
 
 use super::widening::WIDTH_MAX;
+use crate::text::Tokenizer;
 
 /// Prepares texts for an encoder.
 pub struct EncoderCompanion {

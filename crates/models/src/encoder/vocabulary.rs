@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::json;
-use tokenizers::Tokenizer;
 
 use crate::load::{Files, JSON_MAX_BYTES, LoadError};
-use crate::text::{parse_tokenizer, read_tokenizer};
+use crate::text::{Tokenizer, most_token, parse_tokenizer, read_tokenizer};
 
 const TOKENIZER: &str = "tokenizer.json";
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
@@ -39,7 +38,7 @@ pub(crate) fn tokenizer(files: &Files, vocabulary: usize) -> Result<Tokenizer, L
     } else {
         (TOKENIZER, read_tokenizer(files)?)
     };
-    let most = tokenizer.get_vocab(true).into_values().max().unwrap_or(0);
+    let most = most_token(&tokenizer).unwrap_or(0);
     if most as usize >= vocabulary {
         let detail = format!("it has a token {most}, but the model's vocabulary is {vocabulary}");
         return Err(LoadError::corrupt(&files.path(name), detail));

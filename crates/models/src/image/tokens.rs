@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tasks::Failure;
-use tokenizers::Tokenizer;
 
 use super::source::part;
 use crate::load::{Files, JSON_MAX_BYTES, LoadError};
+use crate::text::{Tokenizer, most_token};
 
 /// The largest `merges.txt` in bytes; CLIP's has half a megabyte.
 const MERGES_MAX_BYTES: u64 = 16 << 20;
@@ -129,8 +129,7 @@ impl Tokens {
 
     /// Refuses tokens that the model has no word for.
     pub(super) fn check(&self, vocabulary: usize) -> Result<(), LoadError> {
-        let largest = self.tokenizer.get_vocab(true).into_values().max();
-        let largest = largest.map_or(0, |id| id as usize);
+        let largest = most_token(&self.tokenizer).map_or(0, |id| id as usize);
         if largest >= vocabulary {
             let detail = format!("its token {largest} is beyond the model's {vocabulary}");
             return Err(LoadError::corrupt(&self.file, detail));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokenizers::Tokenizer;
+use crate::text::Tokenizer;
 
 /// Tokens held back for a character to become complete. A character has at most 4 bytes and a token
 /// at least one, so more than this means bytes that are no text; they are let go as they are.

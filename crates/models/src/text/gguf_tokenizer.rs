@@ -10,9 +10,9 @@ use std::collections::HashMap;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tokenizers::models::bpe::{BPE, Vocab};
-use tokenizers::{AddedToken, DecoderWrapper, NormalizerWrapper, PreTokenizerWrapper, Tokenizer};
+use tokenizers::{AddedToken, DecoderWrapper, NormalizerWrapper, PreTokenizerWrapper};
 
+use super::tokenizer::{Encoding, Manner, Pairs, Tokenizer};
 use crate::gguf::Gguf;
 use crate::load::LoadError;
 
@@ -46,8 +46,8 @@ const GPT4O_PATTERN: &str = concat!(
 );
 
 /// The tokens of the metadata.
-struct Tokens {
-    texts: Vec<String>,
+struct Tokens<'a> {
+    texts: Vec<Cow<'a, str>>,
     types: Vec<i32>,
 }
 
@@ -76,8 +76,8 @@ pub(crate) fn tokenizer(gguf: &Gguf) -> Result<Tokenizer, LoadError> {
     Ok(tokenizer)
 }
 
-impl Tokens {
-    fn read(gguf: &Gguf) -> Result<Self, LoadError> {
+impl<'a> Tokens<'a> {
+    fn read(gguf: &'a Gguf) -> Result<Self, LoadError> {
         let corrupt = |detail: String| LoadError::corrupt(gguf.file(), detail);
         let texts = gguf
             .texts("tokenizer.ggml.tokens")?
@@ -85,7 +85,6 @@ impl Tokens {
         if texts.is_empty() || texts.len() > TOKENS_MAX {
             return Err(corrupt(format!("its tokenizer has {} tokens", texts.len())));
         }
-        let texts: Vec<String> = texts.into_iter().map(Cow::into_owned).collect();
         let types = match gguf.integers("tokenizer.ggml.token_type")? {
             Some(types) if types.len() == texts.len() => types,
             Some(types) => {
@@ -104,19 +103,15 @@ impl Tokens {
         let pairs = self.texts.iter().zip(&self.types);
         pairs
             .filter(move |(_, found)| **found == kind)
-            .map(|(text, _)| text.as_str())
+            .map(|(text, _)| text.as_ref())
     }
 
-    fn vocabulary(&self) -> Vocab {
-        self.texts
-            .iter()
-            .enumerate()
-            .map(|(id, text)| (text.clone(), id as u32))
-            .collect()
+    fn words(&self) -> impl ExactSizeIterator<Item = &str> + Clone {
+        self.texts.iter().map(Cow::as_ref)
     }
 }
 
-fn byte_level(gguf: &Gguf, tokens: &Tokens) -> Result<Tokenizer, LoadError> {
+fn byte_level(gguf: &Gguf, tokens: &Tokens<'_>) -> Result<Tokenizer, LoadError> {
     let mut pre = gguf.text("tokenizer.ggml.pre")?.unwrap_or_default();
     if pre.is_empty() {
         // Files from before the entry existed: the architecture says it.
@@ -157,21 +152,15 @@ fn byte_level(gguf: &Gguf, tokens: &Tokens) -> Result<Tokenizer, LoadError> {
     let merges = gguf
         .texts("tokenizer.ggml.merges")?
         .ok_or_else(|| corrupt("its tokenizer has no merges".into()))?;
-    let merges = merges
-        .iter()
-        .map(|merge| {
-            merge
-                .split_once(' ')
-                .map(|(left, right)| (left.to_owned(), right.to_owned()))
-        })
-        .collect::<Option<Vec<_>>>()
-        .ok_or_else(|| corrupt("one of its merges is not two tokens".into()))?;
-    let model = BPE::builder()
-        .vocab_and_merges(tokens.vocabulary(), merges)
-        .ignore_merges(whole_words)
-        .build()
+    let merges: Option<Vec<_>> = merges.iter().map(|merge| merge.split_once(' ')).collect();
+    let merges = merges.ok_or_else(|| corrupt("one of its merges is not two tokens".into()))?;
+    let manner = Manner {
+        keeps_whole: whole_words,
+        ..Manner::default()
+    };
+    let pairs = Pairs::new(tokens.words(), merges.into_iter(), manner)
         .map_err(|error| corrupt(format!("its tokenizer: {error}")))?;
-    let mut tokenizer = Tokenizer::new(model);
+    let mut tokenizer = Tokenizer::new(Encoding::Pairs(pairs));
     if ["qwen2", "deepseek-r1-qwen"].contains(&pre.as_ref()) {
         let composed = part::<NormalizerWrapper>(gguf, json!({"type": "NFC"}))?;
         tokenizer
@@ -183,7 +172,7 @@ fn byte_level(gguf: &Gguf, tokens: &Tokens) -> Result<Tokenizer, LoadError> {
     Ok(tokenizer)
 }
 
-fn sentence_piece(gguf: &Gguf, tokens: &Tokens) -> Result<Tokenizer, LoadError> {
+fn sentence_piece(gguf: &Gguf, tokens: &Tokens<'_>) -> Result<Tokenizer, LoadError> {
     let corrupt = |detail: String| LoadError::corrupt(gguf.file(), detail);
     let scores = gguf.floats("tokenizer.ggml.scores")?.unwrap_or_default();
     if scores.len() != tokens.texts.len() {
@@ -200,12 +189,14 @@ fn sentence_piece(gguf: &Gguf, tokens: &Tokens) -> Result<Tokenizer, LoadError> 
         .texts
         .get(unknown as usize)
         .ok_or_else(|| corrupt(format!("no token {unknown}")))?;
-    let model = BPE::builder()
-        .vocab_and_merges(tokens.vocabulary(), merges_by_score(tokens, &scores))
-        .unk_token(unknown.clone())
-        .fuse_unk(true)
-        .byte_fallback(true)
-        .build()
+    let merges = merges_by_score(tokens, &scores);
+    let manner = Manner {
+        unknown: Some(unknown.clone().into_owned()),
+        fuses_unknown: true,
+        falls_back_to_bytes: true,
+        ..Manner::default()
+    };
+    let pairs = Pairs::new(tokens.words(), merges.into_iter(), manner)
         .map_err(|error| corrupt(format!("its tokenizer: {error}")))?;
     let spaced = gguf
         .boolean("tokenizer.ggml.add_space_prefix")?
@@ -222,7 +213,7 @@ fn sentence_piece(gguf: &Gguf, tokens: &Tokens) -> Result<Tokenizer, LoadError> 
         decoders.push(json!({"type": "Strip", "content": " ", "start": 1, "stop": 0}));
     }
     let normalizer = json!({"type": "Sequence", "normalizers": normalizers});
-    let mut tokenizer = Tokenizer::new(model);
+    let mut tokenizer = Tokenizer::new(Encoding::Pairs(pairs));
     tokenizer
         .with_normalizer(Some(part::<NormalizerWrapper>(gguf, normalizer)?))
         .map_err(|error| corrupt(format!("its tokenizer: {error}")))?;
@@ -233,15 +224,15 @@ fn sentence_piece(gguf: &Gguf, tokens: &Tokens) -> Result<Tokenizer, LoadError> 
 
 /// Every way to make a token out of two others, best score first; among equals the earlier token,
 /// and within one token the pair whose parts come earlier.
-fn merges_by_score(tokens: &Tokens, scores: &[f32]) -> Vec<(String, String)> {
+fn merges_by_score<'a>(tokens: &'a Tokens, scores: &[f32]) -> Vec<(&'a str, &'a str)> {
     let normal = |id: &usize| matches!(tokens.types[*id], NORMAL | USER_DEFINED);
     let ids: HashMap<&str, usize> = (0..tokens.texts.len())
         .filter(normal)
-        .map(|id| (tokens.texts[id].as_str(), id))
+        .map(|id| (tokens.texts[id].as_ref(), id))
         .collect();
     let mut merges = Vec::new();
     for id in (0..tokens.texts.len()).filter(normal) {
-        let text = tokens.texts[id].as_str();
+        let text = tokens.texts[id].as_ref();
         if text.len() > TOKEN_MAX_BYTES {
             continue;
         }
@@ -253,7 +244,7 @@ fn merges_by_score(tokens: &Tokens, scores: &[f32]) -> Vec<(String, String)> {
         }
     }
     merges.sort_by(|a, b| scores[b.0].total_cmp(&scores[a.0]).then_with(|| a.cmp(b)));
-    let text = |id: usize| tokens.texts[id].clone();
+    let text = |id: usize| tokens.texts[id].as_ref();
     merges
         .into_iter()
         .map(|(_, left, right)| (text(left), text(right)))

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use engine::{Likelihood, Scored};
 use tasks::{ChatEvent, Logprob, TokenLogprobs};
-use tokenizers::Tokenizer;
 
 use super::spelling::Spelling;
+use crate::text::Tokenizer;
 
 /// The tokens of one answer whose text was not told yet.
 pub(super) struct Logprobs {

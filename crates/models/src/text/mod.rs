@@ -12,18 +12,18 @@ mod python_json;
 mod spelling;
 mod stop;
 mod template;
+mod tokenizer;
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Once};
 
 use serde::Deserialize;
 use tasks::{Failure, Message, Tool};
-use tokenizers::Tokenizer;
 
 pub use companion::ChatCompanion;
+pub(crate) use tokenizer::{Tokenizer, most_token, parse_tokenizer};
 
 use crate::gguf::Gguf;
 use crate::load::{Files, JSON_MAX_BYTES, LoadError};
@@ -216,12 +216,12 @@ impl Text {
 
     /// Refuses a tokenizer with tokens that the model does not have.
     fn check_vocabulary(&self, vocabulary: usize) -> Result<(), LoadError> {
-        match self.tokenizer.get_vocab(true).values().max() {
+        match most_token(&self.tokenizer) {
             None => Err(LoadError::corrupt(
                 &self.file,
                 "its tokenizer has no tokens",
             )),
-            Some(&most) if most as usize >= vocabulary => Err(LoadError::corrupt(
+            Some(most) if most as usize >= vocabulary => Err(LoadError::corrupt(
                 &self.file,
                 format!("it has a token {most}, but the model's vocabulary is {vocabulary}"),
             )),
@@ -330,20 +330,6 @@ pub(crate) fn read_tokenizer(files: &Files) -> Result<Tokenizer, LoadError> {
         files.read(TOKENIZER, JSON_MAX_BYTES)?,
     );
     parse_tokenizer(&path, &bytes)
-}
-
-/// A tokenizer in the words of a `tokenizer.json`, without padding and truncation; `path` is to blame.
-pub(crate) fn parse_tokenizer(path: &Path, bytes: &[u8]) -> Result<Tokenizer, LoadError> {
-    // The parser belongs to a library that was written for trusted files; a panic in it must not
-    // take the thread that loads models along.
-    let parsed = catch_unwind(AssertUnwindSafe(|| Tokenizer::from_bytes(bytes)))
-        .map_err(|_| LoadError::corrupt(path, "the tokenizers library gave up on it"))?;
-    let mut tokenizer = parsed.map_err(|error| LoadError::corrupt(path, error.to_string()))?;
-    tokenizer.with_padding(None);
-    tokenizer
-        .with_truncation(None)
-        .map_err(|error| LoadError::corrupt(path, error.to_string()))?;
-    Ok(tokenizer)
 }
 
 #[derive(Deserialize)]

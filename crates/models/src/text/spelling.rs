@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use tokenizers::Tokenizer;
+use crate::text::Tokenizer;
 
 /// How a tokenizer writes bytes in the words of its vocabulary.
 pub(super) struct Spelling {

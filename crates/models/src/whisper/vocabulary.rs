@@ -4,10 +4,9 @@
 //! language, `<|translate|>`, `<|transcribe|>`, a few more, `<|notimestamps|>`, and then 1501
 //! timestamps from 0.00 s in steps of 20 ms, which most tokenizers leave out.
 
-use tokenizers::Tokenizer;
-
 use super::config::Config;
 use crate::load::{Files, LoadError};
+use crate::text::Tokenizer;
 
 const TOKENIZER: &str = "tokenizer.json";
 /// The largest tokenizer that is read, in bytes; Whisper's have 2.

@@ -1,4 +1,4 @@
-//! The buffers of a step, kept at the size of the largest step that was seen.
+//! The buffers of a step, kept at the size of the largest that was seen.
 
 use engine::model::Step;
 
@@ -10,10 +10,16 @@ use crate::decoder::rope::Rotation;
 pub(super) struct Arena {
     /// The residual stream, `[rows, hidden]`.
     pub(super) hidden: Vec<f32>,
+    pub(super) lines: Lines,
+    /// The angles of the rows: of layers that see everything, and of the others.
+    pub(super) angles: [Angles; 2],
+}
+
+/// What a layer makes of the rows that go through it together.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
     /// `[rows, hidden]`.
     pub(super) normed: Vec<f32>,
-    /// Queries, keys and values side by side, where one matrix makes them.
-    pub(super) fused: Vec<f32>,
     /// `[rows, heads * size]`.
     pub(super) queries: Vec<f32>,
     /// `[rows, kv_heads * size]`.
@@ -26,11 +32,10 @@ pub(super) struct Arena {
     pub(super) gate: Vec<f32>,
     /// `[rows, inner]`.
     pub(super) up: Vec<f32>,
-    /// What is added to the residual stream, `[rows, hidden]`.
+    /// What is added to the residual stream, `[rows, hidden]`; before, queries, keys and values side by side, where one
+    /// matrix makes them.
     pub(super) sums: Vec<f32>,
     pub(super) rounded: Rounded,
-    /// The angles of the rows: of layers that see everything, and of the others.
-    pub(super) angles: [Angles; 2],
 }
 
 /// Sines and cosines, `[rows, rotated / 2]` each.

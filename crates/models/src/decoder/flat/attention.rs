@@ -1,11 +1,11 @@
 //! Attention of a layer on flat rows, over the paged cache in place.
 
-use engine::model::{Span, Step};
 use kernels::{Backend, NoBlock, PagedCache, Queries, rotate};
 
-use super::arena::Arena;
+use super::arena::{Angles, Lines};
 use super::linear::Projection;
 use super::norm::Norm;
+use super::part::{Part, Piece};
 use crate::decoder::attention::{
     Attention as TensorAttention, Cache, Projections as TensorProjections,
 };
@@ -74,68 +74,81 @@ impl Attention {
         })
     }
 
-    /// `arena.normed` to `arena.sums`, writing the rows' keys and values to the cache.
+    /// All its weight matrices.
+    pub(super) fn projections(&self) -> impl Iterator<Item = &Projection> {
+        let inward = match &self.projections {
+            Projections::Separate(all) => all.as_slice(),
+            Projections::Fused(fused) => std::slice::from_ref(fused),
+        };
+        inward.iter().chain([&self.output])
+    }
+
+    /// `lines.normed` to `lines.sums`, writing the rows' keys and values to the cache.
     pub(super) fn forward(
         &mut self,
-        step: &Step,
-        arena: &mut Arena,
+        part: &Part,
+        lines: &mut Lines,
+        angles: &[Angles],
         lora: Lora,
     ) -> Result<(), NoBlock> {
-        self.project(arena);
-        lora.add_rows(Module::Query, &arena.normed, &mut arena.queries);
-        lora.add_rows(Module::Key, &arena.normed, &mut arena.keys);
-        lora.add_rows(Module::Value, &arena.normed, &mut arena.values);
+        self.project(lines);
+        lora.add_rows(Module::Query, &lines.normed, &mut lines.queries);
+        lora.add_rows(Module::Key, &lines.normed, &mut lines.keys);
+        lora.add_rows(Module::Value, &lines.normed, &mut lines.values);
         let size = self.cache.size();
         let heads = [(self.heads, size), (self.cache.heads(), size)];
         if let Some([query_norm, key_norm]) = &self.head_norms {
-            query_norm.forward(&arena.queries, &mut arena.attended);
-            std::mem::swap(&mut arena.queries, &mut arena.attended);
-            key_norm.forward(&arena.keys, &mut arena.attended);
-            std::mem::swap(&mut arena.keys, &mut arena.attended);
+            query_norm.forward(&lines.queries, &mut lines.attended);
+            std::mem::swap(&mut lines.queries, &mut lines.attended);
+            key_norm.forward(&lines.keys, &mut lines.attended);
+            std::mem::swap(&mut lines.keys, &mut lines.attended);
         }
-        let angles = &arena.angles[self.angles];
-        let turns = (angles.sines.as_slice(), angles.cosines.as_slice());
-        for (rows, heads) in [&mut arena.queries, &mut arena.keys].into_iter().zip(heads) {
+        let angles = &angles[self.angles];
+        let turns = (
+            part.of_values(&angles.sines),
+            part.of_values(&angles.cosines),
+        );
+        for (rows, heads) in [&mut lines.queries, &mut lines.keys].into_iter().zip(heads) {
             rotate(rows, heads, turns, Backend::best());
         }
-        self.attend(step, arena)?;
-        let inputs = arena.rounded.take(&arena.attended, self.output.inputs());
-        self.output.forward(inputs, &mut arena.sums);
-        lora.add_rows(Module::Output, &arena.attended, &mut arena.sums);
+        self.attend(part, lines)?;
+        let inputs = lines.rounded.take(&lines.attended, self.output.inputs());
+        self.output.forward(inputs, &mut lines.sums);
+        lora.add_rows(Module::Output, &lines.attended, &mut lines.sums);
         Ok(())
     }
 
-    fn project(&self, arena: &mut Arena) {
+    fn project(&self, lines: &mut Lines) {
         match &self.projections {
             Projections::Separate([query, key, value]) => {
-                let inputs = arena.rounded.take(&arena.normed, query.inputs());
-                query.forward(inputs, &mut arena.queries);
-                key.forward(inputs, &mut arena.keys);
-                value.forward(inputs, &mut arena.values);
+                let inputs = lines.rounded.take(&lines.normed, query.inputs());
+                query.forward(inputs, &mut lines.queries);
+                key.forward(inputs, &mut lines.keys);
+                value.forward(inputs, &mut lines.values);
             }
             Projections::Fused(fused) => {
-                let inputs = arena.rounded.take(&arena.normed, fused.inputs());
-                fused.forward(inputs, &mut arena.fused);
+                let inputs = lines.rounded.take(&lines.normed, fused.inputs());
+                fused.forward(inputs, &mut lines.sums);
                 let width = self.heads * self.cache.size();
                 let key_width = self.cache.heads() * self.cache.size();
-                arena.queries.clear();
-                arena.keys.clear();
-                arena.values.clear();
-                for row in arena.fused.chunks_exact(width + 2 * key_width) {
+                lines.queries.clear();
+                lines.keys.clear();
+                lines.values.clear();
+                for row in lines.sums.chunks_exact(width + 2 * key_width) {
                     let (queries, rest) = row.split_at(width);
                     let (keys, values) = rest.split_at(key_width);
-                    arena.queries.extend_from_slice(queries);
-                    arena.keys.extend_from_slice(keys);
-                    arena.values.extend_from_slice(values);
+                    lines.queries.extend_from_slice(queries);
+                    lines.keys.extend_from_slice(keys);
+                    lines.values.extend_from_slice(values);
                 }
             }
         }
     }
 
-    fn attend(&mut self, step: &Step, arena: &mut Arena) -> Result<(), NoBlock> {
+    fn attend(&mut self, part: &Part, lines: &mut Lines) -> Result<(), NoBlock> {
         let width = self.heads * self.cache.size();
         let key_width = self.cache.heads() * self.cache.size();
-        arena.attended.resize(arena.queries.len(), 0.0);
+        lines.attended.resize(lines.queries.len(), 0.0);
         let attention = kernels::Attention {
             heads: self.heads,
             scale: self.scale,
@@ -144,26 +157,25 @@ impl Attention {
             window: self.window,
             sinks: self.sinks.as_deref(),
         };
-        for Span {
+        for Piece {
             rows,
             start,
             blocks,
-            ..
-        } in &step.spans
+        } in part.pieces()
         {
-            let lines = rows.start * key_width..rows.end * key_width;
-            let (keys, values) = (&arena.keys[lines.clone()], &arena.values[lines]);
-            self.cache.write(keys, values, *start, blocks)?;
-            let lines = rows.start * width..rows.end * width;
+            let keys = rows.start * key_width..rows.end * key_width;
+            let (keys, values) = (&lines.keys[keys.clone()], &lines.values[keys]);
+            self.cache.write(keys, values, start, blocks)?;
+            let rows = rows.start * width..rows.end * width;
             let queries = Queries {
-                rows: &arena.queries[lines.clone()],
-                start: *start,
+                rows: &lines.queries[rows.clone()],
+                start,
                 blocks,
             };
             attention.run(
                 &self.cache,
                 queries,
-                &mut arena.attended[lines],
+                &mut lines.attended[rows],
                 Backend::best(),
             )?;
         }

@@ -2,7 +2,7 @@
 
 use kernels::{Backend, Gate, gated};
 
-use super::arena::Arena;
+use super::arena::Lines;
 use super::linear::Projection;
 use crate::decoder::feed_forward::FeedForward as TensorFeedForward;
 use crate::decoder::lora::{Lora, Module};
@@ -33,23 +33,28 @@ impl FeedForward {
         })
     }
 
-    /// `arena.normed` to `arena.sums`.
-    pub(super) fn forward(&self, arena: &mut Arena, lora: Lora) {
-        let inputs = arena.rounded.take(&arena.normed, self.up.inputs());
-        self.up.forward(inputs, &mut arena.up);
-        lora.add_rows(Module::Up, &arena.normed, &mut arena.up);
+    /// All its weight matrices.
+    pub(super) fn projections(&self) -> impl Iterator<Item = &Projection> {
+        self.gate.iter().chain([&self.up, &self.down])
+    }
+
+    /// `lines.normed` to `lines.sums`.
+    pub(super) fn forward(&self, lines: &mut Lines, lora: Lora) {
+        let inputs = lines.rounded.take(&lines.normed, self.up.inputs());
+        self.up.forward(inputs, &mut lines.up);
+        lora.add_rows(Module::Up, &lines.normed, &mut lines.up);
         let backend = Backend::best();
         let open = if let Some(gate) = &self.gate {
-            gate.forward(inputs, &mut arena.gate);
-            lora.add_rows(Module::Gate, &arena.normed, &mut arena.gate);
-            gated(self.activation, &mut arena.gate, Some(&arena.up), backend);
-            &arena.gate
+            gate.forward(inputs, &mut lines.gate);
+            lora.add_rows(Module::Gate, &lines.normed, &mut lines.gate);
+            gated(self.activation, &mut lines.gate, Some(&lines.up), backend);
+            &lines.gate
         } else {
-            gated(self.activation, &mut arena.up, None, backend);
-            &arena.up
+            gated(self.activation, &mut lines.up, None, backend);
+            &lines.up
         };
-        let inputs = arena.rounded.take(open, self.down.inputs());
-        self.down.forward(inputs, &mut arena.sums);
-        lora.add_rows(Module::Down, open, &mut arena.sums);
+        let inputs = lines.rounded.take(open, self.down.inputs());
+        self.down.forward(inputs, &mut lines.sums);
+        lora.add_rows(Module::Down, open, &mut lines.sums);
     }
 }

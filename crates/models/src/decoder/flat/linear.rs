@@ -54,9 +54,18 @@ impl Projection {
         self.weights.inputs()
     }
 
+    pub(super) fn outputs(&self) -> usize {
+        self.weights.outputs()
+    }
+
+    /// Bytes of its packed weights.
+    pub(super) fn bytes(&self) -> usize {
+        self.weights.bytes()
+    }
+
     /// `[rows, inputs]` to `[rows, outputs]`, in place of what `out` held.
     pub(super) fn forward(&self, inputs: Inputs<'_>, out: &mut Vec<f32>) {
-        let outputs = self.weights.outputs();
+        let outputs = self.outputs();
         out.resize(inputs.rows.len() / self.inputs() * outputs, 0.0);
         self.weights.multiply(inputs.rounded, out, Backend::best());
         if self.bias.is_empty() {

@@ -9,6 +9,7 @@ mod feed_forward;
 mod layer;
 mod linear;
 mod norm;
+mod part;
 
 use std::sync::Arc;
 
@@ -96,17 +97,21 @@ impl Flat {
         for (number, layer) in self.layers.iter_mut().enumerate() {
             layer.forward(step, arena, Lora::of(deltas, number))?;
         }
-        arena.sums.clear();
+        arena.lines.sums.clear();
         for row in step.logit_rows() {
             let row = &arena.hidden[row * hidden..(row + 1) * hidden];
-            arena.sums.extend_from_slice(row);
+            arena.lines.sums.extend_from_slice(row);
         }
-        if arena.sums.is_empty() {
+        if arena.lines.sums.is_empty() {
             logits.clear();
             return Ok(());
         }
-        self.norm.forward(&arena.sums, &mut arena.normed);
-        let inputs = arena.rounded.take(&arena.normed, self.head.inputs());
+        self.norm
+            .forward(&arena.lines.sums, &mut arena.lines.normed);
+        let inputs = arena
+            .lines
+            .rounded
+            .take(&arena.lines.normed, self.head.inputs());
         self.head.forward(inputs, logits);
         if let Some(factor) = self.logit_factor {
             scale(logits, factor);

@@ -38,6 +38,8 @@ impl Deltas {
 pub(crate) struct Lora<'a> {
     deltas: Option<&'a Deltas>,
     layer: usize,
+    /// The first of the step's rows that it is asked about, and the first that it is not.
+    rows: (usize, usize),
 }
 
 impl<'a> Lora<'a> {
@@ -45,16 +47,34 @@ impl<'a> Lora<'a> {
     pub(crate) const NONE: Lora<'static> = Lora {
         deltas: None,
         layer: 0,
+        rows: (0, usize::MAX),
     };
 
     pub(crate) fn of(deltas: Option<&'a Deltas>, layer: usize) -> Self {
-        Self { deltas, layer }
+        Self {
+            deltas,
+            layer,
+            ..Lora::NONE
+        }
+    }
+
+    /// The same for some of the step's rows.
+    pub(crate) fn of_rows(self, rows: &Range<usize>) -> Self {
+        Self {
+            rows: (rows.start, rows.end),
+            ..self
+        }
     }
 
     /// Adds to a projection's `output`, `[rows, out]`, what the adapters make of its `input`, `[rows, in]`.
     pub(crate) fn add_rows(self, module: Module, input: &[f32], output: &mut [f32]) {
-        if let Some(deltas) = self.deltas {
-            deltas.add((self.layer, module), input, output);
+        let (first, end) = self.rows;
+        for (rows, adapter) in self.deltas.iter().flat_map(|deltas| &deltas.0) {
+            let rows = rows.start.max(first)..rows.end.min(end);
+            if !rows.is_empty() {
+                let rows = rows.start - first..rows.end - first;
+                adapter.add((self.layer, module), rows, input, output);
+            }
         }
     }
 

@@ -18,8 +18,8 @@ use llguidance::toktrie::{ApproximateTokEnv, InferenceCapabilities, TokEnv, TokR
 use llguidance::{Matcher, ParserFactory};
 use serde_json::json;
 use tasks::Failure;
-use tokenizers::Tokenizer;
 
+use crate::text::Tokenizer;
 use cache::Cache;
 use held::Makers;
 

@@ -1,8 +1,8 @@
 //! The bytes that each token of a vocabulary stands for.
 
 use llguidance::toktrie::TokTrie;
-use tokenizers::Tokenizer;
 
+use crate::text::Tokenizer;
 use crate::text::spelling::Spelling;
 
 /// The bytes of each token id below `vocabulary`: none where there is no token. Special tokens have a mark before

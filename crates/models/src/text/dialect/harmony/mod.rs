@@ -13,7 +13,7 @@ mod turns;
 
 use std::collections::BTreeSet;
 
-use tokenizers::Tokenizer;
+use crate::text::Tokenizer;
 
 pub(in crate::text) use channels::Channels;
 pub(in crate::text) use turns::Turns;
