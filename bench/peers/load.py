@@ -89,14 +89,14 @@ def rows(chosen, servers, load, text, rounds, Runner):
             yield row(f"load-{name}", "ms", pairs, lambda ours, peer: peer / ours)
 
 
-def row(name, unit, pairs, ratio):
+def row(name, unit, pairs, ratio, digits=2):
     ratios = sorted(ratio(*pair) for pair in pairs)
     return {
         "name": name,
         "ours": round(statistics.median(ours for ours, _ in pairs), 2),
         "peer": round(statistics.median(peer for _, peer in pairs), 2),
         "unit": unit,
-        "ratio": round(statistics.median(ratios), 2),
-        "min": round(ratios[0], 2),
-        "max": round(ratios[-1], 2),
+        "ratio": round(statistics.median(ratios), digits),
+        "min": round(ratios[0], digits),
+        "max": round(ratios[-1], digits),
     }

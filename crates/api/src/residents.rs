@@ -29,6 +29,7 @@ struct Resident<'a> {
     loaded_seconds: u64,
     need: Need,
     measured_bytes: Option<u64>,
+    work: Option<Work>,
     /// Jobs that are prepared, queued or running.
     busy: usize,
     idle_seconds: Option<u64>,
@@ -54,6 +55,48 @@ struct Need {
     cache_bytes: u64,
     activation_bytes: u64,
     total_bytes: u64,
+}
+
+/// What a model that generates token by token has done since it was loaded.
+#[derive(Serialize)]
+struct Work {
+    /// Forward passes.
+    steps: u64,
+    /// Rows of them: tokens of prompts, generated tokens, and guesses.
+    rows: u64,
+    /// Tokens that were sampled.
+    tokens: u64,
+    forward: Spent,
+    sampling: Spent,
+}
+
+/// Seconds by the clock, and of a processor by the device's thread alone.
+#[derive(Serialize)]
+#[allow(clippy::struct_field_names)] // the unit belongs into the keys of the page
+struct Spent {
+    wall_seconds: f64,
+    cpu_seconds: f64,
+}
+
+impl From<engine::Work> for Work {
+    fn from(work: engine::Work) -> Self {
+        Self {
+            steps: work.steps,
+            rows: work.rows,
+            tokens: work.tokens,
+            forward: work.forward.into(),
+            sampling: work.sampling.into(),
+        }
+    }
+}
+
+impl From<engine::Spent> for Spent {
+    fn from(spent: engine::Spent) -> Self {
+        Self {
+            wall_seconds: spent.wall.as_secs_f64(),
+            cpu_seconds: spent.cpu.as_secs_f64(),
+        }
+    }
 }
 
 /// `GET /hearth/ps`: the loaded models, and the memory and threads that they share.
@@ -127,6 +170,7 @@ fn resident(loaded: Loaded, serves: Vec<Serves<'_>>) -> Resident<'_> {
             total_bytes: loaded.need.total_bytes(),
         },
         measured_bytes: loaded.measured_bytes,
+        work: loaded.work.map(Work::from),
         busy: loaded.busy,
         idle_seconds: loaded.idle.map(|time| time.as_secs()),
         expires_in_seconds: loaded.expires_in.map(|time| time.as_secs()),

@@ -13,6 +13,7 @@ use crate::memory::{Need, Policy};
 use crate::replies::Replies;
 use crate::slots::{LoadResult, Slot, Slots};
 use crate::thread::DeviceThread;
+use crate::work::Work;
 
 /// Requests that may be in preparation (template, tokenising, decoding of audio) at once.
 const PREPARE_MAX_REQUESTS: usize = 256;
@@ -72,6 +73,8 @@ pub struct Loaded {
     /// By how much the process grew while it was loaded, in bytes; near to its weights, as caches
     /// grow later, and only near, as other models may have worked at the same time.
     pub measured_bytes: Option<u64>,
+    /// What it has done; `None` where it does not generate token by token.
+    pub work: Option<Work>,
     /// Jobs that are prepared, queued or running.
     pub busy: usize,
     /// How long it has had none.
@@ -277,6 +280,7 @@ impl Engine {
                 since: ready.since,
                 need: slot.need.unwrap_or_default(),
                 measured_bytes: ready.measured_bytes,
+                work: ready.front.meter.as_ref().map(|meter| meter.read()),
                 busy: slot.users.busy(),
                 idle: slot
                     .idle_since()

@@ -17,6 +17,7 @@ use crate::replies::Reply;
 use crate::sessions::SessionLane;
 use crate::steps::StepLane;
 use crate::thread::{Bell, DeviceHalf};
+use crate::work::Meter;
 
 /// The answers of a job that the device thread sends.
 type Replies<T> = tokio::sync::mpsc::Receiver<Reply<<T as Task>::Event>>;
@@ -76,6 +77,8 @@ impl Doors {
 pub(crate) struct Front {
     doors: Arc<Doors>,
     pub(crate) bell: Arc<Bell>,
+    /// Of a lane that generates token by token.
+    pub(crate) meter: Option<Arc<Meter>>,
 }
 
 impl Front {
@@ -83,6 +86,7 @@ impl Front {
         Self {
             doors: Arc::new(doors),
             bell,
+            meter: None,
         }
     }
 
@@ -169,7 +173,11 @@ impl Lane {
             let admission = companion.admit(request)?;
             Ok(crate::steps::Job::new(admission, caller, lease))
         };
-        Self::queued::<T, _, _>(prepare, |jobs| StepLane::new(model, jobs))
+        let meter = Arc::new(Meter::default());
+        let counted = meter.clone();
+        let mut lane = Self::queued::<T, _, _>(prepare, |jobs| StepLane::new(model, jobs, counted));
+        lane.front.meter = Some(meter);
+        lane
     }
 
     /// A model that answers many jobs with one forward pass.

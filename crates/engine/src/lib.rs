@@ -25,6 +25,7 @@ mod slots;
 mod steps;
 mod thread;
 mod unload;
+mod work;
 
 pub use caller::{Caller, Class};
 pub use direct::{Answer, DirectLane};
@@ -36,6 +37,7 @@ pub use replies::Replies;
 pub use sample::Sampler;
 pub use schedule::{Arrival, Limits, Load, Mix, Plan, Schedule, Start};
 pub use steps::{CUT_TOKENS, DRAFT_MAX_TOKENS, INTER_TOKEN_TARGET, STEP_MAX_TOKENS};
+pub use work::{Spent, Work};
 
 /// Jobs that may wait for one model; one more is refused with [`tasks::Failure::Busy`].
 pub const QUEUE_MAX_JOBS: usize = 512;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use tasks::{Failure, Finish, Task, Usage};
 
@@ -18,6 +18,7 @@ use crate::replies::{Reader, Reply};
 use crate::sample::Sampler;
 use crate::schedule::{Arrival, Limits, Mix, Schedule, Start};
 use crate::thread::{DeviceHalf, Turn};
+use crate::work::{Meter, Moment};
 
 /// Rows in one step of a [`StepModel`]: about what this loop's slowest device, a single CPU core, runs in the time
 /// that a reader of a stream still takes for fluent.
@@ -83,10 +84,11 @@ pub(crate) struct StepLane<T: Task, M: StepModel> {
     incoming: mpsc::Receiver<Job<T>>,
     schedule: Schedule,
     live: BTreeMap<SequenceId, Live<T>>,
+    meter: Arc<Meter>,
 }
 
 impl<T: Task, M: StepModel> StepLane<T, M> {
-    pub(crate) fn new(model: M, incoming: mpsc::Receiver<Job<T>>) -> Self {
+    pub(crate) fn new(model: M, incoming: mpsc::Receiver<Job<T>>, meter: Arc<Meter>) -> Self {
         let limits = Limits {
             cache: model.cache(),
             recall: model.recall(),
@@ -102,6 +104,7 @@ impl<T: Task, M: StepModel> StepLane<T, M> {
             incoming,
             schedule: Schedule::new(limits),
             live: BTreeMap::new(),
+            meter,
         }
     }
 
@@ -200,6 +203,7 @@ impl<T: Task, M: StepModel> StepLane<T, M> {
         let Some(live) = self.live.get_mut(&id) else {
             return false;
         };
+        let begun = Moment::now();
         let told = live.logprobs.map(|count| (count, logits.to_vec()));
         let ruled = match &mut live.rules {
             Some(rules) => rules.apply(&live.generated, logits),
@@ -212,6 +216,7 @@ impl<T: Task, M: StepModel> StepLane<T, M> {
                 return false;
             }
         };
+        self.meter.token(begun.spent());
         if let Some((count, logits)) = told {
             let likelihood = Likelihood::of(&logits, token, count);
             live.writer.likelihood(likelihood);
@@ -260,14 +265,16 @@ impl<T: Task, M: StepModel> DeviceHalf for StepLane<T, M> {
             return Turn::Worked;
         }
         let wanted = step.logit_rows().count();
-        let begun = Instant::now();
+        let begun = Moment::now();
         match self
             .model
             .step(&step)
             .and_then(|rows| checked(rows, wanted))
         {
             Ok(mut rows) => {
-                self.schedule.completed(&step, begun.elapsed());
+                let spent = begun.spent();
+                self.meter.step(step.tokens.len(), spent);
+                self.schedule.completed(&step, spent.wall);
                 let mut logits = rows.logits.chunks_mut(rows.width);
                 for span in &step.spans {
                     let mut rows = logits.by_ref().take(span.logits);

@@ -237,6 +237,24 @@ async fn many_requests_share_steps_and_each_gets_its_own_answer() {
 }
 
 #[tokio::test]
+async fn what_a_model_did_is_counted_when_its_answer_is_there() {
+    let (engine, _) = engine();
+    let work = || engine.loaded()[0].work.unwrap();
+    for jobs in 1..=2_u64 {
+        count(&engine, vec![1, 2, 3, 4, 5], 30).await.unwrap();
+        let work = work();
+        // The newest token is never computed.
+        let counted = (work.steps, work.rows, work.tokens);
+        assert_eq!(counted, (30 * jobs, 34 * jobs, 30 * jobs));
+        let pauses = Duration::from_micros(200) * work.steps as u32;
+        assert!(work.forward.wall >= pauses, "{work:?}");
+        assert!(work.forward.cpu + pauses <= work.forward.wall, "{work:?}");
+        assert!(work.sampling.cpu <= work.sampling.wall, "{work:?}");
+        assert!(!work.sampling.wall.is_zero());
+    }
+}
+
+#[tokio::test]
 async fn a_stop_token_ends_the_answer_and_is_not_counted() {
     let (engine, _) = engine();
     assert_eq!(

@@ -28,19 +28,24 @@ pub(super) fn padding() -> &'static str {
     &PADDING[..length]
 }
 
+/// Bytes that a frame of one token takes, most often.
+const FRAME_BYTES: usize = 512;
+
 /// Frames that are ready to be sent.
-#[derive(Default)]
-pub(super) struct Lines(String);
+pub(super) struct Lines(Vec<u8>);
 
 impl Lines {
+    fn new() -> Self {
+        Self(Vec::with_capacity(FRAME_BYTES))
+    }
+
     /// # Errors
     /// [`Failure::Internal`] for what is no JSON.
     pub(super) fn push(&mut self, json: &impl Serialize) -> Result<(), Failure> {
-        let json = serde_json::to_string(json);
-        let json = json.map_err(|error| Failure::Internal(format!("writing a frame: {error}")))?;
-        self.0.push_str("data: ");
-        self.0.push_str(&json);
-        self.0.push_str("\n\n");
+        self.0.extend_from_slice(b"data: ");
+        serde_json::to_writer(&mut self.0, json)
+            .map_err(|error| Failure::Internal(format!("writing a frame: {error}")))?;
+        self.0.extend_from_slice(b"\n\n");
         Ok(())
     }
 }
@@ -153,8 +158,8 @@ pub(super) fn body<S: Scribe>(
 
 impl<S: Scribe> Frames<S> {
     /// The next frames; at least one.
-    async fn next(&mut self) -> Result<String, Failure> {
-        let mut lines = Lines::default();
+    async fn next(&mut self) -> Result<Vec<u8>, Failure> {
+        let mut lines = Lines::new();
         while lines.0.is_empty() {
             let (choice, event) = match self.ready.pop_front() {
                 Some(ready) => ready,
@@ -169,7 +174,7 @@ impl<S: Scribe> Frames<S> {
             if self.jobs.is_empty() {
                 self.is_over = true;
                 self.scribe.close(&mut lines)?;
-                lines.0.push_str(DONE);
+                lines.0.extend_from_slice(DONE.as_bytes());
             }
         }
         Ok(lines.0)
@@ -177,16 +182,19 @@ impl<S: Scribe> Frames<S> {
 
     /// The next event of whichever job has one.
     async fn await_event(&mut self) -> Result<(usize, S::Event), Failure> {
-        let next = self.jobs.iter_mut().map(|(choice, job)| {
-            Box::pin(async {
-                let event = job.next().await?;
-                let ended = "the stream ended without its last event";
-                let event = event.ok_or_else(|| Failure::Internal(ended.into()))?;
-                Ok((*choice, event))
-            })
-        });
+        if let [job] = &mut self.jobs[..] {
+            return event_of(job).await;
+        }
+        let next = self.jobs.iter_mut().map(|job| Box::pin(event_of(job)));
         select_all(next).await.0
     }
+}
+
+async fn event_of<E>((choice, job): &mut (usize, Job<E>)) -> Result<(usize, E), Failure> {
+    let event = job.next().await?;
+    let ended = "the stream ended without its last event";
+    let event = event.ok_or_else(|| Failure::Internal(ended.into()))?;
+    Ok((*choice, event))
 }
 
 impl<S: Scribe> Drop for Frames<S> {

@@ -1,12 +1,13 @@
 //! A job in the engine, and the patience of a request that waits for it.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use catalog::ModelCard;
 use engine::Replies;
 use futures_util::{StreamExt, stream};
 use tasks::{Failure, Served, Task};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
 
 use super::Call;
 
@@ -17,7 +18,10 @@ const REQUEST_MAX_JOBS: usize = 32;
 pub(super) struct Job<E> {
     replies: Replies<E>,
     timeout: Duration,
+    /// When the next event has to be there.
     deadline: Instant,
+    /// Ends at some deadline so far: it is set anew when it has ended, not for each event.
+    patience: Pin<Box<Sleep>>,
 }
 
 impl<E> Job<E> {
@@ -40,14 +44,27 @@ impl<E> Job<E> {
             replies,
             timeout,
             deadline,
+            patience: Box::pin(sleep_until(deadline)),
         })
     }
 
     /// The next event; `None` after the last one.
     pub(super) async fn next(&mut self) -> Result<Option<E>, Failure> {
-        let next = timeout_at(self.deadline, self.replies.next()).await;
-        self.deadline = Instant::now() + self.timeout;
-        next.map_err(|_| Failure::Timeout)?.transpose()
+        loop {
+            tokio::select! {
+                biased;
+                next = self.replies.next() => {
+                    self.deadline = Instant::now() + self.timeout;
+                    return next.transpose();
+                }
+                () = self.patience.as_mut() => {
+                    if Instant::now() >= self.deadline {
+                        return Err(Failure::Timeout);
+                    }
+                    self.patience.as_mut().reset(self.deadline);
+                }
+            }
+        }
     }
 
     pub(super) fn served(&self) -> &Served {

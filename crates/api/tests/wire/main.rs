@@ -22,6 +22,7 @@ mod logprobs;
 mod models;
 mod openai_embeddings;
 mod openapi;
+mod patience;
 mod pictures;
 mod published_types;
 mod refusals;

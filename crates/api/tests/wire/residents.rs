@@ -72,7 +72,7 @@ async fn a_loaded_model_is_listed_with_its_names_its_need_and_its_time() {
     parrot["serves"] = json!([]);
     assert_eq!(
         parrot.to_string(),
-        r#"{"weights":"parrot","task":"Text Generation","serves":[],"loaded_seconds":0,"need":{"weights_bytes":0,"cache_bytes":0,"activation_bytes":0,"total_bytes":0},"measured_bytes":null,"busy":0,"idle_seconds":0,"expires_in_seconds":null,"pinned":false,"stopping":false}"#
+        r#"{"weights":"parrot","task":"Text Generation","serves":[],"loaded_seconds":0,"need":{"weights_bytes":0,"cache_bytes":0,"activation_bytes":0,"total_bytes":0},"measured_bytes":null,"work":null,"busy":0,"idle_seconds":0,"expires_in_seconds":null,"pinned":false,"stopping":false}"#
     );
 }
 

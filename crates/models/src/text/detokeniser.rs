@@ -7,18 +7,21 @@ use crate::text::Tokenizer;
 /// Tokens held back for a character to become complete. A character has at most 4 bytes and a token
 /// at least one, so more than this means bytes that are no text; they are let go as they are.
 const HELD_MAX_TOKENS: usize = 8;
+/// Told tokens that new ones are decoded behind. More than the one that it takes: their text is known, while that of the
+/// rest has to be decoded whenever some are let go.
+const TOLD_MAX_TOKENS: usize = 4;
 
 /// The text of one sequence.
 ///
 /// Tokenizers decode a token differently at the start of a text (some drop a space there), so each
-/// token is decoded behind those of the last piece: what that adds is the new text.
+/// token is decoded behind those of the last pieces: what that adds is the new text.
 pub(crate) struct Detokeniser {
     tokenizer: Arc<Tokenizer>,
-    /// The tokens of the last piece, then those held back.
+    /// The tokens of the last pieces, then those held back.
     tokens: Vec<u32>,
-    /// How many of them belong to the last piece.
+    /// How many of them were told.
     told: usize,
-    /// The text of the last piece.
+    /// The text of those.
     prefix: String,
     /// Special tokens whose text counts, by id.
     marks: Arc<[(u32, String)]>,
@@ -51,23 +54,27 @@ impl Detokeniser {
         if text.ends_with(char::REPLACEMENT_CHARACTER) && held < HELD_MAX_TOKENS {
             return String::new();
         }
-        self.tell(&text)
+        self.tell(text)
     }
 
     /// Gives what was held back.
     pub(crate) fn finish(&mut self) -> String {
         let text = self.decode(&self.tokens);
-        self.tell(&text)
+        self.tell(text)
     }
 
-    fn tell(&mut self, text: &str) -> String {
+    fn tell(&mut self, text: String) -> String {
         let piece = text
             .strip_prefix(self.prefix.as_str())
             .unwrap_or_default()
             .to_owned();
-        self.tokens.drain(..self.told);
+        if self.tokens.len() > TOLD_MAX_TOKENS {
+            self.tokens.drain(..self.told);
+            self.prefix = self.decode(&self.tokens);
+        } else {
+            self.prefix = text;
+        }
         self.told = self.tokens.len();
-        self.prefix = self.decode(&self.tokens);
         piece
     }
 

@@ -1,6 +1,6 @@
 //! Grammars that were read, for requests that ask for the same again.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use llguidance::Matcher;
 use llguidance::toktrie::SimpleVob;
@@ -45,23 +45,27 @@ impl Grammar {
 /// Grammars by their texts, the one that was asked for last at the end. A vocabulary has one of these; families write
 /// other texts.
 #[derive(Default)]
-pub(super) struct Cache(Mutex<Vec<(String, Grammar)>>);
+pub(super) struct Cache(Mutex<Vec<(String, Arc<Grammar>)>>);
 
 impl Cache {
     pub(super) fn find(&self, text: &str) -> Option<Grammar> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = kept.iter().position(|(known, _)| known == text)?;
-        let found = kept.remove(place);
-        let again = found.1.again();
-        kept.push(found);
-        Some(again)
+        // Copied when the lock is free again: a grammar can be large.
+        let found = {
+            let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let place = kept.iter().position(|(known, _)| known == text)?;
+            let found = kept.remove(place);
+            let grammar = found.1.clone();
+            kept.push(found);
+            grammar
+        };
+        Some(found.again())
     }
 
     pub(super) fn keep(&self, text: String, grammar: &Grammar) {
         if text.len() > TEXTS_MAX_BYTES {
             return;
         }
-        let grammar = grammar.again();
+        let grammar = Arc::new(grammar.again());
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.retain(|(known, _)| *known != text);
         kept.push((text, grammar));

@@ -1,5 +1,6 @@
 //! `chat.completion` of the chat classes: keys in the order of the alphabet, and usage with neurons.
 
+use serde::Serialize;
 use serde_json::{Value, json};
 use tasks::{ChatEvent, Failure, TokenLogprobs, Usage};
 
@@ -62,6 +63,35 @@ struct Told {
     logprobs: Vec<TokenLogprobs>,
 }
 
+/// What a frame of a stream is.
+#[derive(Serialize)]
+struct Chunk<'a, D> {
+    choices: &'a [Choice<'a, D>],
+    created: u64,
+    id: &'a str,
+    model: &'a str,
+    object: &'static str,
+    p: &'static str,
+    usage: FullUsage,
+}
+
+/// More of a choice.
+#[derive(Serialize)]
+struct Choice<'a, D> {
+    delta: D,
+    finish_reason: Option<&'a str>,
+    index: usize,
+    logprobs: Value,
+    /// No text to stop at is told.
+    matched_stop: (),
+}
+
+/// The delta of a token.
+#[derive(Serialize)]
+struct Content<'a> {
+    content: &'a str,
+}
+
 /// The frames of a stream.
 pub(super) struct Stream {
     is_native: bool,
@@ -84,35 +114,35 @@ impl Stream {
         }
     }
 
-    fn chunk(&self, choices: &[Value], usage: &FullUsage) -> Value {
-        json!({
-            "choices": choices,
-            "created": self.created,
-            "id": self.id,
-            "model": self.dress.model,
-            "object": "chat.completion.chunk",
-            "p": padding(),
-            "usage": usage,
-        })
+    fn chunk<'a, D>(&'a self, choices: &'a [Choice<'a, D>], usage: FullUsage) -> Chunk<'a, D> {
+        Chunk {
+            choices,
+            created: self.created,
+            id: &self.id,
+            model: &self.dress.model,
+            object: "chat.completion.chunk",
+            p: padding(),
+            usage,
+        }
     }
 
     /// A chunk with more of a choice, and what that added to the count.
     fn push(
         &mut self,
         index: usize,
-        (delta, finish): (Value, Option<&str>),
+        (delta, finish): (impl Serialize, Option<&str>),
         added: Usage,
         out: &mut Lines,
     ) -> Result<(), Failure> {
         let tokens = std::mem::take(&mut self.told[index].logprobs);
-        let choice = json!({
-            "delta": delta,
-            "finish_reason": finish,
-            "index": index,
-            "logprobs": logprobs::write(!tokens.is_empty(), &tokens),
-            "matched_stop": null,
-        });
-        out.push(&self.chunk(&[choice], &FullUsage::of_chunk(added, self.dress.rate)))
+        let choice = Choice {
+            delta,
+            finish_reason: finish,
+            index,
+            logprobs: logprobs::write(!tokens.is_empty(), &tokens),
+            matched_stop: (),
+        };
+        out.push(&self.chunk(&[choice], FullUsage::of_chunk(added, self.dress.rate)))
     }
 
     /// The first chunk of a choice. The first of all counts the prompt, where the model has told it.
@@ -127,7 +157,7 @@ impl Stream {
     }
 
     /// A chunk for a token, or for the few that make a character.
-    fn say(&mut self, index: usize, delta: Value, out: &mut Lines) -> Result<(), Failure> {
+    fn say(&mut self, index: usize, delta: impl Serialize, out: &mut Lines) -> Result<(), Failure> {
         self.begin(index, Usage::default(), out)?;
         self.told[index].tokens = self.told[index].tokens.saturating_add(1);
         let added = Usage {
@@ -158,7 +188,9 @@ impl Scribe for Stream {
                 self.begin(index, Usage::default(), out)?;
                 self.told[index].logprobs.extend(more);
             }
-            ChatEvent::Text(text) => self.say(index, json!({"content": text}), out)?,
+            ChatEvent::Text(text) => {
+                self.say(index, Content { content: &text }, out)?;
+            }
             ChatEvent::Reasoning(text) => {
                 self.say(index, json!({"reasoning_content": text}), out)?;
             }
@@ -202,10 +234,11 @@ impl Scribe for Stream {
         let rate = self.dress.rate;
         if self.is_native {
             // Chunks tell what they add, and this one adds nothing; the tail tells the sum.
-            out.push(&self.chunk(&[], &FullUsage::of_chunk(Usage::default(), rate)))?;
+            let nothing = FullUsage::of_chunk(Usage::default(), rate);
+            out.push(&self.chunk::<Value>(&[], nothing))?;
             out.push(&json!({"response": "", "usage": FullUsage::of(usage, rate)}))?;
         } else if self.dress.includes_usage {
-            out.push(&self.chunk(&[], &FullUsage::of(usage, rate)))?;
+            out.push(&self.chunk::<Value>(&[], FullUsage::of(usage, rate)))?;
         }
         Ok(())
     }

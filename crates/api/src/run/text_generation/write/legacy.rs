@@ -1,5 +1,6 @@
 //! `{"response", "tool_calls", "usage"}`: the answers of the legacy classes, and their streams.
 
+use serde::Serialize;
 use serde_json::{Value, json};
 use tasks::{ChatEvent, Failure, ToolCall, Usage};
 
@@ -102,8 +103,18 @@ impl Stream {
     }
 }
 
+/// More of the text.
+#[derive(Serialize)]
+struct Say<'a> {
+    response: &'a str,
+    p: &'static str,
+}
+
 fn say(text: &str, out: &mut Lines) -> Result<(), Failure> {
-    out.push(&json!({"response": text, "p": padding()}))
+    out.push(&Say {
+        response: text,
+        p: padding(),
+    })
 }
 
 impl Scribe for Stream {

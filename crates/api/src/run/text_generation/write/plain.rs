@@ -1,6 +1,7 @@
 //! `chat.completion` and `text_completion` in the key order of the common back end, and their
 //! streams: OpenAI's route with legacy models, and the run routes with those that complete.
 
+use serde::Serialize;
 use serde_json::{Value, json};
 use tasks::{ChatEvent, Failure, TokenLogprobs, Usage};
 
@@ -96,6 +97,38 @@ pub(super) enum Kind {
     Text,
 }
 
+/// What a frame of a stream is.
+#[derive(Serialize)]
+struct Chunk<'a, D> {
+    id: &'a str,
+    created: u64,
+    model: &'a str,
+    object: &'static str,
+    choices: &'a [Choice<'a, D>],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<UsageWords>,
+}
+
+/// More of a choice: `delta` or `text`.
+#[derive(Serialize)]
+struct Choice<'a, D> {
+    index: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delta: Option<D>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logprobs: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    finish_reason: Option<&'a str>,
+}
+
+/// The delta of a token.
+#[derive(Serialize)]
+struct Content<'a> {
+    content: &'a str,
+}
+
 /// The frames of a stream.
 pub(super) struct Stream {
     kind: Kind,
@@ -125,40 +158,37 @@ impl Stream {
         }
     }
 
-    fn chunk(&self, choices: &[Value]) -> Value {
-        json!({
-            "id": self.id,
-            "created": self.created,
-            "model": self.dress.model,
-            "object": match self.kind {
+    fn chunk<'a, D>(&'a self, choices: &'a [Choice<'a, D>]) -> Chunk<'a, D> {
+        Chunk {
+            id: &self.id,
+            created: self.created,
+            model: &self.dress.model,
+            object: match self.kind {
                 Kind::Chat => "chat.completion.chunk",
                 Kind::Text => "text_completion",
             },
-            "choices": choices,
-        })
+            choices,
+            usage: None,
+        }
     }
 
-    /// A chunk with more of a choice, and its end if it has one.
+    /// A chunk with more of a choice, and its end if it has one. `text` is what a delta comes to without its names.
     fn push(
         &mut self,
         index: usize,
-        delta: &Value,
+        (delta, text): (impl Serialize, &str),
         finish: Option<&str>,
         out: &mut Lines,
     ) -> Result<(), Failure> {
-        let mut choice = match self.kind {
-            Kind::Chat => json!({"index": index, "delta": delta}),
-            Kind::Text => {
-                json!({"index": index, "text": delta["content"].as_str().unwrap_or_default()})
-            }
-        };
         let tokens = std::mem::take(&mut self.logprobs[index]);
-        if !tokens.is_empty() {
-            choice["logprobs"] = logprobs::write(true, &tokens);
-        }
-        if let Some(finish) = finish {
-            choice["finish_reason"] = finish.into();
-        }
+        let is_chat = self.kind == Kind::Chat;
+        let choice = Choice {
+            index,
+            delta: is_chat.then_some(delta),
+            text: (!is_chat).then_some(text),
+            logprobs: (!tokens.is_empty()).then(|| logprobs::write(true, &tokens)),
+            finish_reason: finish,
+        };
         out.push(&self.chunk(&[choice]))
     }
 }
@@ -170,10 +200,14 @@ impl Scribe for Stream {
         match event {
             ChatEvent::Read { .. } => {}
             ChatEvent::Logprobs(more) => self.logprobs[index].extend(more),
-            ChatEvent::Text(text) => self.push(index, &json!({"content": text}), None, out)?,
+            ChatEvent::Text(text) => {
+                let content = &text;
+                self.push(index, (Content { content }, content), None, out)?;
+            }
             ChatEvent::Reasoning(text) => {
                 if self.kind == Kind::Chat {
-                    self.push(index, &json!({"reasoning_content": text}), None, out)?;
+                    let delta = json!({"reasoning_content": text});
+                    self.push(index, (delta, ""), None, out)?;
                 }
             }
             ChatEvent::ToolCall(call) => {
@@ -188,11 +222,11 @@ impl Scribe for Stream {
                 {
                     words.extend(call);
                 }
-                self.push(index, &json!({"tool_calls": [words]}), None, out)?;
+                self.push(index, (json!({"tool_calls": [words]}), ""), None, out)?;
             }
             ChatEvent::Done { finish, usage } => {
                 let word = finish_word(finish, self.called[index] > 0);
-                self.push(index, &json!({}), Some(word), out)?;
+                self.push(index, (json!({}), ""), Some(word), out)?;
                 self.usages.push(usage);
                 return Ok(true);
             }
@@ -202,13 +236,14 @@ impl Scribe for Stream {
 
     fn close(&mut self, out: &mut Lines) -> Result<(), Failure> {
         let usage = sum(self.usages.iter().copied());
-        let words = json!(UsageWords::from(usage));
+        let words = UsageWords::from(usage);
         if self.is_native {
             out.push(&json!({"response": "", "usage": words}))?;
         } else if self.dress.includes_usage {
-            let mut chunk = self.chunk(&[]);
-            chunk["usage"] = words;
-            out.push(&chunk)?;
+            out.push(&Chunk {
+                usage: Some(words),
+                ..self.chunk::<Value>(&[])
+            })?;
         }
         Ok(())
     }
