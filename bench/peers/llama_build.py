@@ -1,21 +1,49 @@
 """llama.cpp out of the source that llama-cpp-python carries, compiled for this processor: its server and its libraries."""
 
+import functools
 import os
 import platform
 import shlex
+import subprocess
 import tarfile
+import tempfile
 from pathlib import Path
 
 SOURCE = "llama-cpp-python==0.3.36"
 OFF = ["LLAMA_BUILD_TESTS", "LLAMA_BUILD_EXAMPLES", "LLAMA_BUILD_APP", "LLAMA_OPENSSL", "LLAMA_USE_PREBUILT_UI"]
-# A virtual machine may name these instructions and not let them run; where they run, `CMAKE_ARGS` can ask for them.
+# A virtual machine may name these instructions and not let them run.
 NO_AMX = "-mno-amx-int8 -mno-amx-tile -mno-amx-bf16"
+# GCC 12 takes LDTILECFG for one that reads 8 bytes of 64, and drops what was stored to the others: what it compiles dies
+# at its first product.
+AMX = "-fno-tree-dse -fno-dse"
+# Asks Linux for the registers (Documentation/arch/x86/xstate.rst), configures one and sets it to zero.
+PROBE = """
+#include <immintrin.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+int main(void) {
+    static volatile unsigned char configuration[64] __attribute__((aligned(64))) = {1, [16] = 64, [48] = 16};
+    if (syscall(SYS_arch_prctl, 0x1023, 18) != 0) return 1;
+    __asm__ volatile("ldtilecfg %0; tilezero %%tmm0; tilerelease" : : "m"(configuration));
+    return 0;
+}
+"""
+
+
+@functools.cache
+def amx_runs():
+    with tempfile.TemporaryDirectory() as folder:
+        program = Path(folder) / "probe"
+        compiler = ["cc", "-x", "c", "-", "-O1", "-march=native", "-o", program]
+        compiled = subprocess.run(compiler, input=PROBE.encode(), capture_output=True)
+        return compiled.returncode == 0 and subprocess.run([program], check=False).returncode == 0
 
 
 def flags():
     """For the compilers: their language, and what they are told."""
-    is_x86 = platform.machine() in ("x86_64", "AMD64")
-    return [(language, NO_AMX) for language in ("C", "CXX") if is_x86]
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return []
+    return [(language, AMX if amx_runs() else NO_AMX) for language in ("C", "CXX")]
 
 
 def built(cache, python, run):

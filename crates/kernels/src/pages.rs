@@ -10,12 +10,13 @@ use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut, Range};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use memmap2::MmapMut;
+use memmap2::{MmapMut, MmapOptions};
 
 use crate::tiles::{PACKED_ALIGNMENT, Plain};
 
-/// Bytes of a region that several matrices share. What nobody writes to takes no memory.
-const REGION_BYTES: usize = 32 << 20;
+/// Bytes of a region that several matrices share. What nobody writes to takes no memory, but the last large page that
+/// somebody did takes all of it: regions are large, so that there are few.
+const REGION_BYTES: usize = 256 << 20;
 /// Regions are whole large pages.
 const LARGE_PAGE_BYTES: usize = 2 << 20;
 /// What is given back to the system begins and ends at such multiples: all its pages are as small or smaller.
@@ -33,19 +34,17 @@ unsafe impl Send for Region {}
 unsafe impl Sync for Region {}
 
 impl Region {
-    fn new(bytes: usize) -> Self {
+    fn new(bytes: usize) -> Option<Self> {
         let bytes = bytes.next_multiple_of(LARGE_PAGE_BYTES);
-        let Ok(mut map) = MmapMut::map_anon(bytes) else {
-            let layout = Layout::from_size_align(bytes, LARGE_PAGE_BYTES);
-            handle_alloc_error(layout.unwrap_or(Layout::new::<u8>()));
-        };
+        let mut options = MmapOptions::new();
+        let mut map = options.len(bytes).no_reserve_swap().map_anon().ok()?;
         // Where the system has none, small ones do.
         #[cfg(target_os = "linux")]
         let _ = map.advise(memmap2::Advice::HugePage);
-        Self {
+        Some(Self {
             base: map.as_mut_ptr(),
             map,
-        }
+        })
     }
 
     /// Gives back the memory of bytes that nobody has any more.
@@ -115,21 +114,29 @@ impl<T: Plain + Copy> Pages<T> {
 
 /// So many bytes of a region that nobody else has, from a multiple of [`PACKED_ALIGNMENT`] on.
 fn part(bytes: usize) -> (Arc<Region>, Range<usize>) {
-    if bytes > REGION_BYTES / 2 {
-        return (Arc::new(Region::new(bytes)), 0..bytes);
+    if bytes <= REGION_BYTES / 2 {
+        let mut open = open();
+        if open
+            .as_ref()
+            .is_none_or(|open| open.taken + bytes > REGION_BYTES)
+        {
+            *open = Region::new(REGION_BYTES).map(|region| Open {
+                region: Arc::new(region),
+                taken: 0,
+            });
+        }
+        if let Some(open) = open.as_mut() {
+            let start = open.taken;
+            open.taken = (start + bytes).next_multiple_of(PACKED_ALIGNMENT);
+            return (open.region.clone(), start..start + bytes);
+        }
     }
-    let mut open = open();
-    if open
-        .as_ref()
-        .is_none_or(|open| open.taken + bytes > REGION_BYTES)
-    {
-        let region = Arc::new(Region::new(REGION_BYTES));
-        *open = Some(Open { region, taken: 0 });
-    }
-    let open = open.as_mut().expect("opened above");
-    let start = open.taken;
-    open.taken = (start + bytes).next_multiple_of(PACKED_ALIGNMENT);
-    (open.region.clone(), start..start + bytes)
+    // Too much to share a region, or no room for a whole one.
+    let Some(region) = Region::new(bytes) else {
+        let layout = Layout::from_size_align(bytes, PACKED_ALIGNMENT);
+        handle_alloc_error(layout.unwrap_or(Layout::new::<u8>()));
+    };
+    (Arc::new(region), 0..bytes)
 }
 
 impl<T> Drop for Pages<T> {
@@ -188,7 +195,7 @@ mod tests {
     #[test]
     fn what_is_dropped_takes_no_memory_although_its_region_stays() {
         const COUNT: usize = 1 << 20; // 8 MiB
-        let region = Arc::new(Region::new(REGION_BYTES));
+        let region = Arc::new(Region::new(32 << 20).unwrap());
         let of = |at: usize| Pages::<u64> {
             region: region.clone(),
             bytes: at * 8 * COUNT..(at + 1) * 8 * COUNT,
