@@ -4,6 +4,7 @@ import functools
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import tarfile
 import tempfile
@@ -35,8 +36,11 @@ def amx_runs():
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder) / "probe"
         compiler = ["cc", "-x", "c", "-", "-O1", "-march=native", "-o", program]
-        compiled = subprocess.run(compiler, input=PROBE.encode(), capture_output=True)
-        return compiled.returncode == 0 and subprocess.run([program], check=False).returncode == 0
+        try:
+            subprocess.run(compiler, input=PROBE.encode(), capture_output=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            return False
+        return subprocess.run([program], check=False).returncode == 0
 
 
 def flags():
@@ -51,9 +55,12 @@ def built(cache, python, run):
     folder = cache / "llama.cpp"
     binaries = folder / "build" / "bin"
     done = folder / "built"
-    if done.exists():
+    asked = shlex.split(os.environ.get("CMAKE_ARGS", ""))
+    how = "\n".join([SOURCE, *map(str, flags()), *asked])
+    if done.exists() and done.read_text() == how:
         return binaries
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     run([python, "-m", "pip", "install", "-q", "cmake", "ninja"])
     run([python, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", "llama-cpp-python", "-d", folder, SOURCE])
     (archive,) = folder.glob("*.tar.gz")
@@ -63,9 +70,8 @@ def built(cache, python, run):
     tools = Path(python).parent
     options = [f"-D{name}=OFF" for name in OFF] + ["-DGGML_NATIVE=ON", "-DCMAKE_BUILD_TYPE=Release"]
     told = [f"-DCMAKE_{language}_FLAGS={flags}" for language, flags in flags()]
-    asked = shlex.split(os.environ.get("CMAKE_ARGS", ""))
     path = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"}
     run([tools / "cmake", "-S", source, "-B", folder / "build", "-G", "Ninja", *options, *told, *asked], env=path)
     run([tools / "cmake", "--build", folder / "build", "--target", "llama-server"], env=path)
-    done.touch()
+    done.write_text(how)
     return binaries

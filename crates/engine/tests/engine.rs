@@ -248,8 +248,11 @@ async fn what_a_model_did_is_counted_when_its_answer_is_there() {
         assert_eq!(counted, (30 * jobs, 34 * jobs, 30 * jobs));
         let pauses = Duration::from_micros(200) * work.steps as u32;
         assert!(work.forward.wall >= pauses, "{work:?}");
-        assert!(work.forward.cpu + pauses <= work.forward.wall, "{work:?}");
-        assert!(work.sampling.cpu <= work.sampling.wall, "{work:?}");
+        // Elsewhere the processor's clock may be coarse.
+        if cfg!(target_os = "linux") {
+            assert!(work.forward.cpu + pauses <= work.forward.wall, "{work:?}");
+            assert!(work.sampling.cpu <= work.sampling.wall, "{work:?}");
+        }
         assert!(!work.sampling.wall.is_zero());
     }
 }

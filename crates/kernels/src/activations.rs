@@ -1,4 +1,4 @@
-//! Rows of inputs as integers, with one scale for each 32 of them.
+//! Rows of inputs as integers, with one scale for each 32 of them; for AMX's fast mode as bfloat16.
 
 use crate::BLOCK_INPUTS;
 use crate::backend::Backend;
@@ -10,7 +10,7 @@ use crate::lanes::{self, Computation, LANES, Lanes, magnitude, squares};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Precision {
     /// One signed byte an input: an error of up to 1/254 of the block's largest magnitude, as in
-    /// ggml's Q8_0. With AMX a bfloat16: an error of up to 1/512 of itself.
+    /// ggml's Q8_0. With AMX a bfloat16, as the weights are then: errors of up to 1/512 of themselves.
     Fast,
     /// A second signed byte, for what the first leaves, in the blocks whose largest magnitude is at least
     /// [`OUTLIER`] times the row's root mean square. There one byte loses most: outliers, which language
@@ -53,14 +53,16 @@ pub struct Activations {
     pub(crate) totals: Vec<f32>,
     /// `[rows][blocks / 64]`: which blocks have second bytes, a bit for each.
     pub(crate) seconds: Vec<u64>,
-    /// The rows as AMX reads them; if so, nothing of the above is filled.
+    /// Whether the rows are in `bfloats` instead, as AMX reads them.
+    pub(crate) are_bfloats: bool,
     #[cfg(target_arch = "x86_64")]
-    pub(crate) bfloats: Option<Bfloats>,
+    pub(crate) bfloats: Bfloats,
 }
 
 impl Activations {
     /// Quantises `values`, `[rows, inputs]` row-major. NaN counts as zero, infinities as the largest
-    /// code of an infinite scale, so that they stay visible in the product.
+    /// code of an infinite scale, so that they stay visible in the product; for AMX's fast mode magnitudes from 2^80 on
+    /// count as infinite.
     ///
     /// # Panics
     /// When `values` is not whole rows of `inputs`.
@@ -78,14 +80,10 @@ impl Activations {
         self.rows = values.len() / inputs;
         self.blocks = inputs.div_ceil(BLOCK_INPUTS);
         let blocks = self.rows * self.blocks;
+        self.are_bfloats = backend == Backend::Amx && precision == Precision::Fast;
         #[cfg(target_arch = "x86_64")]
-        if backend == Backend::Amx && precision == Precision::Fast {
-            let bfloats = self.bfloats.get_or_insert_default();
-            return bfloats.fill(values, inputs);
-        }
-        #[cfg(target_arch = "x86_64")]
-        {
-            self.bfloats = None;
+        if self.are_bfloats {
+            return self.bfloats.fill(values, inputs);
         }
         self.codes.resize(blocks * BLOCK_INPUTS, 0);
         self.lows.resize(blocks * BLOCK_INPUTS, 0);

@@ -10,7 +10,7 @@ mod x86;
 use std::ops::Range;
 
 use crate::activations::Activations;
-use crate::linear::ROWS_TOGETHER;
+use crate::linear::{ROWS_TOGETHER, WeightRange};
 use crate::pool::Pool;
 use crate::tile::{Eight, FiveK, FiveMin, Four, FourK, FourMin, SixK, Tile};
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
@@ -29,7 +29,7 @@ pub enum Backend {
     AvxVnni,
     /// 512-bit dot products of bytes (AVX-512 F, BW, VL and VNNI).
     Avx512Vnni,
-    /// Products of matrices of bytes in tile registers, beside AVX-512 VNNI.
+    /// Products of matrices of bfloat16 in tile registers (AMX) in the fast mode, and else as AVX-512 VNNI.
     Amx,
     /// 128-bit dot products of signed bytes (AArch64 with NEON and its DotProd).
     NeonDotprod,
@@ -86,13 +86,14 @@ impl Backend {
     }
 
     /// See [`crate::PackedLinear::multiply`].
-    pub(crate) fn multiply<T: AnyTile>(
+    #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))] // AMX asks for the range
+    pub(crate) fn multiply<'a, T: AnyTile>(
         self,
         tiles: &[T],
         activations: &Activations,
         outputs: usize,
         out: &mut [f32],
-        exponent: impl Fn() -> Option<i32>,
+        range: impl FnOnce() -> &'a WeightRange,
     ) {
         assert!(
             self.is_here(),
@@ -107,29 +108,32 @@ impl Backend {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => product::<T, x86::Avx512Vnni>(tiles, activations, outputs, out),
             #[cfg(target_arch = "x86_64")]
-            Self::Amx => match &activations.bfloats {
-                None => product::<T, x86::Avx512Vnni>(tiles, activations, outputs, out),
-                Some(inputs) => {
-                    let Some(exponent) = exponent() else {
-                        return out.fill(f32::NAN);
-                    };
-                    let near = amx::NEAR_BYTES;
-                    walk(
-                        tiles,
-                        (activations, near),
-                        outputs,
-                        out,
-                        |tiles, rows, (panel, count), out| {
-                            let (inputs, at) = ((inputs, rows), (panel, exponent));
-                            if count == 2 {
-                                amx::over_rows::<T, 2>(tiles, inputs, at, out);
-                            } else {
-                                amx::over_rows::<T, 1>(tiles, inputs, at, out);
-                            }
-                        },
-                    );
+            Self::Amx if activations.are_bfloats => {
+                let range = range();
+                let inputs = &activations.bfloats;
+                let near = (activations, amx::NEAR_BYTES);
+                walk(
+                    tiles,
+                    near,
+                    outputs,
+                    out,
+                    |tiles, rows, (panel, count), out| {
+                        let (inputs, at) = ((inputs, rows), (panel, range.exponent));
+                        if count == 2 {
+                            amx::over_rows::<T, 2>(tiles, inputs, at, out);
+                        } else {
+                            amx::over_rows::<T, 1>(tiles, inputs, at, out);
+                        }
+                    },
+                );
+                for row in out.chunks_exact_mut(outputs) {
+                    for &output in &range.lost {
+                        row[output] = f32::NAN;
+                    }
                 }
-            },
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx => product::<T, x86::Avx512Vnni>(tiles, activations, outputs, out),
             #[cfg(any(target_arch = "aarch64", test))]
             Self::NeonDotprod => {
                 product::<T, neon::Neon<neon::Dotprod>>(tiles, activations, outputs, out);

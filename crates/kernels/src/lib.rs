@@ -3,7 +3,8 @@
 //! [`PackedLinear`] holds a weight matrix in tiles of 16 outputs by 32 inputs, or by the 256 of a K format, with
 //! about the bits per weight of the file it came from; [`Activations`] holds rows of inputs as 8-bit integers with one
 //! scale for 32 of them. Their product runs on the widest integer dot product that the processor
-//! has, chosen at run time, with the same integers and the same order of additions on each.
+//! has, chosen at run time, with the same integers and the same order of additions on each; only AMX multiplies bfloat16
+//! instead, where one byte an input is asked for.
 #![warn(missing_docs)]
 
 mod activations;

@@ -25,8 +25,8 @@ pub struct PackedLinear {
     outputs: usize,
     inputs: usize,
     tiles: Packed,
-    /// See [`exponent`]; found when it is first wanted.
-    exponent: OnceLock<Option<i32>>,
+    /// Found when it is first wanted.
+    range: OnceLock<WeightRange>,
 }
 
 #[derive(Debug)]
@@ -101,7 +101,7 @@ impl PackedLinear {
             outputs,
             inputs,
             tiles,
-            exponent: OnceLock::new(),
+            range: OnceLock::new(),
         })
     }
 
@@ -116,7 +116,7 @@ impl PackedLinear {
             outputs,
             inputs,
             tiles: Packed::Eight(tiles(outputs, inputs, row)),
-            exponent: OnceLock::new(),
+            range: OnceLock::new(),
         }
     }
 
@@ -152,7 +152,7 @@ impl PackedLinear {
             outputs,
             inputs,
             tiles,
-            exponent: OnceLock::new(),
+            range: OnceLock::new(),
         })
     }
 
@@ -205,7 +205,8 @@ impl PackedLinear {
     /// A row's result does not depend on how many others there are.
     ///
     /// # Panics
-    /// When the activations have another number of inputs, or `out` another size.
+    /// When the activations have another number of inputs or were quantised for another back end, or `out` has another
+    /// size.
     pub fn multiply(&self, activations: &Activations, out: &mut [f32], backend: Backend) {
         assert_eq!(
             activations.blocks,
@@ -217,12 +218,15 @@ impl PackedLinear {
             activations.rows() * self.outputs,
             "rows by outputs"
         );
-        let exponent = || {
-            *self
-                .exponent
-                .get_or_init(|| each!(&self.tiles, tiles => exponent(tiles)))
+        assert!(
+            backend == Backend::Amx || !activations.are_bfloats,
+            "inputs of another back end"
+        );
+        let range = || {
+            self.range
+                .get_or_init(|| each!(&self.tiles, tiles => range(tiles, self.outputs)))
         };
-        each!(&self.tiles, tiles => backend.multiply(tiles, activations, self.outputs, out, exponent));
+        each!(&self.tiles, tiles => backend.multiply(tiles, activations, self.outputs, out, range));
     }
 }
 
@@ -321,30 +325,50 @@ fn dequantise<T: Tile>(tiles: &[T], output: usize, row: &mut [f32]) {
     }
 }
 
-/// The largest power of two, as its exponent, that leaves all weights that there could be by their scales at 2^14 or
-/// below; `None` where some are no numbers.
-fn exponent<T: Tile>(tiles: &[T]) -> Option<i32> {
+/// What bfloat16 has to know of a matrix.
+#[derive(Debug)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // AMX reads it
+pub(crate) struct WeightRange {
+    /// 2 to the power of it brings the largest weight there could be, by its scale, to 2^13 or above and below 2^14, which
+    /// half precision holds.
+    pub(crate) exponent: i32,
+    /// Outputs with scales or minima that are no finite numbers.
+    pub(crate) lost: Vec<usize>,
+}
+
+fn range<T: Tile>(tiles: &[T], outputs: usize) -> WeightRange {
     let code = T::OFFSET.max((1 << T::BITS) - 1 - T::OFFSET) as f32;
+    let across = tiles.len() / outputs.div_ceil(TILE_OUTPUTS);
+    let parts: Vec<(usize, usize)> = (0..T::BLOCKS)
+        .flat_map(|block| (0..T::PARTS).map(move |part| (block, part)))
+        .collect();
     let mut most = 0.0_f32;
-    for tile in tiles {
-        for (block, part) in
-            (0..T::BLOCKS).flat_map(|block| (0..T::PARTS).map(move |part| (block, part)))
-        {
-            for output in 0..TILE_OUTPUTS {
-                let min = tile.min(output, block).unwrap_or(0.0);
-                let largest = tile.scale(output, block, part).abs() * code + min.abs();
-                if !largest.is_finite() {
-                    return None;
-                }
-                most = most.max(largest);
+    let mut lost = Vec::new();
+    for output in 0..outputs {
+        let lane = output % TILE_OUTPUTS;
+        let mut of_output = 0.0_f32;
+        for tile in &tiles[output / TILE_OUTPUTS * across..][..across] {
+            for &(block, part) in &parts {
+                let min = tile.min(lane, block).unwrap_or(0.0);
+                let largest = tile.scale(lane, block, part).abs() * code + min.abs();
+                let largest = if largest.is_finite() {
+                    largest
+                } else {
+                    f32::INFINITY
+                };
+                of_output = of_output.max(largest);
             }
         }
+        if of_output.is_finite() {
+            most = most.max(of_output);
+        } else {
+            lost.push(output);
+        }
     }
-    // Above its logarithm or on it, for any number.
-    let power = if most > 0.0 {
-        most.log2().ceil() as i32
+    let exponent = if most > 0.0 {
+        13 - most.log2().floor() as i32
     } else {
         0
     };
-    Some((14 - power).clamp(-60, 60))
+    WeightRange { exponent, lost }
 }

@@ -17,7 +17,7 @@ use crate::tiles::{PACKED_ALIGNMENT, Plain};
 /// Bytes of a region that several matrices share. What nobody writes to takes no memory, but the last large page that
 /// somebody did takes all of it: regions are large, so that there are few.
 const REGION_BYTES: usize = 256 << 20;
-/// Regions are whole large pages.
+/// Regions are as long as whole large pages.
 const LARGE_PAGE_BYTES: usize = 2 << 20;
 /// What is given back to the system begins and ends at such multiples: all its pages are as small or smaller.
 const GIVEN_BACK_BYTES: usize = 64 << 10;
@@ -74,6 +74,8 @@ impl Region {
 struct Open {
     region: Arc<Region>,
     taken: usize,
+    /// How many have a part of it.
+    parts: usize,
 }
 
 static OPEN: Mutex<Option<Open>> = Mutex::new(None);
@@ -96,13 +98,25 @@ impl<T: Plain + Copy> Pages<T> {
     /// # Panics
     /// When there are none.
     pub(crate) fn new(count: usize, value: T) -> Self {
+        Self::written(count, |_| value)
+    }
+
+    /// The same values once more.
+    ///
+    /// # Panics
+    /// When there are none.
+    pub(crate) fn copied(values: &[T]) -> Self {
+        Self::written(values.len(), |at| values[at])
+    }
+
+    fn written(count: usize, value: impl Fn(usize) -> T) -> Self {
         const { assert!(size_of::<T>() > 0 && align_of::<T>() <= PACKED_ALIGNMENT) };
         let bytes = count.checked_mul(size_of::<T>()).filter(|&bytes| bytes > 0);
         let (region, bytes) = part(bytes.expect("some values, fewer than memory can hold"));
         let place = region.base.wrapping_add(bytes.start).cast::<T>();
         for at in 0..count {
             // SAFETY: `part` gave `count` values' bytes within the region to nobody else.
-            unsafe { place.add(at).write(value) };
+            unsafe { place.add(at).write(value(at)) };
         }
         Self {
             region,
@@ -123,10 +137,12 @@ fn part(bytes: usize) -> (Arc<Region>, Range<usize>) {
             *open = Region::new(REGION_BYTES).map(|region| Open {
                 region: Arc::new(region),
                 taken: 0,
+                parts: 0,
             });
         }
         if let Some(open) = open.as_mut() {
             let start = open.taken;
+            open.parts += 1;
             open.taken = (start + bytes).next_multiple_of(PACKED_ALIGNMENT);
             return (open.region.clone(), start..start + bytes);
         }
@@ -145,9 +161,13 @@ impl<T> Drop for Pages<T> {
         let mut open = open();
         if let Some(open) = open.as_mut()
             && Arc::ptr_eq(&open.region, &self.region)
-            && Arc::strong_count(&open.region) == 2
         {
-            open.taken = 0; // these were the last
+            open.parts -= 1;
+            if open.parts == 0 {
+                // What lay between parts goes as well.
+                self.region.give_back(&(0..open.taken));
+                open.taken = 0;
+            }
         }
     }
 }

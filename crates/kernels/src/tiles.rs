@@ -120,12 +120,10 @@ impl<T: Plain + Copy> Tiles<T> {
     /// The same tiles in memory of their own.
     pub(crate) fn owned(self) -> Self {
         let tiles = &*self;
-        let Some(&first) = tiles.first() else {
+        if tiles.is_empty() {
             return self;
-        };
-        let mut pages = Pages::new(tiles.len(), first);
-        pages.copy_from_slice(tiles);
-        Self::Owned(pages)
+        }
+        Self::Owned(Pages::copied(tiles))
     }
 }
 

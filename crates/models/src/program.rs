@@ -20,20 +20,24 @@ pub fn give_back() {
 }
 
 /// The parts of read-only segments of which no page was written, by a debugger for one: such a page is not the file's
-/// any more. `maps` are in the words of `/proc/self/smaps`, and are read no further than the segments go: the system counts
-/// pages for every line of them.
+/// any more, and may be in swap. `maps` are in the words of `/proc/self/smaps`, and are read little further than the
+/// segments go: the system counts pages for every line of them.
 #[cfg_attr(not(all(target_os = "linux", target_env = "gnu")), allow(dead_code))]
 fn unwritten(maps: impl BufRead, segments: &[Range<usize>]) -> Vec<Range<usize>> {
     let end = segments.iter().map(|segment| segment.end).max();
     let mut ranges = Vec::new();
     let mut current = None;
+    let mut is_clean = false;
     for line in maps.lines().map_while(Result::ok) {
         if let Some(map) = mapping(&line) {
             if end.is_none_or(|end| map.start >= end) {
                 break;
             }
             current = Some(map);
-        } else if let Some(bytes) = line.strip_prefix("Anonymous:")
+        } else if let Some(bytes) = line.strip_prefix("Anonymous:") {
+            is_clean = bytes.trim() == "0 kB";
+        } else if let Some(bytes) = line.strip_prefix("Swap:")
+            && is_clean
             && bytes.trim() == "0 kB"
             && let Some(map) = current.take()
         {
@@ -114,14 +118,21 @@ mod tests {
 55d000-55e000 r--p 00000000 fe:00 42                         /usr/bin/hearth
 Rss:                   4 kB
 Anonymous:             0 kB
+Swap:                  0 kB
 VmFlags: rd mr mw me
 55e000-560000 r-xp 00001000 fe:00 42                         /usr/bin/hearth
 Rss:                   8 kB
 Anonymous:             4 kB
-560000-564000 r--p 00003000 fe:00 42                         /usr/bin/hearth
+Swap:                  0 kB
+560000-561000 r-xp 00003000 fe:00 42                         /usr/bin/hearth
 Anonymous:             0 kB
+Swap:                  4 kB
+561000-564000 r--p 00004000 fe:00 42                         /usr/bin/hearth
+Anonymous:             0 kB
+Swap:                  0 kB
 7ff000-800000 rw-p 00000000 00:00 0
 Anonymous:             0 kB
+Swap:                  0 kB
 ";
 
     #[test]
@@ -129,6 +140,7 @@ Anonymous:             0 kB
         let segments = [
             0x55_d000..0x55_e000,
             0x55_e000..0x56_0000,
+            0x56_0000..0x56_1000,
             0x56_1000..0x57_0000,
         ];
         let ranges = unwritten(MAPS.as_bytes(), &segments);

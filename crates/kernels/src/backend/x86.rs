@@ -1,9 +1,10 @@
-//! x86-64: AVX2, AVX-VNNI, and AVX-512 with VNNI.
+//! x86-64: AVX2, AVX-VNNI, AVX-512 with VNNI, and AMX.
 //!
 //! `unsafe` here has three reasons: instructions that the processor must have (each back end is
 //! reached through [`super::Backend`], which asks the processor first), loads from the fields of
 //! tiles (fixed-size arrays, the offsets bounded by their lengths), and loads of four codes of a row
-//! (bounded by the slices' lengths, asserted once a call).
+//! (bounded by the slices' lengths, asserted once a call). AMX's instructions are written in assembly, for the language has
+//! no functions for them yet.
 #![allow(unsafe_code)]
 // Small loads have to become part of the function that enables their instructions.
 #![allow(clippy::inline_always)]

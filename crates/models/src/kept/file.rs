@@ -1,4 +1,4 @@
-//! A file of packed weights, mapped.
+//! A file of packed weights.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -48,7 +48,7 @@ impl KeptFile {
         let (map, range) = (self.map.clone(), row.range()?);
         let lent = PackedLinear::lent(row.packing, row.outputs, row.inputs, map, range.clone());
         let lent = lent.ok()?;
-        // The file's pages go back to the system once they are read.
+        // Behind it, the file's pages go back to the system.
         let _read = self.map.lend(range);
         Some(lent.owned())
     }

@@ -5,23 +5,24 @@
 //!
 //! Whole numbers would have to become floats behind each block, for its scale, which takes longer than multiplying them.
 //! So weights become bfloat16 first, a block of a panel at a time, in half precision: `scale * code + min` times a power
-//! of two that keeps the matrix's largest weight at 2^14 or below. A half-precision number whose exponent and first seven
+//! of two that keeps the matrix's largest weight below 2^14: what is 2^-28 of it or less becomes zero. A half-precision number whose exponent and first seven
 //! bits of fraction move to the places that bfloat16 has for them is itself times 2^-112. Inputs are times 2^48, so that
-//! neither products nor sums leave the normal numbers, and one multiplication puts each sum right in the end.
+//! products and sums of numbers as models have them stay normal, and one multiplication puts each sum right in the end.
 
 use std::arch::asm;
 use std::arch::x86_64::{
     __cpuid_count, __m512, __m512h, _CMP_ORD_Q, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT,
-    _MM_HINT_T1, _mm_prefetch, _mm512_and_si512, _mm512_castph_si512, _mm512_castsi512_ph,
-    _mm512_cmp_ps_mask, _mm512_cvtepu16_epi32, _mm512_cvtepu16_ph, _mm512_cvtps_ph,
-    _mm512_fmadd_ph, _mm512_maskz_mul_ps, _mm512_mul_ps, _mm512_mulhrs_epi16, _mm512_or_si512,
-    _mm512_set1_epi16, _mm512_set1_ps, _mm512_slli_epi32, _mm512_srli_epi16, _mm512_storeu_si512,
+    _mm512_and_si512, _mm512_castph_si512, _mm512_castsi512_ph, _mm512_cmp_ps_mask,
+    _mm512_cvtepu16_epi32, _mm512_cvtepu16_ph, _mm512_cvtps_ph, _mm512_fmadd_ph,
+    _mm512_maskz_mul_ps, _mm512_mul_ps, _mm512_mulhrs_epi16, _mm512_or_si512, _mm512_set1_epi16,
+    _mm512_set1_ps, _mm512_slli_epi32, _mm512_srli_epi16, _mm512_storeu_si512,
 };
 use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::OnceLock;
 
 use super::Load512;
+use super::avx512::{LINE_BYTES, fetch};
 use super::bfloats::{Bfloats, INPUT_EXPONENT};
 use crate::backend::Columns;
 use crate::tile::GROUPS;
@@ -31,8 +32,6 @@ use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
 const ROWS: usize = 16;
 /// Rows that are multiplied together: two registers of them.
 const ROWS_TOGETHER: usize = 2 * ROWS;
-/// Bytes of a register's row.
-const LINE_BYTES: usize = 64;
 /// Blocks whose weights are kept where no other rows want them again.
 const RING: usize = 4;
 /// Bytes of inputs that stay in the second cache, which processors with AMX have 2 MiB of, while the weights pass by.
@@ -104,7 +103,7 @@ impl Configuration {
     }
 }
 
-// The compiler knows nothing of these registers: they keep their values from one statement to the next.
+// The compiler uses none of these registers: they keep their values from one statement to the next.
 macro_rules! zero {
     ($register:literal) => {
         asm!(
@@ -239,8 +238,10 @@ impl<T: Load512> Group<'_, T> {
                         let tile = self
                             .tiles
                             .get_unchecked((panel * blocks + block) / T::BLOCKS);
-                        let ahead = P * blocks / T::BLOCKS * size_of::<T>();
-                        fetch(tile, block % T::BLOCKS, ahead);
+                        if self.rows.start == 0 {
+                            let ahead = P * blocks / T::BLOCKS * size_of::<T>();
+                            fetch(tile, block % T::BLOCKS, ahead);
+                        }
                         let into = weights.get_unchecked_mut(place + panel);
                         widen(tile, block % T::BLOCKS, factor, into);
                     }
@@ -281,17 +282,6 @@ impl<T: Load512> Group<'_, T> {
             let at = (self.rows.start + index, panel * TILE_OUTPUTS);
             out.set(at, row.as_flattened());
         }
-    }
-}
-
-/// Asks for a block's share of the tile that lies so many bytes ahead.
-#[inline(always)]
-unsafe fn fetch<T: Load512>(tile: &T, block: usize, ahead: usize) {
-    let lines = size_of::<T>().div_ceil(LINE_BYTES).div_ceil(T::BLOCKS);
-    let at = (&raw const *tile).cast::<i8>().wrapping_add(ahead);
-    for line in block * lines..(block + 1) * lines {
-        // SAFETY: any address may be asked for; the caller has the instruction.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(line * LINE_BYTES)) };
     }
 }
 

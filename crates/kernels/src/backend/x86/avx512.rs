@@ -22,7 +22,7 @@ use crate::tile::{Eight, FiveMin, Four, FourMin, GROUP_BYTES, GROUPS, Tile};
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
 
 /// Bytes that are fetched from memory at once.
-const LINE_BYTES: usize = 64;
+pub(super) const LINE_BYTES: usize = 64;
 
 /// Loads of a tile. Two groups at once, because four-bit codes hold two in a byte.
 pub(crate) trait Load512: Tile {
@@ -227,7 +227,7 @@ unsafe fn sum<T: Tile>(
 
 /// Asks for a block's share of what lies so many bytes ahead of a tile.
 #[inline(always)]
-unsafe fn fetch<T: Tile>(tile: &T, block: usize, ahead: usize) {
+pub(super) unsafe fn fetch<T: Tile>(tile: &T, block: usize, ahead: usize) {
     let lines = size_of::<T>().div_ceil(LINE_BYTES).div_ceil(T::BLOCKS);
     let at = (&raw const *tile).cast::<i8>().wrapping_add(ahead);
     for line in block * lines..(block + 1) * lines {

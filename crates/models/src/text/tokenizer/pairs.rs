@@ -126,8 +126,9 @@ impl Pairs {
         if text.is_empty() {
             return Ok(Vec::new());
         }
-        let whole = self.words.id(text).filter(|_| self.manner.keeps_whole);
-        if let Some(id) = whole {
+        if self.manner.keeps_whole
+            && let Some(id) = self.words.id(text)
+        {
             return Ok(vec![Token::new(id, text.to_owned(), (0, text.len()))]);
         }
         let mut symbols = self.letters(text)?;
