@@ -37,16 +37,24 @@ pub(crate) struct Manner {
 struct Symbol {
     token: u32,
     /// Of the text; 0: it became a part of the one before it.
-    bytes: usize,
-    before: Option<usize>,
-    next: Option<usize>,
+    bytes: u32,
+    /// Places of those beside it, or [`NOWHERE`]: a text without words, which one of these is made for each letter of, may
+    /// be as long as a request.
+    before: u32,
+    next: u32,
+}
+
+const NOWHERE: u32 = u32::MAX;
+
+fn place(place: u32) -> Option<usize> {
+    (place != NOWHERE).then_some(place as usize)
 }
 
 /// Two symbols that can be merged: first those of the lowest rank, then the leftmost.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Candidate {
     rank: u32,
-    left: usize,
+    left: u32,
     made: u32,
 }
 
@@ -137,7 +145,7 @@ impl Pairs {
         let left = symbols.into_iter().filter(|symbol| symbol.bytes > 0);
         let tokens = left.map(|symbol| {
             let start = at;
-            at += symbol.bytes;
+            at += symbol.bytes as usize;
             let word = self.words.word(symbol.token).unwrap_or_default();
             Token::new(symbol.token, word.to_owned(), (start, at))
         });
@@ -146,14 +154,17 @@ impl Pairs {
 
     /// The tokens of single letters.
     fn letters(&self, text: &str) -> Result<Vec<Symbol>, Error> {
+        if text.len() >= NOWHERE as usize {
+            return Err(format!("a word of {} bytes is too long", text.len()).into());
+        }
         let mut symbols = Vec::with_capacity(text.len());
         let mut push = |token: u32, bytes: usize| {
-            let place = symbols.len();
+            let place = symbols.len() as u32;
             symbols.push(Symbol {
                 token,
-                bytes,
-                before: place.checked_sub(1),
-                next: Some(place + 1),
+                bytes: bytes as u32,
+                before: place.checked_sub(1).unwrap_or(NOWHERE),
+                next: place + 1,
             });
         };
         let mut unknown: Option<(u32, usize)> = None;
@@ -187,7 +198,7 @@ impl Pairs {
             push(token, bytes);
         }
         if let Some(last) = symbols.last_mut() {
-            last.next = None;
+            last.next = NOWHERE;
         }
         Ok(symbols)
     }
@@ -205,13 +216,15 @@ impl Pairs {
         let candidate = |symbols: &[Symbol], left: usize, right: usize| {
             let pair = [symbols[left].token, symbols[right].token];
             let (rank, made) = self.merges.of(pair)?;
+            let left = left as u32;
             Some(Reverse(Candidate { rank, left, made }))
         };
         let first = (1..symbols.len()).filter_map(|right| candidate(symbols, right - 1, right));
         let mut queue: BinaryHeap<_> = first.collect();
         while let Some(Reverse(Candidate { left, made, .. })) = queue.pop() {
+            let left = left as usize;
             let Symbol { bytes, next, .. } = symbols[left];
-            let Some(right) = next.filter(|_| bytes > 0) else {
+            let Some(right) = place(next).filter(|_| bytes > 0) else {
                 continue;
             };
             // Either may have become another token since.
@@ -225,9 +238,9 @@ impl Pairs {
             symbol.token = made;
             symbol.bytes += bytes;
             symbol.next = next;
-            let before = symbol.before;
-            if let Some(next) = next {
-                symbols[next].before = Some(left);
+            let before = place(symbol.before);
+            if let Some(next) = place(next) {
+                symbols[next].before = left as u32;
                 queue.extend(candidate(symbols, left, next));
             }
             if let Some(before) = before {
