@@ -19,16 +19,9 @@ fn six_bits(packed: &[u8]) -> ([i8; 16], [u8; 8]) {
     (scales, mins)
 }
 
-/// `d, dmin: f16; scales: [12]; codes: [128]`: each 32 bytes hold 64 weights, low nibbles first.
-pub(super) fn q4_k(block: &[u8]) -> Superblock {
+/// What Q4_K and Q5_K begin with, `d, dmin: f16; scales: [12]`, and the codes.
+fn with_minima(block: &[u8], codes: [u8; SUPERBLOCK_INPUTS]) -> Superblock {
     let (scales, mins) = six_bits(&block[4..16]);
-    let mut codes = [0; SUPERBLOCK_INPUTS];
-    for (codes, bytes) in codes.chunks_exact_mut(64).zip(block[16..].chunks_exact(32)) {
-        for (i, byte) in bytes.iter().enumerate() {
-            codes[i] = byte & 15;
-            codes[i + 32] = byte >> 4;
-        }
-    }
     Superblock {
         step: f16_at(block, 0),
         min_step: -f16_at(block, 2),
@@ -38,10 +31,21 @@ pub(super) fn q4_k(block: &[u8]) -> Superblock {
     }
 }
 
+/// `d, dmin: f16; scales: [12]; codes: [128]`: each 32 bytes hold 64 weights, low nibbles first.
+pub(super) fn q4_k(block: &[u8]) -> Superblock {
+    let mut codes = [0; SUPERBLOCK_INPUTS];
+    for (codes, bytes) in codes.chunks_exact_mut(64).zip(block[16..].chunks_exact(32)) {
+        for (i, byte) in bytes.iter().enumerate() {
+            codes[i] = byte & 15;
+            codes[i + 32] = byte >> 4;
+        }
+    }
+    with_minima(block, codes)
+}
+
 /// As Q4_K with `highs: [32]` before the codes: bit j of byte i is the fifth bit of weight i of
 /// sub-block j.
 pub(super) fn q5_k(block: &[u8]) -> Superblock {
-    let (scales, mins) = six_bits(&block[4..16]);
     let highs = &block[16..48];
     let mut codes = [0; SUPERBLOCK_INPUTS];
     for (j, codes) in codes
@@ -55,13 +59,7 @@ pub(super) fn q5_k(block: &[u8]) -> Superblock {
             *code = ((byte >> (4 * (j % 2))) & 15) | (((high >> j) & 1) << 4);
         }
     }
-    Superblock {
-        step: f16_at(block, 0),
-        min_step: -f16_at(block, 2),
-        scales,
-        mins,
-        codes,
-    }
+    with_minima(block, codes)
 }
 
 /// `scales: [16]` (low nibble scale, high nibble minimum), `codes: [64]`, `d, dmin: f16`. Each 32

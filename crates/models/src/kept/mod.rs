@@ -1,8 +1,8 @@
-//! Packed weights of a GGUF file kept on disk: to pack them takes seconds a gigabyte, to map what was packed takes none.
+//! Packed weights of a GGUF file kept on disk: to pack them takes seconds a gigabyte, to read what was packed a fraction.
 //!
-//! One file stands for one GGUF file ([`form`]). It is written by the load that packs ([`writer`]) and read in place by
-//! later ones ([`file`]), so that processes share its pages and the system may take them back. What does not fit, be
-//! it of another version, of another source, or damaged, is packed again and replaced.
+//! One file stands for one GGUF file ([`form`]). It is written by the load that packs ([`writer`]) and read by later ones
+//! ([`file`]) into large pages, which a mapped file has none of. What does not fit, be it of another version, of
+//! another source, or damaged, is packed again and replaced.
 
 mod file;
 mod form;
@@ -107,7 +107,7 @@ impl Packs {
             }
             Err(Some(why)) => {
                 tracing::info!("{} is made anew: {why}", path.display());
-                // It is of no use to anybody, and its room is. Who has it mapped keeps it.
+                // It is of no use to anybody, and its room is. Who reads it keeps it meanwhile.
                 let useless = std::fs::metadata(&path).map_or(0, |found| found.len());
                 let freed = std::fs::remove_file(&path).map_or(0, |()| useless);
                 room = room.saturating_add(freed);
