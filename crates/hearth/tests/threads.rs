@@ -1,7 +1,11 @@
 //! The threads that compute: as many as are asked for, and none at work when there is nothing to do.
 #![allow(clippy::unwrap_used)] // helpers of tests panic as tests do
 
+#[cfg(target_os = "linux")]
+use std::collections::BTreeMap;
 use std::process::Command;
+#[cfg(target_os = "linux")]
+use std::time::Duration;
 
 use serde_json::json;
 use testkit::{Server, weights_home};
@@ -40,26 +44,51 @@ fn as_many_compute_as_are_asked_for() {
     }
 }
 
-/// Nanoseconds that a process's threads have been at work.
+/// Nanoseconds that each of a process's threads has been at work, by number and name.
 #[cfg(target_os = "linux")]
-fn busy_nanoseconds(id: u32) -> u64 {
+fn busy_nanoseconds(id: u32) -> BTreeMap<(u32, String), u64> {
     let tasks = std::fs::read_dir(format!("/proc/{id}/task")).unwrap();
-    tasks
-        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok())
-        .map(|line| line.split(' ').next().unwrap().parse::<u64>().unwrap())
-        .sum()
+    let busy = tasks.filter_map(|task| {
+        let task = task.ok()?;
+        let number = task.file_name().to_str()?.parse().ok()?;
+        let name = std::fs::read_to_string(task.path().join("comm")).ok()?;
+        let times = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        let busy = times.split(' ').next()?.parse().ok()?;
+        Some(((number, name.trim().to_owned()), busy))
+    });
+    busy.collect()
+}
+
+/// What each thread that did something did within `time`.
+#[cfg(target_os = "linux")]
+fn busy_within(id: u32, time: Duration) -> BTreeMap<(u32, String), u64> {
+    let before = busy_nanoseconds(id);
+    std::thread::sleep(time);
+    let mut busy = busy_nanoseconds(id);
+    for (thread, nanoseconds) in &mut busy {
+        *nanoseconds -= before.get(thread).unwrap_or(&0);
+    }
+    busy.retain(|_, nanoseconds| *nanoseconds > 0);
+    busy
 }
 
 #[test]
 #[cfg(target_os = "linux")]
 fn an_idle_server_takes_less_than_half_a_percent_of_a_core() {
+    const TIME: Duration = Duration::from_secs(4);
     let server = Server::start(HEARTH, &weights_home(), &["--threads", "3"]);
     ask(&server);
-    std::thread::sleep(std::time::Duration::from_secs(1)); // what the answers left behind is done
-    let before = busy_nanoseconds(server.id());
-    std::thread::sleep(std::time::Duration::from_secs(4));
-    let busy = busy_nanoseconds(server.id()) - before;
-    assert!(busy < 20_000_000, "{busy} ns of 4 s");
+    // What the answers left behind is done within the first of these: counts go to disk after three seconds. A machine
+    // that is shared may take a thread's time for its own; what a server does when idle, it does in each of them.
+    let mut seen = Vec::new();
+    for _ in 0..5 {
+        let busy = busy_within(server.id(), TIME);
+        if Duration::from_nanos(busy.values().sum()) < TIME / 200 {
+            return;
+        }
+        seen.push(busy);
+    }
+    panic!("nanoseconds of each thread, each time of {TIME:?}: {seen:?}");
 }
 
 #[test]
