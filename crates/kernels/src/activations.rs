@@ -3,7 +3,7 @@
 use crate::BLOCK_INPUTS;
 use crate::backend::Backend;
 #[cfg(target_arch = "x86_64")]
-use crate::backend::Bfloats;
+use crate::backend::{Bfloats, Wide};
 use crate::lanes::{self, Computation, LANES, Lanes, magnitude, squares};
 
 /// How near the integers are to the numbers they stand for.
@@ -15,6 +15,8 @@ pub enum Precision {
     /// A second signed byte, for what the first leaves, in the blocks whose largest magnitude is at least
     /// [`OUTLIER`] times the row's root mean square. There one byte loses most: outliers, which language
     /// models have in few channels (Dettmers et al. 2022, LLM.int8), make the steps of their block coarse.
+    /// With AMX, two bytes an input, with one step a row: an error of up to 1/65024 of the row's largest magnitude; weights
+    /// are rounded to 1/32000 of their output's largest, or finer.
     Outliers,
     /// The second byte in every block: an error of up to 1/32512 of its largest magnitude.
     Fine,
@@ -30,6 +32,21 @@ pub(crate) const FIRST: i32 = 256;
 const SMALLEST: f32 = 1e-24;
 /// Magnitudes above count as infinite, for the same reason.
 const LARGEST: f32 = 1e28;
+
+/// Inputs up to which sums of [`Form::Wide`] fit in 32 bits.
+const WIDE_INPUTS_MAX: usize = 1 << 15;
+
+/// How rows are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Form {
+    /// A byte an input or two, with a step for 32 of them.
+    #[default]
+    Bytes,
+    /// As AMX reads them in the fast mode.
+    Bfloats,
+    /// Two bytes an input, with a step a row: what AMX has instead of second bytes for outliers.
+    Wide,
+}
 
 /// Quantised rows, `[rows, inputs]`, inputs padded with zeros to whole blocks. Its buffers are
 /// reused by the next call of [`Activations::quantise`].
@@ -53,10 +70,11 @@ pub struct Activations {
     pub(crate) totals: Vec<f32>,
     /// `[rows][blocks / 64]`: which blocks have second bytes, a bit for each.
     pub(crate) seconds: Vec<u64>,
-    /// Whether the rows are in `bfloats` instead, as AMX reads them.
-    pub(crate) are_bfloats: bool,
+    pub(crate) form: Form,
     #[cfg(target_arch = "x86_64")]
     pub(crate) bfloats: Bfloats,
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) wide: Wide,
 }
 
 impl Activations {
@@ -80,10 +98,16 @@ impl Activations {
         self.rows = values.len() / inputs;
         self.blocks = inputs.div_ceil(BLOCK_INPUTS);
         let blocks = self.rows * self.blocks;
-        self.are_bfloats = backend == Backend::Amx && precision == Precision::Fast;
+        self.form = match (backend, precision) {
+            (Backend::Amx, Precision::Fast) => Form::Bfloats,
+            (Backend::Amx, Precision::Outliers) if inputs <= WIDE_INPUTS_MAX => Form::Wide,
+            _ => Form::Bytes,
+        };
         #[cfg(target_arch = "x86_64")]
-        if self.are_bfloats {
-            return self.bfloats.fill(values, inputs);
+        match self.form {
+            Form::Bfloats => return self.bfloats.fill(values, inputs),
+            Form::Wide => return self.wide.fill(values, inputs),
+            Form::Bytes => {}
         }
         self.codes.resize(blocks * BLOCK_INPUTS, 0);
         self.lows.resize(blocks * BLOCK_INPUTS, 0);

@@ -9,14 +9,17 @@ mod x86;
 
 use std::ops::Range;
 
-use crate::activations::Activations;
+use crate::activations::{Activations, Form};
 use crate::linear::{ROWS_TOGETHER, WeightRange};
 use crate::pool::Pool;
 use crate::tile::{Eight, FiveK, FiveMin, Four, FourK, FourMin, SixK, Tile};
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
 pub(crate) use columns::Columns;
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86::{amx, bfloats::Bfloats, has_amx, has_avx_vnni, has_avx2, has_avx512_vnni};
+pub(crate) use x86::{
+    amx, avx512::whole, bfloats::Bfloats, has_amx, has_avx_vnni, has_avx2, has_avx512_vnni,
+    wide::Wide,
+};
 
 /// A set of instructions for the integer dot products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -29,7 +32,8 @@ pub enum Backend {
     AvxVnni,
     /// 512-bit dot products of bytes (AVX-512 F, BW, VL and VNNI).
     Avx512Vnni,
-    /// Products of matrices of bfloat16 in tile registers (AMX) in the fast mode, and else as AVX-512 VNNI.
+    /// Products of matrices in tile registers (AMX): of bfloat16 in the fast mode, of whole numbers of 16 bits where others
+    /// give outliers a second byte; else as AVX-512 VNNI.
     Amx,
     /// 128-bit dot products of signed bytes (AArch64 with NEON and its DotProd).
     NeonDotprod,
@@ -108,10 +112,10 @@ impl Backend {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => product::<T, x86::Avx512Vnni>(tiles, activations, outputs, out),
             #[cfg(target_arch = "x86_64")]
-            Self::Amx if activations.are_bfloats => {
+            Self::Amx if activations.form == Form::Bfloats => {
                 let range = range();
                 let inputs = &activations.bfloats;
-                let near = (activations, amx::NEAR_BYTES);
+                let near = (activations, amx::floats::NEAR_BYTES);
                 walk(
                     tiles,
                     near,
@@ -120,17 +124,35 @@ impl Backend {
                     |tiles, rows, (panel, count), out| {
                         let (inputs, at) = ((inputs, rows), (panel, range.exponent));
                         if count == 2 {
-                            amx::over_rows::<T, 2>(tiles, inputs, at, out);
+                            amx::floats::over_rows::<T, 2>(tiles, inputs, at, out);
                         } else {
-                            amx::over_rows::<T, 1>(tiles, inputs, at, out);
+                            amx::floats::over_rows::<T, 1>(tiles, inputs, at, out);
                         }
                     },
                 );
-                for row in out.chunks_exact_mut(outputs) {
-                    for &output in &range.lost {
-                        row[output] = f32::NAN;
-                    }
-                }
+                range.mark_lost(out, outputs);
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx if activations.form == Form::Wide => {
+                let range = range();
+                let inputs = &activations.wide;
+                let near = (activations, amx::whole::NEAR_BYTES);
+                walk(
+                    tiles,
+                    near,
+                    outputs,
+                    out,
+                    |tiles, rows, (panel, count), out| {
+                        let (inputs, at) = ((inputs, rows), (panel, range));
+                        match (inputs.0.are_few(), count == 2) {
+                            (true, true) => whole::over_rows::<T, 2>(tiles, inputs, at, out),
+                            (true, false) => whole::over_rows::<T, 1>(tiles, inputs, at, out),
+                            (false, true) => amx::whole::over_rows::<T, 2>(tiles, inputs, at, out),
+                            (false, false) => amx::whole::over_rows::<T, 1>(tiles, inputs, at, out),
+                        }
+                    },
+                );
+                range.mark_lost(out, outputs);
             }
             #[cfg(target_arch = "x86_64")]
             Self::Amx => product::<T, x86::Avx512Vnni>(tiles, activations, outputs, out),

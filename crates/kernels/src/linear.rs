@@ -6,8 +6,10 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use half::f16;
 use zerocopy::IntoBytes;
 
-use crate::activations::Activations;
+use crate::activations::{Activations, Form};
 use crate::backend::Backend;
+#[cfg(target_arch = "x86_64")]
+use crate::backend::whole::Units;
 use crate::ggml::{Block, Format, FormatError};
 use crate::lanes::{self, Computation, LANES, Lanes};
 use crate::pages::Pages;
@@ -219,7 +221,7 @@ impl PackedLinear {
             "rows by outputs"
         );
         assert!(
-            backend == Backend::Amx || !activations.are_bfloats,
+            backend == Backend::Amx || activations.form == Form::Bytes,
             "inputs of another back end"
         );
         let range = || {
@@ -325,50 +327,97 @@ fn dequantise<T: Tile>(tiles: &[T], output: usize, row: &mut [f32]) {
     }
 }
 
-/// What bfloat16 has to know of a matrix.
+/// What AMX has to know of a matrix.
 #[derive(Debug)]
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // AMX reads it
 pub(crate) struct WeightRange {
-    /// 2 to the power of it brings the largest weight there could be, by its scale, to 2^13 or above and below 2^14, which
-    /// half precision holds.
+    /// 2 to the power of it brings the largest weight there could be, by its scale, to 2^11 or above and below 2^12: half
+    /// precision holds 16 times as much.
     pub(crate) exponent: i32,
+    /// `[outputs]`, padded to whole panels: 2 to the power of it brings an output's largest weight above 16000 and to 32000
+    /// at most.
+    exponents: Vec<i8>,
     /// Outputs with scales or minima that are no finite numbers.
-    pub(crate) lost: Vec<usize>,
+    lost: Vec<usize>,
 }
 
-fn range<T: Tile>(tiles: &[T], outputs: usize) -> WeightRange {
-    let code = T::OFFSET.max((1 << T::BITS) - 1 - T::OFFSET) as f32;
-    let across = tiles.len() / outputs.div_ceil(TILE_OUTPUTS);
-    let parts: Vec<(usize, usize)> = (0..T::BLOCKS)
-        .flat_map(|block| (0..T::PARTS).map(move |part| (block, part)))
-        .collect();
-    let mut most = 0.0_f32;
-    let mut lost = Vec::new();
-    for output in 0..outputs {
-        let lane = output % TILE_OUTPUTS;
-        let mut of_output = 0.0_f32;
-        for tile in &tiles[output / TILE_OUTPUTS * across..][..across] {
-            for &(block, part) in &parts {
-                let min = tile.min(lane, block).unwrap_or(0.0);
-                let largest = tile.scale(lane, block, part).abs() * code + min.abs();
-                let largest = if largest.is_finite() {
-                    largest
-                } else {
-                    f32::INFINITY
-                };
-                of_output = of_output.max(largest);
+impl WeightRange {
+    /// Those of a panel.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn units(&self, panel: usize) -> Units {
+        Units(self.exponents.as_chunks().0[panel])
+    }
+
+    /// Says that the sums of lost outputs are no numbers.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn mark_lost(&self, out: &mut [f32], outputs: usize) {
+        for row in out.chunks_exact_mut(outputs) {
+            for &output in &self.lost {
+                row[output] = f32::NAN;
             }
         }
-        if of_output.is_finite() {
-            most = most.max(of_output);
+    }
+}
+
+/// What an output's largest weight becomes at most, in units: with the rounding of its scale and minimum it stays below 2^15.
+const LARGEST_UNITS: f32 = 32000.0;
+
+fn range<T: Tile>(tiles: &[T], outputs: usize) -> WeightRange {
+    let across = tiles.len() / outputs.div_ceil(TILE_OUTPUTS);
+    let mut most = vec![[0.0_f32; TILE_OUTPUTS]; tiles.len() / across];
+    let panels = Mutex::new(most.iter_mut().zip(tiles.chunks_exact(across)));
+    let count = tiles.len() / across;
+    Pool::global().run(count, &|_| {
+        // Nothing panics while the lock is held.
+        let next = panels.lock().unwrap_or_else(PoisonError::into_inner).next();
+        if let Some((most, tiles)) = next {
+            largest(tiles, most);
+        }
+    });
+    let most = most.as_flattened();
+    let lost = (0..outputs).filter(|&output| !most[output].is_finite());
+    let all = most.iter().filter(|most| most.is_finite());
+    let all = all.fold(0.0_f32, |all, most| all.max(*most));
+    let exponents = most.iter().map(|&most| {
+        if most > 0.0 && most.is_finite() {
+            // Never above: the logarithm may be rounded up.
+            let exponent = ((LARGEST_UNITS / most).log2().floor() as i32).min(EXPONENT_MAX);
+            let is_above = most * 2.0_f32.powi(exponent) > LARGEST_UNITS;
+            (exponent - i32::from(is_above)) as i8
         } else {
-            lost.push(output);
+            0
+        }
+    });
+    WeightRange {
+        exponent: if all > 0.0 {
+            11 - all.log2().floor() as i32
+        } else {
+            0
+        },
+        exponents: exponents.collect(),
+        lost: lost.collect(),
+    }
+}
+
+/// Powers of two that are normal numbers, and so are their inverses.
+const EXPONENT_MAX: i32 = 120;
+
+/// The largest magnitude that each output's weights could have, by their scales; infinite where one is no finite number.
+fn largest<T: Tile>(tiles: &[T], most: &mut [f32; TILE_OUTPUTS]) {
+    let code = T::OFFSET.max((1 << T::BITS) - 1 - T::OFFSET) as f32;
+    for tile in tiles {
+        for block in 0..T::BLOCKS {
+            for part in 0..T::PARTS {
+                for (lane, most) in most.iter_mut().enumerate() {
+                    let min = tile.min(lane, block).unwrap_or(0.0);
+                    let largest = tile.scale(lane, block, part).abs() * code + min.abs();
+                    *most = if largest.is_finite() {
+                        most.max(largest)
+                    } else {
+                        f32::INFINITY
+                    };
+                }
+            }
         }
     }
-    let exponent = if most > 0.0 {
-        13 - most.log2().floor() as i32
-    } else {
-        0
-    };
-    WeightRange { exponent, lost }
 }

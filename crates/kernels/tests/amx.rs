@@ -1,6 +1,8 @@
 //! Products by AMX, where the processor has it, against the same arithmetic in plain code.
 #![allow(clippy::unwrap_used)] // helpers of tests panic as tests do
 
+use std::ops::Range;
+
 use half::{bf16, f16};
 use kernels::{Activations, Backend, Format, PackedLinear, Precision};
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -33,16 +35,28 @@ fn random_tensor(format: Format, outputs: usize, inputs: usize, rng: &mut StdRng
     };
     for block in tensor.chunks_exact_mut(bytes) {
         for &at in halves {
-            let value = f16::from_f32(f32::from(rng.random_range(-15_i8..16)) / 1024.0);
+            let value = f16::from_f32(f32::from(rng.random_range(-3_i8..4)) / 1024.0);
             block[at..at + 2].copy_from_slice(&value.to_le_bytes());
+        }
+        let small: Range<usize> = match format {
+            Format::Q4_K | Format::Q5_K => 4..16,
+            Format::Q6_K => 192..208,
+            _ => 0..0,
+        };
+        for scale in &mut block[small] {
+            *scale &= 3;
         }
     }
     tensor
 }
 
 fn product(layer: &PackedLinear, x: &[f32]) -> Vec<f32> {
+    product_of(layer, x, Precision::Fast)
+}
+
+fn product_of(layer: &PackedLinear, x: &[f32], precision: Precision) -> Vec<f32> {
     let mut activations = Activations::default();
-    activations.quantise(x, layer.inputs(), Precision::Fast, Backend::Amx);
+    activations.quantise(x, layer.inputs(), precision, Backend::Amx);
     let mut out = vec![f32::NAN; activations.rows() * layer.outputs()];
     layer.multiply(&activations, &mut out, Backend::Amx);
     out
@@ -160,5 +174,171 @@ fn weights_of_any_magnitude_are_near() {
         }
         let error = (parts[0] / parts[1]).sqrt();
         assert!(error < 4e-3, "{magnitude}: {error}");
+    }
+}
+
+/// A weight in units, of a format whose blocks are known here: the largest weight has 16000 to 32000 of them.
+fn whole_weights(format: Format, tensor: &[u8], inputs: usize) -> (Vec<i64>, f32) {
+    let (count, bytes) = format.block();
+    let blocks: Vec<(f32, f32, Vec<u8>)> = tensor
+        .chunks_exact(bytes)
+        .take(inputs / count)
+        .map(|block| {
+            let half = |at: usize| f16::from_le_bytes([block[at], block[at + 1]]).to_f32();
+            let nibbles = |from: usize| {
+                let bytes = &block[from..from + 16];
+                let low = bytes.iter().map(|byte| byte & 15);
+                low.chain(bytes.iter().map(|byte| byte >> 4)).collect()
+            };
+            match format {
+                Format::Q4_0 => (half(0), 8.0, nibbles(2)),
+                Format::Q4_1 => (half(0), half(2), nibbles(4)),
+                // Signed, as unsigned with an offset.
+                _ => (
+                    half(0),
+                    128.0,
+                    block[2..].iter().map(|code| code ^ 128).collect(),
+                ),
+            }
+        })
+        .collect();
+    let largest = |(scale, min, _): &(f32, f32, Vec<u8>)| match format {
+        Format::Q4_1 => scale.abs() * 15.0 + min.abs(),
+        _ => scale.abs() * min,
+    };
+    let most = blocks.iter().map(largest).fold(0.0, f32::max);
+    let exponent = if most > 0.0 {
+        (32000.0 / most).log2().floor() as i32
+    } else {
+        0
+    };
+    let power = 2.0_f32.powi(exponent);
+    let weights = blocks.iter().flat_map(|(scale, min, codes)| {
+        let units = (scale * power).round_ties_even() as i64;
+        let min = match format {
+            Format::Q4_1 => (min * power).round_ties_even() as i64,
+            _ => -units * *min as i64,
+        };
+        codes.iter().map(move |code| i64::from(*code) * units + min)
+    });
+    (weights.collect(), 1.0 / power)
+}
+
+#[test]
+fn whole_numbers_are_added_up_without_rounding() {
+    if !is_here() {
+        return;
+    }
+    let mut rng = StdRng::seed_from_u64(8);
+    for format in [Format::Q4_0, Format::Q4_1, Format::Q8_0] {
+        for (outputs, inputs, rows) in [
+            (1, 32, 1),
+            (17, 96, 4),
+            (33, 512, 5),
+            (40, 832, 67),
+            (16, 8192, 16),
+        ] {
+            let tensor = random_tensor(format, outputs, inputs, &mut rng);
+            let layer = PackedLinear::pack(format, &tensor, outputs, inputs).unwrap();
+            let x: Vec<f32> = (0..rows * inputs)
+                .map(|_| rng.random_range(-3.0..3.0))
+                .collect();
+            let found = product_of(&layer, &x, Precision::Outliers);
+            let row_bytes = tensor.len() / outputs;
+            for output in 0..outputs {
+                let (weights, unit) = whole_weights(format, &tensor[output * row_bytes..], inputs);
+                for (row, x) in x.chunks_exact(inputs).enumerate() {
+                    let most = x.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
+                    let inverse = 32512.0 / most;
+                    let codes = x.iter().map(|x| (x * inverse).round_ties_even() as i64);
+                    let sum: i64 = codes.zip(&weights).map(|(x, weight)| x * weight).sum();
+                    let expected = (sum as f64 * f64::from(most / 32512.0)) as f32 * unit;
+                    let found = found[row * outputs + output];
+                    assert_eq!(
+                        found.to_bits(),
+                        expected.to_bits(),
+                        "{format:?} {outputs}x{inputs}: {found}, {expected}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_of_whole_numbers_is_the_same_in_any_company() {
+    if !is_here() {
+        return;
+    }
+    let mut rng = StdRng::seed_from_u64(9);
+    for format in FORMATS {
+        for (outputs, inputs) in [(1, 256), (16, 512), (33, 768)] {
+            let tensor = random_tensor(format, outputs, inputs, &mut rng);
+            let layer = PackedLinear::pack(format, &tensor, outputs, inputs).unwrap();
+            let x: Vec<f32> = (0..37 * inputs)
+                .map(|_| rng.random_range(-3.0..3.0))
+                .collect();
+            let together = product_of(&layer, &x, Precision::Outliers);
+            for rows in [1, 3, 4, 5, 16, 20] {
+                let found = x
+                    .chunks(rows * inputs)
+                    .flat_map(|x| product_of(&layer, x, Precision::Outliers));
+                assert!(
+                    found
+                        .zip(&together)
+                        .all(|(found, expected)| found.to_bits() == expected.to_bits()),
+                    "{format:?} {outputs}x{inputs}, {rows} rows"
+                );
+            }
+            // Nearly what floats give.
+            let mut row = vec![0.0; inputs];
+            let mut parts = [0.0_f64; 2];
+            for output in 0..outputs {
+                layer.row(output, &mut row);
+                for (index, x) in x.chunks_exact(inputs).enumerate() {
+                    let exact: f64 = row.iter().zip(x).map(|(w, x)| f64::from(w * x)).sum();
+                    parts[0] += (f64::from(together[index * outputs + output]) - exact).powi(2);
+                    parts[1] += exact.powi(2);
+                }
+            }
+            let error = (parts[0] / parts[1]).sqrt();
+            assert!(error < 1e-3, "{format:?}: {error}");
+        }
+    }
+}
+
+#[test]
+fn whole_numbers_keep_visible_what_is_none() {
+    if !is_here() {
+        return;
+    }
+    let mut rng = StdRng::seed_from_u64(10);
+    let mut tensor = random_tensor(Format::Q8_0, 20, 64, &mut rng);
+    for rows in [1, 6] {
+        tensor[..2].copy_from_slice(&f16::from_f32(0.01).to_le_bytes());
+        let layer = PackedLinear::pack(Format::Q8_0, &tensor, 20, 64).unwrap();
+        let mut x = vec![1.0; rows * 64];
+        x[3] = f32::INFINITY;
+        let found = product_of(&layer, &x, Precision::Outliers);
+        assert!(found[..20].iter().all(|sum| !sum.is_finite()));
+        assert!(found[20..].iter().all(|sum| sum.is_finite()));
+        x[3] = f32::NAN;
+        let (without, mut zero) = (product_of(&layer, &x, Precision::Outliers), x);
+        zero[3] = 0.0;
+        assert_eq!(without, product_of(&layer, &zero, Precision::Outliers));
+        assert!(
+            product_of(&layer, &vec![0.0; rows * 64], Precision::Outliers)
+                .iter()
+                .all(|sum| *sum == 0.0)
+        );
+        // A scale that is no number.
+        tensor[..2].copy_from_slice(&f16::NAN.to_le_bytes());
+        let layer = PackedLinear::pack(Format::Q8_0, &tensor, 20, 64).unwrap();
+        for (output, sum) in product_of(&layer, &zero, Precision::Outliers)
+            .iter()
+            .enumerate()
+        {
+            assert_eq!(sum.is_nan(), output % 20 == 0, "{output}: {sum}");
+        }
     }
 }

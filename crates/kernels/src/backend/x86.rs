@@ -12,9 +12,10 @@
 
 pub(crate) mod amx;
 mod avx2;
-mod avx512;
+pub(crate) mod avx512;
 mod avx_vnni;
 pub(crate) mod bfloats;
+pub(crate) mod wide;
 
 pub(crate) use amx::has_amx;
 pub(crate) use avx_vnni::AvxVnni;

@@ -2,13 +2,15 @@
 
 mod spread;
 mod superblocks;
+pub(crate) mod whole;
 
 use std::arch::x86_64::{
     __m512, __m512i, _MM_HINT_T1, _mm_prefetch, _mm256_loadu_si256, _mm512_add_epi32,
     _mm512_and_si512, _mm512_cvtepi32_ps, _mm512_cvtph_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps,
-    _mm512_loadu_si512, _mm512_mask_add_epi8, _mm512_mul_ps, _mm512_set1_epi8, _mm512_set1_epi32,
-    _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_slli_epi32, _mm512_srli_epi16,
-    _mm512_storeu_ps, _mm512_test_epi8_mask,
+    _mm512_loadu_si512, _mm512_mask_add_epi8, _mm512_mul_ps, _mm512_set1_epi8, _mm512_set1_epi16,
+    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_slli_epi16,
+    _mm512_slli_epi32, _mm512_srli_epi16, _mm512_storeu_ps, _mm512_ternarylogic_epi32,
+    _mm512_test_epi8_mask,
 };
 
 use std::ops::Range;
@@ -32,6 +34,47 @@ pub(crate) trait Load512: Tile {
     const IS_STREAMED: bool = true;
     /// The codes of a block's groups `2 * pair` and `2 * pair + 1`; `pair` is below 4, `block` below [`Tile::BLOCKS`].
     unsafe fn pair(&self, block: usize, pair: usize) -> [__m512i; 2];
+    /// The same codes as numbers in half precision, each 1 and as many 64ths as the code says, 256ths with more than six
+    /// bits ([`ones_bits`]): the first and third input of the even group, of the odd one, the second and fourth of both.
+    #[inline(always)]
+    unsafe fn ones(&self, block: usize, pair: usize) -> [__m512i; 4] {
+        // SAFETY: as the caller promises.
+        let [even, odd] = unsafe { self.pair(block, pair) };
+        // SAFETY: the caller has AVX-512 BW.
+        unsafe {
+            if Self::BITS > 6 {
+                let mask = 0xFF << 2;
+                return [
+                    one_and(_mm512_slli_epi16::<2>(even), mask),
+                    one_and(_mm512_slli_epi16::<2>(odd), mask),
+                    one_and(_mm512_srli_epi16::<6>(even), mask),
+                    one_and(_mm512_srli_epi16::<6>(odd), mask),
+                ];
+            }
+            let mask = 0x3F << 4;
+            [
+                one_and(_mm512_slli_epi16::<4>(even), mask),
+                one_and(_mm512_slli_epi16::<4>(odd), mask),
+                one_and(_mm512_srli_epi16::<4>(even), mask),
+                one_and(_mm512_srli_epi16::<4>(odd), mask),
+            ]
+        }
+    }
+    /// The same codes as words, in the same order.
+    #[inline(always)]
+    unsafe fn words(&self, block: usize, pair: usize) -> [__m512i; 4] {
+        // SAFETY: as the caller promises; it has AVX-512 BW.
+        unsafe {
+            let [even, odd] = self.pair(block, pair);
+            let low = _mm512_set1_epi16(0xFF);
+            [
+                _mm512_and_si512(even, low),
+                _mm512_and_si512(odd, low),
+                _mm512_srli_epi16::<8>(even),
+                _mm512_srli_epi16::<8>(odd),
+            ]
+        }
+    }
     /// Of a part of a block; `part` is below [`Tile::PARTS`].
     unsafe fn scales(&self, block: usize, part: usize) -> __m512;
     /// `None` for layouts without minima.
@@ -55,6 +98,57 @@ unsafe fn nibbles(codes: &[u8; GROUP_BYTES * GROUPS / 2], pair: usize) -> [__m51
         [
             _mm512_and_si512(bytes, low),
             _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), low),
+        ]
+    }
+}
+
+/// Bits behind the point that [`Load512::ones`] has of a code of so many bits.
+pub(super) const fn ones_bits(bits: u32) -> u32 {
+    if bits > 6 { 8 } else { 6 }
+}
+
+/// 1 in half precision with some of a word's bits behind the point.
+#[inline(always)]
+unsafe fn one_and(words: __m512i, mask: i16) -> __m512i {
+    const ONE: i16 = 0x3C00;
+    const AND_THEN_OR: i32 = 0xEA;
+    // SAFETY: the caller has AVX-512 BW.
+    unsafe {
+        let (mask, one) = (_mm512_set1_epi16(mask), _mm512_set1_epi16(ONE));
+        _mm512_ternarylogic_epi32::<AND_THEN_OR>(words, mask, one)
+    }
+}
+
+/// [`Load512::ones`] of four-bit codes.
+#[inline(always)]
+unsafe fn nibble_ones(codes: &[u8; GROUP_BYTES * GROUPS / 2], pair: usize) -> [__m512i; 4] {
+    debug_assert!(pair < GROUPS / 2);
+    const MASK: i16 = 15 << 4;
+    // SAFETY: pair is below 4, so the 64 bytes end within the array's 256; the caller has AVX-512 BW.
+    unsafe {
+        let words = _mm512_loadu_si512(codes.as_ptr().add(pair * GROUP_BYTES).cast());
+        [
+            one_and(_mm512_slli_epi16::<4>(words), MASK),
+            one_and(words, MASK),
+            one_and(_mm512_srli_epi16::<4>(words), MASK),
+            one_and(_mm512_srli_epi16::<8>(words), MASK),
+        ]
+    }
+}
+
+/// [`Load512::words`] of four-bit codes.
+#[inline(always)]
+unsafe fn nibble_words(codes: &[u8; GROUP_BYTES * GROUPS / 2], pair: usize) -> [__m512i; 4] {
+    debug_assert!(pair < GROUPS / 2);
+    // SAFETY: pair is below 4, so the 64 bytes end within the array's 256; the caller has AVX-512 BW.
+    unsafe {
+        let words = _mm512_loadu_si512(codes.as_ptr().add(pair * GROUP_BYTES).cast());
+        let low = _mm512_set1_epi16(15);
+        [
+            _mm512_and_si512(words, low),
+            _mm512_and_si512(_mm512_srli_epi16::<4>(words), low),
+            _mm512_and_si512(_mm512_srli_epi16::<8>(words), low),
+            _mm512_srli_epi16::<12>(words),
         ]
     }
 }
@@ -117,6 +211,18 @@ macro_rules! four_bits {
         unsafe fn pair(&self, _: usize, pair: usize) -> [__m512i; 2] {
             // SAFETY: as the caller promises.
             unsafe { nibbles(&self.codes, pair) }
+        }
+
+        #[inline(always)]
+        unsafe fn ones(&self, _: usize, pair: usize) -> [__m512i; 4] {
+            // SAFETY: as the caller promises.
+            unsafe { nibble_ones(&self.codes, pair) }
+        }
+
+        #[inline(always)]
+        unsafe fn words(&self, _: usize, pair: usize) -> [__m512i; 4] {
+            // SAFETY: as the caller promises.
+            unsafe { nibble_words(&self.codes, pair) }
         }
     };
 }
@@ -225,11 +331,22 @@ unsafe fn sum<T: Tile>(
     }
 }
 
-/// Asks for a block's share of what lies so many bytes ahead of a tile.
+/// Asks for a block's share of what a walk over `P` panels side by side comes to soon: what lies behind it, and behind the
+/// end of a panel the start of the next that comes. The processor's own prefetcher stops at each page.
 #[inline(always)]
-pub(super) unsafe fn fetch<T: Tile>(tile: &T, block: usize, ahead: usize) {
+pub(super) unsafe fn fetch<T: Tile, const P: usize>(tile: &T, block: usize, blocks: usize) {
+    /// As near as this, fetching goes on beside the arithmetic best.
+    const AHEAD_BYTES: usize = 2048;
+    let of_panel = blocks / T::BLOCKS * size_of::<T>();
+    let left = of_panel - block / T::BLOCKS * size_of::<T>();
+    let ahead = if left > AHEAD_BYTES {
+        AHEAD_BYTES
+    } else {
+        AHEAD_BYTES + (P - 1) * of_panel
+    };
     let lines = size_of::<T>().div_ceil(LINE_BYTES).div_ceil(T::BLOCKS);
     let at = (&raw const *tile).cast::<i8>().wrapping_add(ahead);
+    let block = block % T::BLOCKS;
     for line in block * lines..(block + 1) * lines {
         // SAFETY: no bytes are read: any address will do.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(line * LINE_BYTES)) };
@@ -361,13 +478,8 @@ unsafe fn sums<T: Load512, const R: usize, const P: usize, const C: usize>(
     rows: &Rows<'_>,
 ) -> [[[f32; TILE_OUTPUTS]; P]; R] {
     let mut acc = [[_mm512_setzero_ps(); P]; R];
-    // The first rows ask for the next panels early: with few rows, weights stream from memory, and the
-    // processor's own prefetcher stops at each page.
-    let ahead = if rows.are_first && T::IS_STREAMED {
-        P * rows.blocks / T::BLOCKS * size_of::<T>()
-    } else {
-        0
-    };
+    // With few rows, weights stream from memory.
+    let fetches = rows.are_first && T::IS_STREAMED;
     // Second bytes are added for half of the rows at once: those without have zeros there.
     let halves = [0..R / 2, R / 2..R];
     let mut seconds = [0; 2];
@@ -378,13 +490,13 @@ unsafe fn sums<T: Load512, const R: usize, const P: usize, const C: usize>(
                 *seconds = rows.seconds(half.clone(), block / u64::BITS as usize);
             }
         }
-        if ahead > 0 {
+        if fetches {
             for panel in 0..P {
                 // SAFETY: as below.
                 let tile =
                     unsafe { tiles.get_unchecked((panel * rows.blocks + block) / T::BLOCKS) };
                 // SAFETY: the processor has AVX-512.
-                unsafe { fetch(tile, block % T::BLOCKS, ahead) };
+                unsafe { fetch::<T, P>(tile, block, rows.blocks) };
             }
         }
         let seconds = seconds.map(|seconds| seconds >> bit & 1 != 0);

@@ -1,0 +1,183 @@
+//! Few rows by weights in whole numbers, added up without rounding: what [`crate::backend::x86::amx::whole`] computes for
+//! many, from the codes themselves. A block's codes are multiplied first, and their sum by the scale then.
+
+use std::arch::x86_64::{
+    __m128i, __m512, __m512i, _mm_loadu_si128, _mm512_add_epi32, _mm512_add_epi64,
+    _mm512_castps256_ps512, _mm512_castsi512_ps, _mm512_cvtepi8_epi32, _mm512_cvtepi64_pd,
+    _mm512_cvtpd_ps, _mm512_cvtps_epi32, _mm512_dpbusd_epi32, _mm512_insertf32x8, _mm512_mul_epi32,
+    _mm512_mul_pd, _mm512_mul_ps, _mm512_mullo_epi32, _mm512_permutexvar_ps, _mm512_set1_epi32,
+    _mm512_set1_epi64, _mm512_set1_pd, _mm512_setr_epi32, _mm512_setzero_si512, _mm512_slli_epi32,
+    _mm512_srli_epi64, _mm512_storeu_ps,
+};
+use std::ops::Range;
+
+use super::{Load512, broadcast, fetch};
+use crate::backend::Columns;
+use crate::backend::x86::wide::Wide;
+use crate::linear::WeightRange;
+use crate::tile::GROUPS;
+use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
+
+/// The units of a panel's outputs: 2 to the power of minus these.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Units(pub(crate) [i8; TILE_OUTPUTS]);
+
+impl Units {
+    /// What weights are multiplied by.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub(crate) fn powers(self) -> __m512 {
+        self.signed(1)
+    }
+
+    /// The units themselves.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub(crate) fn units(self) -> __m512 {
+        self.signed(-1)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn signed(self, sign: i32) -> __m512 {
+        // SAFETY: 16 bytes are read from an array of 16.
+        let exponents: __m128i = unsafe { _mm_loadu_si128(self.0.as_ptr().cast()) };
+        let exponents =
+            _mm512_mullo_epi32(_mm512_cvtepi8_epi32(exponents), _mm512_set1_epi32(sign));
+        let biased = _mm512_add_epi32(exponents, _mm512_set1_epi32(127));
+        _mm512_castsi512_ps(_mm512_slli_epi32::<23>(biased))
+    }
+}
+
+/// The scales of a part of a block and what is added to its weights, in units.
+#[inline(always)]
+pub(crate) unsafe fn integers<T: Load512>(
+    tile: &T,
+    (block, part): (usize, usize),
+    powers: __m512,
+) -> (__m512i, __m512i) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let scales = _mm512_cvtps_epi32(_mm512_mul_ps(tile.scales(block, part), powers));
+        let mins = match tile.mins(block) {
+            Some(mins) => _mm512_cvtps_epi32(_mm512_mul_ps(mins, powers)),
+            None => _mm512_mullo_epi32(scales, _mm512_set1_epi32(-T::OFFSET)),
+        };
+        (scales, mins)
+    }
+}
+
+/// Writes the sums of some rows over `P` panels from `panel` on.
+pub(crate) fn over_rows<T: Load512, const P: usize>(
+    tiles: &[T],
+    (inputs, rows): (&Wide, &Range<usize>),
+    (panel, range): (usize, &WeightRange),
+    out: &Columns<'_>,
+) {
+    for index in 0..P {
+        let tiles = &tiles[index * inputs.blocks / T::BLOCKS..][..inputs.blocks / T::BLOCKS];
+        let at = (panel + index, range.units(panel + index));
+        let mut row = rows.start;
+        while row < rows.end {
+            // SAFETY: the back end was chosen because the processor has the instructions.
+            row += unsafe {
+                match rows.end - row {
+                    1 => some::<T, 1>(tiles, (inputs, row), at, out),
+                    2 => some::<T, 2>(tiles, (inputs, row), at, out),
+                    3 => some::<T, 3>(tiles, (inputs, row), at, out),
+                    _ => some::<T, 4>(tiles, (inputs, row), at, out),
+                }
+            };
+        }
+    }
+}
+
+/// `R` rows over a panel; returns how many these are.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c")]
+unsafe fn some<T: Load512, const R: usize>(
+    tiles: &[T],
+    (inputs, row): (&Wide, usize),
+    (panel, units): (usize, Units),
+    out: &Columns<'_>,
+) -> usize {
+    // SAFETY: the function has the instructions.
+    let sums = unsafe { sums::<T, R>(tiles, (inputs, row), units.powers()) };
+    let units = units.units();
+    for (index, sums) in sums.iter().enumerate() {
+        let step = _mm512_set1_pd(inputs.steps[row + index].into());
+        // Of even and odd outputs; floats of 64 bits hold them without rounding.
+        let [even, odd] =
+            sums.map(|sums| _mm512_cvtpd_ps(_mm512_mul_pd(_mm512_cvtepi64_pd(sums), step)));
+        let both = _mm512_insertf32x8::<1>(_mm512_castps256_ps512(even), odd);
+        let order = _mm512_setr_epi32(0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15);
+        let sums = _mm512_mul_ps(_mm512_permutexvar_ps(order, both), units);
+        let mut values = [0.0; TILE_OUTPUTS];
+        // SAFETY: 16 floats are written to an array of as many.
+        unsafe { _mm512_storeu_ps(values.as_mut_ptr(), sums) };
+        out.set((row + index, panel * TILE_OUTPUTS), &values);
+    }
+    R
+}
+
+/// The sums of the even outputs, and of the odd ones.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c")]
+unsafe fn sums<T: Load512, const R: usize>(
+    tiles: &[T],
+    (inputs, row): (&Wide, usize),
+    powers: __m512,
+) -> [[__m512i; 2]; R] {
+    let blocks = inputs.blocks;
+    let places = row * blocks..(row + R) * blocks;
+    let bytes = places.start * BLOCK_INPUTS..places.end * BLOCK_INPUTS;
+    let (highs, lows) = (&inputs.highs[bytes.clone()], &inputs.lows[bytes]);
+    let totals = &inputs.sums[places];
+    assert!(tiles.len() * T::BLOCKS >= blocks);
+    let mut acc = [[_mm512_setzero_si512(); 2]; R];
+    // SAFETY: block < blocks, which the tiles have, and row < R, as the slices above; the function has the instructions.
+    unsafe {
+        for block in 0..blocks {
+            let tile = tiles.get_unchecked(block / T::BLOCKS);
+            if row == 0 {
+                fetch::<T, 1>(tile, block, blocks);
+            }
+            for part in 0..T::PARTS {
+                let mut dots = [[_mm512_setzero_si512(); 2]; R];
+                let pairs = GROUPS / 2 / T::PARTS;
+                for pair in part * pairs..(part + 1) * pairs {
+                    let codes = tile.pair(block % T::BLOCKS, pair);
+                    for row in 0..R {
+                        let at = (row * blocks + block) * BLOCK_INPUTS + pair * 8;
+                        for (group, &codes) in codes.iter().enumerate() {
+                            let (high, low) = (
+                                broadcast(highs, at + 4 * group),
+                                broadcast(lows, at + 4 * group),
+                            );
+                            dots[row][0] = _mm512_dpbusd_epi32(dots[row][0], codes, high);
+                            dots[row][1] = _mm512_dpbusd_epi32(dots[row][1], codes, low);
+                        }
+                    }
+                }
+                let (scales, mins) = integers(tile, (block % T::BLOCKS, part), powers);
+                let odd = |lanes| _mm512_srli_epi64::<32>(lanes);
+                let (odd_scales, odd_mins) = (odd(scales), odd(mins));
+                for row in 0..R {
+                    let dot = _mm512_add_epi32(_mm512_slli_epi32::<8>(dots[row][0]), dots[row][1]);
+                    let [first, other] = *totals.get_unchecked(row * blocks + block);
+                    let total = match (T::PARTS, part) {
+                        (1, _) => first + other,
+                        (_, 0) => first,
+                        _ => other,
+                    };
+                    let total = _mm512_set1_epi64(total.into());
+                    let [even_acc, odd_acc] = &mut acc[row];
+                    *even_acc = _mm512_add_epi64(*even_acc, _mm512_mul_epi32(dot, scales));
+                    *even_acc = _mm512_add_epi64(*even_acc, _mm512_mul_epi32(total, mins));
+                    *odd_acc = _mm512_add_epi64(*odd_acc, _mm512_mul_epi32(odd(dot), odd_scales));
+                    *odd_acc = _mm512_add_epi64(*odd_acc, _mm512_mul_epi32(total, odd_mins));
+                }
+            }
+        }
+    }
+    acc
+}
