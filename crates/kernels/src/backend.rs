@@ -115,43 +115,37 @@ impl Backend {
             Self::Amx if activations.form == Form::Bfloats => {
                 let range = range();
                 let inputs = &activations.bfloats;
-                let near = (activations, amx::floats::NEAR_BYTES);
-                walk(
-                    tiles,
-                    near,
-                    outputs,
-                    out,
-                    |tiles, rows, (panel, count), out| {
-                        let (inputs, at) = ((inputs, rows), (panel, range.exponent));
-                        if count == 2 {
-                            amx::floats::over_rows::<T, 2>(tiles, inputs, at, out);
-                        } else {
-                            amx::floats::over_rows::<T, 1>(tiles, inputs, at, out);
-                        }
-                    },
-                );
+                let walk = Walk::of(activations, outputs, amx::floats::NEAR_BYTES);
+                walk.run(tiles, out, |tiles, rows, (panel, count), out| {
+                    let (inputs, at) = ((inputs, rows), (panel, range.exponent));
+                    if count == 2 {
+                        amx::floats::over_rows::<T, 2>(tiles, inputs, at, out);
+                    } else {
+                        amx::floats::over_rows::<T, 1>(tiles, inputs, at, out);
+                    }
+                });
                 range.mark_lost(out, outputs);
             }
             #[cfg(target_arch = "x86_64")]
             Self::Amx if activations.form == Form::Wide => {
                 let range = range();
                 let inputs = &activations.wide;
-                let near = (activations, amx::whole::NEAR_BYTES);
-                walk(
-                    tiles,
-                    near,
-                    outputs,
-                    out,
-                    |tiles, rows, (panel, count), out| {
+                let mut walk = Walk::of(activations, outputs, amx::whole::NEAR_BYTES);
+                if inputs.are_few() {
+                    walk.panels_together = whole::PANELS_TOGETHER;
+                    walk.run(tiles, out, |tiles, rows, panels, out| {
+                        whole::over_rows(tiles, (inputs, rows), (panels, range), out);
+                    });
+                } else {
+                    walk.run(tiles, out, |tiles, rows, (panel, count), out| {
                         let (inputs, at) = ((inputs, rows), (panel, range));
-                        match (inputs.0.are_few(), count == 2) {
-                            (true, true) => whole::over_rows::<T, 2>(tiles, inputs, at, out),
-                            (true, false) => whole::over_rows::<T, 1>(tiles, inputs, at, out),
-                            (false, true) => amx::whole::over_rows::<T, 2>(tiles, inputs, at, out),
-                            (false, false) => amx::whole::over_rows::<T, 1>(tiles, inputs, at, out),
+                        if count == 2 {
+                            amx::whole::over_rows::<T, 2>(tiles, inputs, at, out);
+                        } else {
+                            amx::whole::over_rows::<T, 1>(tiles, inputs, at, out);
                         }
-                    },
-                );
+                    });
+                }
                 range.mark_lost(out, outputs);
             }
             #[cfg(target_arch = "x86_64")]
@@ -286,23 +280,16 @@ const NEAR_MIN_ROWS: usize = 96;
 /// They are whole groups of every back end: of 6, or of AMX's 32.
 const NEAR_ROWS_TOGETHER: usize = 96;
 
-/// Walks over panels of outputs, and for each over the rows, so that a panel's weights are read from
-/// memory once and stay in the nearest cache. Panels are shared among the threads of the pool.
 fn product<T: Tile, A: Arithmetic<T>>(
     tiles: &[T],
     activations: &Activations,
     outputs: usize,
     out: &mut [f32],
 ) {
-    walk(
-        tiles,
-        (activations, NEAR_BYTES),
-        outputs,
-        out,
-        |tiles, rows, panels, out| {
-            over_panels::<T, A>(tiles, (activations, rows), panels, out);
-        },
-    );
+    let walk = Walk::of(activations, outputs, NEAR_BYTES);
+    walk.run(tiles, out, |tiles, rows, panels, out| {
+        over_panels::<T, A>(tiles, (activations, rows), panels, out);
+    });
 }
 
 /// One panel of tiles or two against some rows.
@@ -319,35 +306,60 @@ fn over_panels<T: Tile, A: Arithmetic<T>>(
     }
 }
 
-fn walk<T: Tile>(
-    tiles: &[T],
-    (activations, near_bytes): (&Activations, usize),
+/// A walk over panels of outputs, and for each over the rows, so that a panel's weights are read from memory once and stay
+/// in the nearest cache. Panels are shared among the threads of the pool.
+struct Walk {
+    rows: usize,
+    blocks: usize,
     outputs: usize,
-    out: &mut [f32],
-    over: impl Fn(&[T], &Range<usize>, (usize, usize), &Columns<'_>) + Sync,
-) {
-    let panels = outputs.div_ceil(TILE_OUTPUTS);
-    let pairs = panels.div_ceil(2);
-    let pool = Pool::global();
-    let operations = 2 * out.len() * activations.blocks * BLOCK_INPUTS;
-    // More chunks than threads, so that a late helper leaves little to the others.
-    let chunks = (operations / CHUNK_MIN_OPERATIONS)
-        .clamp(1, 4 * pool.threads())
-        .min(pairs);
-    let row_bytes = 2 * activations.blocks * BLOCK_INPUTS;
-    let near = (near_bytes / row_bytes).max(NEAR_MIN_ROWS);
-    let near = near / NEAR_ROWS_TOGETHER * NEAR_ROWS_TOGETHER;
-    let out = Columns::new(out, outputs);
-    pool.run(chunks, &|chunk| {
-        for first_row in (0..activations.rows).step_by(near) {
-            let rows = first_row..activations.rows.min(first_row + near);
-            for pair in pairs * chunk / chunks..pairs * (chunk + 1) / chunks {
-                let panel = 2 * pair;
-                let first = &tiles[panel * activations.blocks / T::BLOCKS..];
-                over(first, &rows, (panel, 2.min(panels - panel)), &out);
-            }
+    /// Rows that the weights pass by while these stay in a core's second cache.
+    rows_near: usize,
+    /// Panels that are given at once, or fewer at the end.
+    panels_together: usize,
+}
+
+impl Walk {
+    /// Two panels at once, by rows of which so many bytes stay near.
+    fn of(activations: &Activations, outputs: usize, near_bytes: usize) -> Self {
+        let row_bytes = 2 * activations.blocks * BLOCK_INPUTS;
+        let near = (near_bytes / row_bytes).max(NEAR_MIN_ROWS);
+        Self {
+            rows: activations.rows,
+            blocks: activations.blocks,
+            outputs,
+            rows_near: near / NEAR_ROWS_TOGETHER * NEAR_ROWS_TOGETHER,
+            panels_together: 2,
         }
-    });
+    }
+
+    /// Calls `over` with the tiles from a panel on, some rows, the panel and how many there are.
+    fn run<T: Tile>(
+        &self,
+        tiles: &[T],
+        out: &mut [f32],
+        over: impl Fn(&[T], &Range<usize>, (usize, usize), &Columns<'_>) + Sync,
+    ) {
+        let panels = self.outputs.div_ceil(TILE_OUTPUTS);
+        let groups = panels.div_ceil(self.panels_together);
+        let pool = Pool::global();
+        let operations = 2 * out.len() * self.blocks * BLOCK_INPUTS;
+        // More chunks than threads, so that a late helper leaves little to the others.
+        let chunks = (operations / CHUNK_MIN_OPERATIONS)
+            .clamp(1, 4 * pool.threads())
+            .min(groups);
+        let out = Columns::new(out, self.outputs);
+        pool.run(chunks, &|chunk| {
+            for first_row in (0..self.rows).step_by(self.rows_near) {
+                let rows = first_row..self.rows.min(first_row + self.rows_near);
+                for group in groups * chunk / chunks..groups * (chunk + 1) / chunks {
+                    let panel = self.panels_together * group;
+                    let first = &tiles[panel * self.blocks / T::BLOCKS..];
+                    let count = self.panels_together.min(panels - panel);
+                    over(first, &rows, (panel, count), &out);
+                }
+            }
+        });
+    }
 }
 
 /// Calls `$what` with the numbers of rows that are computed together, until all of `$rows` are.

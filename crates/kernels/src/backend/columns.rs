@@ -14,7 +14,7 @@ pub(crate) struct Columns<'a> {
 }
 
 // SAFETY: `set` touches only the columns that it names, and each user gives a column of a row to
-// one chunk only (`walk` by pairs of panels, `Attention::run` by heads and rows).
+// one chunk only (`Walk` by groups of panels, `Attention::run` by heads and rows).
 unsafe impl Sync for Columns<'_> {}
 
 impl<'a> Columns<'a> {

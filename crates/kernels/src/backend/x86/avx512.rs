@@ -331,22 +331,18 @@ unsafe fn sum<T: Tile>(
     }
 }
 
-/// Asks for a block's share of what a walk over `P` panels side by side comes to soon: what lies behind it, and behind the
-/// end of a panel the start of the next that comes. The processor's own prefetcher stops at each page.
+/// Asks for a block's share of what lies so many bytes ahead of a tile.
 #[inline(always)]
-pub(super) unsafe fn fetch<T: Tile, const P: usize>(tile: &T, block: usize, blocks: usize) {
-    /// As near as this, fetching goes on beside the arithmetic best.
-    const AHEAD_BYTES: usize = 2048;
-    let of_panel = blocks / T::BLOCKS * size_of::<T>();
-    let left = of_panel - block / T::BLOCKS * size_of::<T>();
-    let ahead = if left > AHEAD_BYTES {
-        AHEAD_BYTES
-    } else {
-        AHEAD_BYTES + (P - 1) * of_panel
-    };
+pub(super) unsafe fn fetch<T: Tile>(tile: &T, block: usize, ahead: usize) {
+    // SAFETY: as the caller promises.
+    unsafe { fetch_from((&raw const *tile).wrapping_byte_add(ahead), block) };
+}
+
+/// Asks for a block's share of a tile, or of what would be one.
+#[inline(always)]
+pub(super) unsafe fn fetch_from<T: Tile>(tile: *const T, block: usize) {
     let lines = size_of::<T>().div_ceil(LINE_BYTES).div_ceil(T::BLOCKS);
-    let at = (&raw const *tile).cast::<i8>().wrapping_add(ahead);
-    let block = block % T::BLOCKS;
+    let at = tile.cast::<i8>();
     for line in block * lines..(block + 1) * lines {
         // SAFETY: no bytes are read: any address will do.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(line * LINE_BYTES)) };
@@ -478,8 +474,13 @@ unsafe fn sums<T: Load512, const R: usize, const P: usize, const C: usize>(
     rows: &Rows<'_>,
 ) -> [[[f32; TILE_OUTPUTS]; P]; R] {
     let mut acc = [[_mm512_setzero_ps(); P]; R];
-    // With few rows, weights stream from memory.
-    let fetches = rows.are_first && T::IS_STREAMED;
+    // The first rows ask for the next panels early: with few rows, weights stream from memory, and the
+    // processor's own prefetcher stops at each page.
+    let ahead = if rows.are_first && T::IS_STREAMED {
+        P * rows.blocks / T::BLOCKS * size_of::<T>()
+    } else {
+        0
+    };
     // Second bytes are added for half of the rows at once: those without have zeros there.
     let halves = [0..R / 2, R / 2..R];
     let mut seconds = [0; 2];
@@ -490,13 +491,13 @@ unsafe fn sums<T: Load512, const R: usize, const P: usize, const C: usize>(
                 *seconds = rows.seconds(half.clone(), block / u64::BITS as usize);
             }
         }
-        if fetches {
+        if ahead > 0 {
             for panel in 0..P {
                 // SAFETY: as below.
                 let tile =
                     unsafe { tiles.get_unchecked((panel * rows.blocks + block) / T::BLOCKS) };
                 // SAFETY: the processor has AVX-512.
-                unsafe { fetch::<T, P>(tile, block, rows.blocks) };
+                unsafe { fetch(tile, block % T::BLOCKS, ahead) };
             }
         }
         let seconds = seconds.map(|seconds| seconds >> bit & 1 != 0);

@@ -13,7 +13,7 @@ use super::amx::has_amx;
 use crate::BLOCK_INPUTS;
 
 /// Rows up to which they are multiplied by AVX-512 VNNI, byte by byte, as a register of AMX would be nearly empty.
-pub(super) const FEW_ROWS: usize = 4;
+pub(super) const FEW_ROWS: usize = 2;
 /// Rows of a register.
 pub(super) const GROUP_ROWS: usize = 16;
 /// What the largest magnitude of a row becomes: its upper byte rounds to 127.

@@ -183,7 +183,8 @@ impl<T: Load512> Group<'_, T> {
                     for panel in 0..P {
                         let tile = self.tiles.get_unchecked((panel * all + block) / T::BLOCKS);
                         if self.rows.start == 0 {
-                            fetch::<T, P>(tile, block, all);
+                            let ahead = P * all / T::BLOCKS * size_of::<T>();
+                            fetch(tile, block % T::BLOCKS, ahead);
                         }
                         let into = weights.get_unchecked_mut(place + panel);
                         widen(tile, block % T::BLOCKS, factor, into);

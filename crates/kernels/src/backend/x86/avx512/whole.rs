@@ -67,117 +67,183 @@ pub(crate) unsafe fn integers<T: Load512>(
     }
 }
 
-/// Writes the sums of some rows over `P` panels from `panel` on.
-pub(crate) fn over_rows<T: Load512, const P: usize>(
+/// Panels that are read side by side at most: a core's prefetchers follow several streams faster than one.
+pub(crate) const PANELS_TOGETHER: usize = 4;
+
+/// Writes the sums of some rows over some panels from `panel` on, the first of which has `tiles`.
+pub(crate) fn over_rows<T: Load512>(
+    tiles: &[T],
+    (inputs, rows): (&Wide, &Range<usize>),
+    ((panel, count), range): ((usize, usize), &WeightRange),
+    out: &Columns<'_>,
+) {
+    let last = panel + count;
+    let mut first = panel;
+    while first < last {
+        let tiles = &tiles[(first - panel) * inputs.blocks / T::BLOCKS..];
+        let at = (first, range);
+        first += match last - first {
+            4.. => over_panels::<T, 4>(tiles, (inputs, rows), at, out),
+            2.. => over_panels::<T, 2>(tiles, (inputs, rows), at, out),
+            _ => over_panels::<T, 1>(tiles, (inputs, rows), at, out),
+        };
+    }
+}
+
+/// `P` panels; returns how many these are.
+fn over_panels<T: Load512, const P: usize>(
     tiles: &[T],
     (inputs, rows): (&Wide, &Range<usize>),
     (panel, range): (usize, &WeightRange),
     out: &Columns<'_>,
-) {
-    for index in 0..P {
-        let tiles = &tiles[index * inputs.blocks / T::BLOCKS..][..inputs.blocks / T::BLOCKS];
-        let at = (panel + index, range.units(panel + index));
-        let mut row = rows.start;
-        while row < rows.end {
-            // SAFETY: the back end was chosen because the processor has the instructions.
-            row += unsafe {
-                match rows.end - row {
-                    1 => some::<T, 1>(tiles, (inputs, row), at, out),
-                    2 => some::<T, 2>(tiles, (inputs, row), at, out),
-                    3 => some::<T, 3>(tiles, (inputs, row), at, out),
-                    _ => some::<T, 4>(tiles, (inputs, row), at, out),
-                }
-            };
-        }
+) -> usize {
+    let units = std::array::from_fn(|index| range.units(panel + index));
+    let mut row = rows.start;
+    while row < rows.end {
+        let inputs = (inputs, row, row == rows.start);
+        // SAFETY: the back end was chosen because the processor has the instructions.
+        row += unsafe {
+            if rows.end - row == 1 {
+                some::<T, 1, P>(tiles, inputs, (panel, &units), out)
+            } else {
+                some::<T, 2, P>(tiles, inputs, (panel, &units), out)
+            }
+        };
     }
+    P
 }
 
-/// `R` rows over a panel; returns how many these are.
+/// `R` rows, the first of all or others; returns how many these are.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c")]
-unsafe fn some<T: Load512, const R: usize>(
+unsafe fn some<T: Load512, const R: usize, const P: usize>(
     tiles: &[T],
-    (inputs, row): (&Wide, usize),
-    (panel, units): (usize, Units),
+    (inputs, row, are_first): (&Wide, usize, bool),
+    (panel, units): (usize, &[Units; P]),
     out: &Columns<'_>,
 ) -> usize {
+    let powers = units.map(|units| units.powers());
     // SAFETY: the function has the instructions.
-    let sums = unsafe { sums::<T, R>(tiles, (inputs, row), units.powers()) };
-    let units = units.units();
-    for (index, sums) in sums.iter().enumerate() {
+    let sums = unsafe { sums::<T, R, P>(tiles, (inputs, row, are_first), powers) };
+    for (index, panels) in sums.iter().enumerate() {
         let step = _mm512_set1_pd(inputs.steps[row + index].into());
-        // Of even and odd outputs; floats of 64 bits hold them without rounding.
-        let [even, odd] =
-            sums.map(|sums| _mm512_cvtpd_ps(_mm512_mul_pd(_mm512_cvtepi64_pd(sums), step)));
-        let both = _mm512_insertf32x8::<1>(_mm512_castps256_ps512(even), odd);
-        let order = _mm512_setr_epi32(0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15);
-        let sums = _mm512_mul_ps(_mm512_permutexvar_ps(order, both), units);
-        let mut values = [0.0; TILE_OUTPUTS];
-        // SAFETY: 16 floats are written to an array of as many.
-        unsafe { _mm512_storeu_ps(values.as_mut_ptr(), sums) };
-        out.set((row + index, panel * TILE_OUTPUTS), &values);
+        let mut values = [[0.0; TILE_OUTPUTS]; P];
+        for ((sums, units), values) in panels.iter().zip(units).zip(&mut values) {
+            // Of even and odd outputs; floats of 64 bits hold them without rounding.
+            let [even, odd] =
+                sums.map(|sums| _mm512_cvtpd_ps(_mm512_mul_pd(_mm512_cvtepi64_pd(sums), step)));
+            let both = _mm512_insertf32x8::<1>(_mm512_castps256_ps512(even), odd);
+            let order = _mm512_setr_epi32(0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15);
+            let sums = _mm512_mul_ps(_mm512_permutexvar_ps(order, both), units.units());
+            // SAFETY: 16 floats are written to an array of as many.
+            unsafe { _mm512_storeu_ps(values.as_mut_ptr(), sums) };
+        }
+        out.set((row + index, panel * TILE_OUTPUTS), values.as_flattened());
     }
     R
 }
 
-/// The sums of the even outputs, and of the odd ones.
+/// The sums of each panel's even outputs, and of the odd ones.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c")]
-unsafe fn sums<T: Load512, const R: usize>(
+unsafe fn sums<T: Load512, const R: usize, const P: usize>(
     tiles: &[T],
-    (inputs, row): (&Wide, usize),
-    powers: __m512,
-) -> [[__m512i; 2]; R] {
+    (inputs, row, are_first): (&Wide, usize, bool),
+    powers: [__m512; P],
+) -> [[[__m512i; 2]; P]; R] {
     let blocks = inputs.blocks;
     let places = row * blocks..(row + R) * blocks;
     let bytes = places.start * BLOCK_INPUTS..places.end * BLOCK_INPUTS;
     let (highs, lows) = (&inputs.highs[bytes.clone()], &inputs.lows[bytes]);
     let totals = &inputs.sums[places];
-    assert!(tiles.len() * T::BLOCKS >= blocks);
-    let mut acc = [[_mm512_setzero_si512(); 2]; R];
-    // SAFETY: block < blocks, which the tiles have, and row < R, as the slices above; the function has the instructions.
-    unsafe {
-        for block in 0..blocks {
-            let tile = tiles.get_unchecked(block / T::BLOCKS);
-            if row == 0 {
-                fetch::<T, 1>(tile, block, blocks);
-            }
-            for part in 0..T::PARTS {
-                let mut dots = [[_mm512_setzero_si512(); 2]; R];
-                let pairs = GROUPS / 2 / T::PARTS;
-                for pair in part * pairs..(part + 1) * pairs {
-                    let codes = tile.pair(block % T::BLOCKS, pair);
-                    for row in 0..R {
-                        let at = (row * blocks + block) * BLOCK_INPUTS + pair * 8;
-                        for (group, &codes) in codes.iter().enumerate() {
-                            let (high, low) = (
-                                broadcast(highs, at + 4 * group),
-                                broadcast(lows, at + 4 * group),
-                            );
-                            dots[row][0] = _mm512_dpbusd_epi32(dots[row][0], codes, high);
-                            dots[row][1] = _mm512_dpbusd_epi32(dots[row][1], codes, low);
-                        }
-                    }
+    let across = blocks / T::BLOCKS;
+    assert!(tiles.len() >= P * across);
+    let ahead = if are_first {
+        P * across * size_of::<T>()
+    } else {
+        0
+    };
+    let mut acc = [[[_mm512_setzero_si512(); 2]; P]; R];
+    for block in 0..blocks {
+        for panel in 0..P {
+            // SAFETY: block < blocks and panel < P, which the tiles have, as asserted, and row < R, as the slices above;
+            // the function has the instructions.
+            unsafe {
+                let tile = tiles.get_unchecked(panel * across + block / T::BLOCKS);
+                if ahead > 0 {
+                    fetch(tile, block % T::BLOCKS, ahead);
                 }
-                let (scales, mins) = integers(tile, (block % T::BLOCKS, part), powers);
-                let odd = |lanes| _mm512_srli_epi64::<32>(lanes);
-                let (odd_scales, odd_mins) = (odd(scales), odd(mins));
-                for row in 0..R {
-                    let dot = _mm512_add_epi32(_mm512_slli_epi32::<8>(dots[row][0]), dots[row][1]);
-                    let [first, other] = *totals.get_unchecked(row * blocks + block);
-                    let total = match (T::PARTS, part) {
-                        (1, _) => first + other,
-                        (_, 0) => first,
-                        _ => other,
-                    };
-                    let total = _mm512_set1_epi64(total.into());
-                    let [even_acc, odd_acc] = &mut acc[row];
-                    *even_acc = _mm512_add_epi64(*even_acc, _mm512_mul_epi32(dot, scales));
-                    *even_acc = _mm512_add_epi64(*even_acc, _mm512_mul_epi32(total, mins));
-                    *odd_acc = _mm512_add_epi64(*odd_acc, _mm512_mul_epi32(odd(dot), odd_scales));
-                    *odd_acc = _mm512_add_epi64(*odd_acc, _mm512_mul_epi32(total, odd_mins));
+                let mut of_panel = acc.each_mut().map(|acc| &mut acc[panel]);
+                let at = (block, blocks, 0);
+                add_part(
+                    &mut of_panel,
+                    (tile, highs, lows, totals),
+                    at,
+                    powers[panel],
+                );
+                if T::PARTS > 1 {
+                    let at = (block, blocks, 1);
+                    add_part(
+                        &mut of_panel,
+                        (tile, highs, lows, totals),
+                        at,
+                        powers[panel],
+                    );
                 }
             }
         }
     }
     acc
+}
+
+/// Adds what a part of a block adds to the even and the odd outputs of `R` rows.
+#[inline(always)]
+unsafe fn add_part<T: Load512, const R: usize>(
+    acc: &mut [&mut [__m512i; 2]; R],
+    (tile, highs, lows, totals): (&T, &[i8], &[i8], &[[i32; 2]]),
+    (block, blocks, part): (usize, usize, usize),
+    powers: __m512,
+) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let mut dots = [[_mm512_setzero_si512(); 2]; R];
+        let pairs = GROUPS / 2 / T::PARTS;
+        for pair in part * pairs..(part + 1) * pairs {
+            let codes = tile.pair(block % T::BLOCKS, pair);
+            // An iterator's steps would keep the sums out of registers.
+            #[allow(clippy::needless_range_loop)]
+            for row in 0..R {
+                let at = (row * blocks + block) * BLOCK_INPUTS + pair * 8;
+                for group in 0..2 {
+                    let high = broadcast(highs, at + 4 * group);
+                    let low = broadcast(lows, at + 4 * group);
+                    dots[row][0] = _mm512_dpbusd_epi32(dots[row][0], codes[group], high);
+                    dots[row][1] = _mm512_dpbusd_epi32(dots[row][1], codes[group], low);
+                }
+            }
+        }
+        let (scales, mins) = integers(tile, (block % T::BLOCKS, part), powers);
+        let (odd_scales, odd_mins) = (odd(scales), odd(mins));
+        for row in 0..R {
+            let dot = _mm512_add_epi32(_mm512_slli_epi32::<8>(dots[row][0]), dots[row][1]);
+            let [first, other] = *totals.get_unchecked(row * blocks + block);
+            let total = match (T::PARTS, part) {
+                (1, _) => first + other,
+                (_, 0) => first,
+                _ => other,
+            };
+            let total = _mm512_set1_epi64(total.into());
+            let [even_acc, odd_acc] = &mut *acc[row];
+            *even_acc = _mm512_add_epi64(*even_acc, _mm512_mul_epi32(dot, scales));
+            *even_acc = _mm512_add_epi64(*even_acc, _mm512_mul_epi32(total, mins));
+            *odd_acc = _mm512_add_epi64(*odd_acc, _mm512_mul_epi32(odd(dot), odd_scales));
+            *odd_acc = _mm512_add_epi64(*odd_acc, _mm512_mul_epi32(total, odd_mins));
+        }
+    }
+}
+
+/// The odd lanes where the even ones are.
+#[inline(always)]
+unsafe fn odd(lanes: __m512i) -> __m512i {
+    // SAFETY: the caller has AVX-512 F.
+    unsafe { _mm512_srli_epi64::<32>(lanes) }
 }
