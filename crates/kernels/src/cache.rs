@@ -1,9 +1,8 @@
 //! Keys and values of one layer in blocks, in half precision, found through block tables.
 
 use half::f16;
-use half::slice::HalfFloatSliceExt;
 
-use crate::lanes::LANES;
+use crate::lanes::{LANES, to_half};
 
 /// Positions of a block of the cache.
 pub const CACHE_BLOCK_POSITIONS: usize = 32;
@@ -100,7 +99,7 @@ impl PagedCache {
         let (size, padded) = (self.size, self.padded());
         let (key_items, head_items) = (self.key_items(), self.head_items());
         // Converted in parts, on the stack: a step of a running model allocates nothing.
-        let mut half = [f16::ZERO; CONVERTED_TOGETHER];
+        let mut half = [0; CONVERTED_TOGETHER];
         let rows = keys.chunks_exact(width).zip(values.chunks_exact(width));
         for (row, (keys, values)) in rows.enumerate() {
             let position = start + row;
@@ -112,20 +111,13 @@ impl PagedCache {
                 let lines = key_block.chunks_mut(CONVERTED_TOGETHER * CACHE_BLOCK_POSITIONS);
                 for (keys, lines) in keys.chunks(CONVERTED_TOGETHER).zip(lines) {
                     let half = &mut half[..keys.len()];
-                    half.convert_from_f32_slice(keys);
+                    to_half(keys, half);
                     let lines = lines.chunks_exact_mut(CACHE_BLOCK_POSITIONS);
                     for (line, key) in lines.zip(half) {
-                        line[at] = key.to_bits();
+                        line[at] = *key;
                     }
                 }
-                let places = value_block[at * padded..][..size].chunks_mut(CONVERTED_TOGETHER);
-                for (values, places) in values.chunks(CONVERTED_TOGETHER).zip(places) {
-                    let half = &mut half[..values.len()];
-                    half.convert_from_f32_slice(values);
-                    for (place, value) in places.iter_mut().zip(half) {
-                        *place = value.to_bits();
-                    }
-                }
+                to_half(values, &mut value_block[at * padded..][..size]);
             }
         }
         Ok(())

@@ -16,6 +16,8 @@ mod portable;
 pub(crate) use exponential::{exponential, logistic, power_of_two, tangent};
 pub(crate) use portable::Portable;
 
+use half::f16;
+
 use crate::backend::Backend;
 
 /// Floats that are worked on together.
@@ -33,6 +35,14 @@ pub(crate) trait Lanes: Copy {
     /// From bfloat16, as bits: the upper half of a float.
     fn load_bfloat(bits: &[u16; LANES]) -> Self;
     fn store(self, values: &mut [f32; LANES]);
+    /// To the nearest in half precision, halves to even, as bits.
+    #[allow(clippy::inline_always)] // as `Computation` asks
+    #[inline(always)]
+    fn store_half(self, bits: &mut [u16; LANES]) {
+        let mut values = [0.0; LANES];
+        self.store(&mut values);
+        *bits = values.map(|value| f16::from_f32(value).to_bits());
+    }
     fn add(self, other: Self) -> Self;
     fn subtract(self, other: Self) -> Self;
     fn multiply(self, other: Self) -> Self;
@@ -187,4 +197,33 @@ pub(crate) fn squares<L: Lanes>(values: &[f32], centre: f32) -> f32 {
         squares = (value - centre).mul_add(value - centre, squares);
     }
     squares
+}
+
+/// Writes numbers in half precision, to the nearest, halves to even, as bits; both are as long.
+pub(crate) fn to_half(values: &[f32], bits: &mut [u16]) {
+    run(Backend::best(), ToHalf { values, bits });
+}
+
+struct ToHalf<'a> {
+    values: &'a [f32],
+    bits: &'a mut [u16],
+}
+
+impl Computation for ToHalf<'_> {
+    type Output = ();
+
+    #[allow(clippy::inline_always)] // as `Computation` asks
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        let (vectors, rest) = self.values.as_chunks();
+        let (places, last) = self.bits.as_chunks_mut();
+        for (vector, place) in vectors.iter().zip(places) {
+            L::load(vector).store_half(place);
+        }
+        if !rest.is_empty() {
+            let mut place = [0; LANES];
+            load::<L>(rest, 0).store_half(&mut place);
+            last.copy_from_slice(&place[..rest.len()]);
+        }
+    }
 }

@@ -65,6 +65,16 @@ impl Lanes for Ymm {
     }
 
     #[inline(always)]
+    fn store_half(self, bits: &mut [u16; LANES]) {
+        unsafe {
+            let first = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(self.0);
+            let second = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(self.1);
+            _mm_storeu_si128(bits.as_mut_ptr().cast(), first);
+            _mm_storeu_si128(bits.as_mut_ptr().add(8).cast(), second);
+        }
+    }
+
+    #[inline(always)]
     fn load_bfloat(bits: &[u16; LANES]) -> Self {
         #[inline(always)]
         unsafe fn half(bits: *const u16) -> __m256 {

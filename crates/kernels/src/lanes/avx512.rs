@@ -46,6 +46,15 @@ impl Lanes for Zmm {
     }
 
     #[inline(always)]
+    fn store_half(self, bits: &mut [u16; LANES]) {
+        unsafe {
+            let halves =
+                _mm512_cvtps_ph::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self.0);
+            _mm256_storeu_si256(bits.as_mut_ptr().cast(), halves);
+        }
+    }
+
+    #[inline(always)]
     fn load_bfloat(bits: &[u16; LANES]) -> Self {
         Self(unsafe {
             let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(bits.as_ptr().cast()));

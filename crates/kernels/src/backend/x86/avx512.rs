@@ -122,8 +122,8 @@ unsafe fn one_and(words: __m512i, mask: i16) -> __m512i {
 /// [`Load512::ones`] of four-bit codes.
 #[inline(always)]
 unsafe fn nibble_ones(codes: &[u8; GROUP_BYTES * GROUPS / 2], pair: usize) -> [__m512i; 4] {
-    debug_assert!(pair < GROUPS / 2);
     const MASK: i16 = 15 << 4;
+    debug_assert!(pair < GROUPS / 2);
     // SAFETY: pair is below 4, so the 64 bytes end within the array's 256; the caller has AVX-512 BW.
     unsafe {
         let words = _mm512_loadu_si512(codes.as_ptr().add(pair * GROUP_BYTES).cast());

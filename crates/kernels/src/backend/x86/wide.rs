@@ -39,7 +39,7 @@ pub(crate) struct Wide {
     /// `[rows][blocks * 32]` each; empty with more.
     pub(super) highs: Vec<i8>,
     pub(super) lows: Vec<i8>,
-    /// `[rows][blocks][2]`: the sums of the first 16 numbers of a block, and of the others.
+    /// `[rows][blocks][2]`: the sums of the first 16 numbers of a block, and of the others; empty with more.
     pub(super) sums: Vec<[i32; 2]>,
     /// `[rows]`.
     pub(super) steps: Vec<f32>,
@@ -52,8 +52,8 @@ impl Wide {
         self.blocks = inputs.div_ceil(BLOCK_INPUTS);
         self.rows = values.len() / inputs;
         let blocks = self.rows * self.blocks;
-        let (lines, bytes) = if self.are_few() {
-            (0, blocks * BLOCK_INPUTS)
+        let (lines, few_blocks) = if self.are_few() {
+            (0, blocks)
         } else {
             (2 * self.rows * self.blocks.div_ceil(2), 0)
         };
@@ -62,9 +62,9 @@ impl Wide {
             // What no block is written to.
             self.lines.fill(Line([0; 2 * BLOCK_INPUTS]));
         }
-        self.highs.resize(bytes, 0);
-        self.lows.resize(bytes, 0);
-        self.sums.resize(blocks, [0; 2]);
+        self.highs.resize(few_blocks * BLOCK_INPUTS, 0);
+        self.lows.resize(few_blocks * BLOCK_INPUTS, 0);
+        self.sums.resize(few_blocks, [0; 2]);
         self.steps.resize(self.rows, 0.0);
         for (row, values) in values.chunks_exact(inputs).enumerate() {
             // SAFETY: the processor has the instructions.

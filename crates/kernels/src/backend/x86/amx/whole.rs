@@ -232,7 +232,7 @@ impl<T: Load512> Group<'_, T> {
                 let place = (pair - pairs.start) % self.kept * P;
                 if FRESH {
                     for block in 2 * pair..blocks.min(2 * pair + 2) {
-                        for panel in 0..P {
+                        for (panel, &powers) in powers.iter().enumerate() {
                             let tile = self
                                 .tiles
                                 .get_unchecked((panel * blocks + block) / T::BLOCKS);
@@ -240,7 +240,7 @@ impl<T: Load512> Group<'_, T> {
                                 self.fetch(block, panel);
                             }
                             let into = weights.get_unchecked_mut(place + panel);
-                            widen(tile, block % T::BLOCKS, powers[panel], (into, block % 2));
+                            widen(tile, block % T::BLOCKS, powers, (into, block % 2));
                         }
                     }
                 }
