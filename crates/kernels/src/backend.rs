@@ -116,13 +116,8 @@ impl Backend {
                 let range = range();
                 let inputs = &activations.bfloats;
                 let walk = Walk::of(activations, outputs, amx::floats::NEAR_BYTES);
-                walk.run(tiles, out, |tiles, rows, (panel, count), out| {
-                    let (inputs, at) = ((inputs, rows), (panel, range.exponent));
-                    if count == 2 {
-                        amx::floats::over_rows::<T, 2>(tiles, inputs, at, out);
-                    } else {
-                        amx::floats::over_rows::<T, 1>(tiles, inputs, at, out);
-                    }
+                walk.run(tiles, out, |tiles, rows, panels, out| {
+                    amx::floats::over_rows(tiles, (inputs, rows), (panels, range.exponent), out);
                 });
                 range.mark_lost(out, outputs);
             }
@@ -133,19 +128,15 @@ impl Backend {
                 let mut walk = Walk::of(activations, outputs, amx::whole::NEAR_BYTES);
                 if inputs.are_few() {
                     walk.panels_together = whole::PANELS_TOGETHER;
-                    walk.run(tiles, out, |tiles, rows, panels, out| {
-                        whole::over_rows(tiles, (inputs, rows), (panels, range), out);
-                    });
-                } else {
-                    walk.run(tiles, out, |tiles, rows, (panel, count), out| {
-                        let (inputs, at) = ((inputs, rows), (panel, range));
-                        if count == 2 {
-                            amx::whole::over_rows::<T, 2>(tiles, inputs, at, out);
-                        } else {
-                            amx::whole::over_rows::<T, 1>(tiles, inputs, at, out);
-                        }
-                    });
                 }
+                walk.run(tiles, out, |tiles, rows, panels, out| {
+                    let (inputs, panels) = ((inputs, rows), (panels, range));
+                    if inputs.0.are_few() {
+                        whole::over_rows(tiles, inputs, panels, out);
+                    } else {
+                        amx::whole::over_rows(tiles, inputs, panels, out);
+                    }
+                });
                 range.mark_lost(out, outputs);
             }
             #[cfg(target_arch = "x86_64")]
@@ -292,34 +283,38 @@ fn product<T: Tile, A: Arithmetic<T>>(
     });
 }
 
-/// One panel of tiles or two against some rows.
+/// Panels of tiles, two at a time, against some rows.
 fn over_panels<T: Tile, A: Arithmetic<T>>(
     tiles: &[T],
     rows: (&Activations, &Range<usize>),
-    (panel, count): (usize, usize),
+    panels: Range<usize>,
     out: &Columns<'_>,
 ) {
-    if count == 2 {
-        A::over_rows::<2>(tiles, rows, panel, out);
-    } else {
-        A::over_rows::<1>(tiles, rows, panel, out);
+    let across = rows.0.blocks / T::BLOCKS;
+    for panel in panels.clone().step_by(2) {
+        let tiles = &tiles[(panel - panels.start) * across..];
+        if panel + 1 < panels.end {
+            A::over_rows::<2>(tiles, rows, panel, out);
+        } else {
+            A::over_rows::<1>(tiles, rows, panel, out);
+        }
     }
 }
 
-/// A walk over panels of outputs, and for each over the rows, so that a panel's weights are read from memory once and stay
-/// in the nearest cache. Panels are shared among the threads of the pool.
+/// A walk over panels of outputs, and for a few of them at a time over the rows, so that their weights are read from memory
+/// once and stay in the nearest cache. Panels are shared among the threads of the pool.
 struct Walk {
     rows: usize,
     blocks: usize,
     outputs: usize,
     /// Rows that the weights pass by while these stay in a core's second cache.
     rows_near: usize,
-    /// Panels that are given at once, or fewer at the end.
+    /// Panels that no two threads share, but at the end.
     panels_together: usize,
 }
 
 impl Walk {
-    /// Two panels at once, by rows of which so many bytes stay near.
+    /// Two panels together, by rows of which so many bytes stay near.
     fn of(activations: &Activations, outputs: usize, near_bytes: usize) -> Self {
         let row_bytes = 2 * activations.blocks * BLOCK_INPUTS;
         let near = (near_bytes / row_bytes).max(NEAR_MIN_ROWS);
@@ -332,12 +327,12 @@ impl Walk {
         }
     }
 
-    /// Calls `over` with the tiles from a panel on, some rows, the panel and how many there are.
+    /// Calls `over` with the tiles from a panel on, some rows, that panel and those behind it.
     fn run<T: Tile>(
         &self,
         tiles: &[T],
         out: &mut [f32],
-        over: impl Fn(&[T], &Range<usize>, (usize, usize), &Columns<'_>) + Sync,
+        over: impl Fn(&[T], &Range<usize>, Range<usize>, &Columns<'_>) + Sync,
     ) {
         let panels = self.outputs.div_ceil(TILE_OUTPUTS);
         let groups = panels.div_ceil(self.panels_together);
@@ -351,12 +346,14 @@ impl Walk {
         pool.run(chunks, &|chunk| {
             for first_row in (0..self.rows).step_by(self.rows_near) {
                 let rows = first_row..self.rows.min(first_row + self.rows_near);
-                for group in groups * chunk / chunks..groups * (chunk + 1) / chunks {
-                    let panel = self.panels_together * group;
-                    let first = &tiles[panel * self.blocks / T::BLOCKS..];
-                    let count = self.panels_together.min(panels - panel);
-                    over(first, &rows, (panel, count), &out);
-                }
+                let [first, end] = [chunk, chunk + 1]
+                    .map(|chunk| panels.min(groups * chunk / chunks * self.panels_together));
+                over(
+                    &tiles[first * self.blocks / T::BLOCKS..],
+                    &rows,
+                    first..end,
+                    &out,
+                );
             }
         });
     }

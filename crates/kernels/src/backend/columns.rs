@@ -30,7 +30,7 @@ impl<'a> Columns<'a> {
 
     /// The columns of a row from `(row, column)`, as many as there are of `count`.
     #[allow(clippy::mut_from_ref)] // each caller has columns of its own
-    fn part(&self, (row, column): (usize, usize), count: usize) -> &mut [f32] {
+    pub(crate) fn part(&self, (row, column): (usize, usize), count: usize) -> &mut [f32] {
         assert!(row < self.rows && column < self.width);
         let count = count.min(self.width - column);
         // SAFETY: the range lies within the row, the row within the slice; nobody else has these

@@ -45,7 +45,7 @@ struct Sums([[f32; TILE_OUTPUTS]; ROWS]);
 
 /// Memory of a thread.
 struct Scratch {
-    /// `[blocks of a chunk][panels]`.
+    /// `[blocks][panels]`, the blocks of a chunk, or [`RING`].
     weights: Vec<Weights>,
     /// `[rows / 32][4]`, as the registers have them.
     sums: Vec<[Sums; 4]>,
@@ -55,57 +55,99 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch { weights: Vec::new(), sums: Vec::new() }) };
 }
 
-/// Writes the sums of some rows over `P` panels from `panel` on; the first of them is a multiple of 16. The weights are times
-/// 2 to the power of `exponent` meanwhile.
-pub(crate) fn over_rows<T: Load512, const P: usize>(
+/// Writes the sums of some rows over some panels, of which the first has the first tiles; the first row is a multiple of 16.
+/// The weights are times 2 to the power of `exponent` meanwhile.
+pub(crate) fn over_rows<T: Load512>(
     tiles: &[T],
     (inputs, rows): (&Bfloats, &Range<usize>),
-    (panel, exponent): (usize, i32),
+    (panels, exponent): (Range<usize>, i32),
     out: &Columns<'_>,
 ) {
     assert!(has_amx());
-    assert!(tiles.len() * T::BLOCKS >= P * inputs.blocks);
+    assert!(tiles.len() * T::BLOCKS >= panels.len() * inputs.blocks);
     assert!(rows.end <= inputs.rows());
-    let chunks = if rows.len() <= ROWS_TOGETHER {
-        1
+    let (chunk, kept) = if rows.len() <= ROWS_TOGETHER {
+        (inputs.blocks, RING)
     } else {
-        inputs.blocks.div_ceil(CHUNK_BLOCKS)
+        let chunks = inputs.blocks.div_ceil(CHUNK_BLOCKS);
+        let chunk = inputs.blocks.div_ceil(chunks);
+        (chunk, chunk)
     };
-    let chunk = inputs.blocks.div_ceil(chunks);
-    let kept = if rows.len() <= ROWS_TOGETHER {
-        RING
-    } else {
-        chunk
-    };
-    SCRATCH.with_borrow_mut(|Scratch { weights, sums }| {
-        if weights.len() < P * kept {
-            weights.resize(P * kept, Weights::EMPTY);
+    SCRATCH.with_borrow_mut(|scratch| {
+        if scratch.weights.len() < 2 * kept {
+            scratch.weights.resize(2 * kept, Weights::EMPTY);
         }
         let groups = rows.len().div_ceil(ROWS_TOGETHER);
-        if sums.len() < groups {
-            sums.resize(groups, [Sums([[0.0; TILE_OUTPUTS]; ROWS]); 4]);
+        if scratch.sums.len() < groups {
+            let empty = [Sums([[0.0; TILE_OUTPUTS]; ROWS]); 4];
+            scratch.sums.resize(groups, empty);
         }
-        let mut configured = 0;
-        for first_block in (0..inputs.blocks).step_by(chunk) {
-            let blocks = first_block..inputs.blocks.min(first_block + chunk);
+        let mut walk = Walk {
+            inputs,
+            rows,
+            exponent,
+            chunk,
+            kept,
+            configured: 0,
+        };
+        for panel in panels.clone().step_by(2) {
+            let tiles = &tiles[(panel - panels.start) * inputs.blocks / T::BLOCKS..];
+            if panel + 1 < panels.end {
+                walk.over_panels::<T, 2>(tiles, panel, scratch, out);
+            } else {
+                walk.over_panels::<T, 1>(tiles, panel, scratch, out);
+            }
+        }
+        // SAFETY: nothing that is in the registers is needed any more.
+        unsafe { release() };
+    });
+}
+
+/// What panels have in common.
+struct Walk<'a> {
+    inputs: &'a Bfloats,
+    rows: &'a Range<usize>,
+    exponent: i32,
+    /// Blocks that all rows pass by before the next.
+    chunk: usize,
+    /// Blocks whose weights are kept.
+    kept: usize,
+    /// Rows that the registers are configured for.
+    configured: usize,
+}
+
+impl Walk<'_> {
+    /// Writes the sums over `P` panels.
+    fn over_panels<T: Load512, const P: usize>(
+        &mut self,
+        tiles: &[T],
+        panel: usize,
+        Scratch { weights, sums }: &mut Scratch,
+        out: &Columns<'_>,
+    ) {
+        let (inputs, rows) = (self.inputs, self.rows);
+        assert!(tiles.len() * T::BLOCKS >= P * inputs.blocks);
+        for first_block in (0..inputs.blocks).step_by(self.chunk) {
+            let blocks = first_block..inputs.blocks.min(first_block + self.chunk);
             for (first, sums) in rows.clone().step_by(ROWS_TOGETHER).zip(sums.iter_mut()) {
                 let count = (rows.end - first).min(ROWS_TOGETHER);
-                if count != configured {
+                if count != self.configured {
                     // Inputs of the first 16 rows and of the others, weights of both panels, the first rows' sums, the others'.
                     let (first, other) = (count.min(ROWS), count.saturating_sub(ROWS).max(1));
                     let rows = [first, other, ROWS, ROWS, first, first, other, other];
                     // SAFETY: the processor has AMX; all sums were stored.
                     unsafe { Configuration::new(rows).set() };
-                    configured = count;
+                    self.configured = count;
                 }
                 let group = Group {
                     tiles,
                     inputs,
                     rows: first..first + count,
-                    exponent,
-                    kept,
+                    exponent: self.exponent,
+                    kept: self.kept,
                 };
-                // SAFETY: bounds and instructions were asserted above, `weights` has room, registers are configured.
+                // SAFETY: bounds and instructions were asserted above and by the caller, `weights` has room, registers are
+                // configured.
                 unsafe {
                     match (first == rows.start, count > ROWS) {
                         (true, true) => group.sums::<P, 2, true>(weights, &blocks, sums),
@@ -116,9 +158,7 @@ pub(crate) fn over_rows<T: Load512, const P: usize>(
                 }
             }
         }
-        // SAFETY: nothing that is in the registers is needed any more.
-        unsafe { release() };
-        let unit = power(HALF_EXPONENT - INPUT_EXPONENT - exponent);
+        let unit = power(HALF_EXPONENT - INPUT_EXPONENT - self.exponent);
         for (index, row) in rows.clone().enumerate() {
             let sums = &sums[index / ROWS_TOGETHER][index % ROWS_TOGETHER / ROWS * 2..];
             let mut values = [[0.0; TILE_OUTPUTS]; P];
@@ -129,7 +169,7 @@ pub(crate) fn over_rows<T: Load512, const P: usize>(
             }
             out.set((row, panel * TILE_OUTPUTS), values.as_flattened());
         }
-    });
+    }
 }
 
 /// Rows that are multiplied together.

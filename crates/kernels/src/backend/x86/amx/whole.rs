@@ -53,7 +53,7 @@ struct Planes {
 
 /// Memory of a thread.
 struct Scratch {
-    /// `[blocks / 2 or RING][panels]`.
+    /// `[pairs of blocks][panels]`, the pairs of a chunk, or [`RING`].
     weights: Vec<Planes>,
     /// `[rows / 16][panels]`.
     sums: Vec<[Sums; 2]>,
@@ -63,15 +63,15 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch { weights: Vec::new(), sums: Vec::new() }) };
 }
 
-/// Writes the sums of some rows over `P` panels from `panel` on; the first of them is a multiple of 16.
-pub(crate) fn over_rows<T: Load512, const P: usize>(
+/// Writes the sums of some rows over some panels, of which the first has the first tiles; the first row is a multiple of 16.
+pub(crate) fn over_rows<T: Load512>(
     tiles: &[T],
     (inputs, rows): (&Wide, &Range<usize>),
-    (panel, range): (usize, &WeightRange),
+    (panels, range): (Range<usize>, &WeightRange),
     out: &Columns<'_>,
 ) {
     assert!(has_amx());
-    assert!(tiles.len() * T::BLOCKS >= P * inputs.blocks);
+    assert!(tiles.len() * T::BLOCKS >= panels.len() * inputs.blocks);
     assert!(rows.end <= inputs.rows() && !inputs.are_few());
     let pairs = inputs.blocks.div_ceil(2);
     let (chunk, kept) = if rows.len() <= ROWS {
@@ -80,39 +80,85 @@ pub(crate) fn over_rows<T: Load512, const P: usize>(
         let chunk = pairs.div_ceil(pairs.div_ceil(CHUNK_PAIRS));
         (chunk, chunk)
     };
-    let units: [Units; P] = std::array::from_fn(|index| range.units(panel + index));
-    SCRATCH.with_borrow_mut(|Scratch { weights, sums }| {
-        if weights.len() < P * kept {
+    SCRATCH.with_borrow_mut(|scratch| {
+        if scratch.weights.len() < 2 * kept {
             let empty = Planes {
                 upper: Weights::EMPTY,
                 lower: Weights::EMPTY,
             };
-            weights.resize(P * kept, empty);
+            scratch.weights.resize(2 * kept, empty);
         }
         let groups = rows.len().div_ceil(ROWS);
-        if sums.len() < groups {
-            sums.resize(groups, [Sums::EMPTY; 2]);
+        if scratch.sums.len() < groups {
+            scratch.sums.resize(groups, [Sums::EMPTY; 2]);
         }
-        let mut configured = 0;
-        for first_pair in (0..pairs).step_by(chunk) {
-            let pairs = first_pair..pairs.min(first_pair + chunk);
+        let mut walk = Walk {
+            inputs,
+            rows,
+            range,
+            chunk,
+            kept,
+            configured: 0,
+        };
+        for panel in panels.clone().step_by(2) {
+            let tiles = &tiles[(panel - panels.start) * inputs.blocks / T::BLOCKS..];
+            if panel + 1 < panels.end {
+                walk.over_panels::<T, 2>(tiles, panel, scratch, out);
+            } else {
+                walk.over_panels::<T, 1>(tiles, panel, scratch, out);
+            }
+        }
+        // SAFETY: nothing that is in the registers is needed any more.
+        unsafe { release() };
+    });
+}
+
+/// What panels have in common.
+struct Walk<'a> {
+    inputs: &'a Wide,
+    rows: &'a Range<usize>,
+    range: &'a WeightRange,
+    /// Pairs of blocks that all rows pass by before the next.
+    chunk: usize,
+    /// Pairs of blocks whose weights are kept.
+    kept: usize,
+    /// Rows that the registers are configured for.
+    configured: usize,
+}
+
+impl Walk<'_> {
+    /// Writes the sums over `P` panels.
+    fn over_panels<T: Load512, const P: usize>(
+        &mut self,
+        tiles: &[T],
+        panel: usize,
+        Scratch { weights, sums }: &mut Scratch,
+        out: &Columns<'_>,
+    ) {
+        let (inputs, rows) = (self.inputs, self.rows);
+        assert!(tiles.len() * T::BLOCKS >= P * inputs.blocks);
+        let units: [Units; P] = std::array::from_fn(|index| self.range.units(panel + index));
+        let pairs = inputs.blocks.div_ceil(2);
+        for first_pair in (0..pairs).step_by(self.chunk) {
+            let pairs = first_pair..pairs.min(first_pair + self.chunk);
             for (first, sums) in rows.clone().step_by(ROWS).zip(sums.iter_mut()) {
                 let count = (rows.end - first).min(ROWS);
-                if count != configured {
+                if count != self.configured {
                     // Six of sums, inputs, weights.
                     let rows = [count, count, count, count, count, count, count, ROWS];
                     // SAFETY: the processor has AMX; all sums were stored.
                     unsafe { Configuration::new(rows).set() };
-                    configured = count;
+                    self.configured = count;
                 }
                 let group = Group {
                     tiles,
                     inputs,
                     first,
                     panel,
-                    kept,
+                    kept: self.kept,
                 };
-                // SAFETY: bounds and instructions were asserted above, `weights` has room, registers are configured.
+                // SAFETY: bounds and instructions were asserted above and by the caller, `weights` has room, registers are
+                // configured.
                 unsafe {
                     if first == rows.start {
                         group.sums::<P, true>((weights, &units), &pairs, sums);
@@ -122,11 +168,9 @@ pub(crate) fn over_rows<T: Load512, const P: usize>(
                 }
             }
         }
-        // SAFETY: nothing that is in the registers is needed any more.
-        unsafe { release() };
         // SAFETY: the processor has the instructions.
         unsafe { finish(sums, (inputs, rows), (panel, &units), out) };
-    });
+    }
 }
 
 /// Writes sums, put together and in their units. Floats of 64 bits hold them without rounding. The units are powers of two.
@@ -142,26 +186,34 @@ unsafe fn finish<const P: usize>(
     for (index, row) in rows.clone().enumerate() {
         let step = _mm512_set1_pd(inputs.steps[row].into());
         let mut values = [[0.0; TILE_OUTPUTS]; P];
-        for (panel, values) in values.iter_mut().enumerate() {
-            let sums = sums[index / ROWS][panel]
-                .0
-                .each_ref()
-                .map(|sums| &sums[index % ROWS]);
+        let part = out.part((row, panel * TILE_OUTPUTS), P * TILE_OUTPUTS);
+        // All but the last panels write where the sums are wanted.
+        let is_whole = part.len() == P * TILE_OUTPUTS;
+        let to = if is_whole {
+            &mut *part
+        } else {
+            values.as_flattened_mut()
+        };
+        let (to, _) = to.as_chunks_mut::<TILE_OUTPUTS>();
+        for (panel, to) in to.iter_mut().enumerate() {
+            let sums = &sums[index / ROWS][panel].0;
             let half = |half: usize| {
-                let [upper, middle, lower] = sums.map(|sums| {
+                let [upper, middle, lower] = sums.each_ref().map(|sums| {
+                    let sums = &sums[index % ROWS][8 * half..];
                     // SAFETY: 32 bytes are read from a half of an array of 64.
-                    unsafe {
-                        _mm512_cvtepi32_pd(_mm256_loadu_si256(sums[8 * half..].as_ptr().cast()))
-                    }
+                    unsafe { _mm512_cvtepi32_pd(_mm256_loadu_si256(sums.as_ptr().cast())) }
                 });
                 let sum = _mm512_fmadd_pd(_mm512_fmadd_pd(upper, base, middle), base, lower);
                 _mm512_cvtpd_ps(_mm512_mul_pd(sum, step))
             };
             let both = _mm512_insertf32x8::<1>(_mm512_castps256_ps512(half(0)), half(1));
             // SAFETY: 16 floats are written to an array of as many.
-            unsafe { _mm512_storeu_ps(values.as_mut_ptr(), _mm512_mul_ps(both, units[panel])) };
+            unsafe { _mm512_storeu_ps(to.as_mut_ptr(), _mm512_mul_ps(both, units[panel])) };
         }
-        out.set((row, panel * TILE_OUTPUTS), values.as_flattened());
+        if !is_whole {
+            let count = part.len();
+            part.copy_from_slice(&values.as_flattened()[..count]);
+        }
     }
 }
 

@@ -70,19 +70,18 @@ pub(crate) unsafe fn integers<T: Load512>(
 /// Panels that are read side by side at most: a core's prefetchers follow several streams faster than one.
 pub(crate) const PANELS_TOGETHER: usize = 4;
 
-/// Writes the sums of some rows over some panels from `panel` on, the first of which has `tiles`.
+/// Writes the sums of some rows over some panels, of which the first has the first tiles.
 pub(crate) fn over_rows<T: Load512>(
     tiles: &[T],
     (inputs, rows): (&Wide, &Range<usize>),
-    ((panel, count), range): ((usize, usize), &WeightRange),
+    (panels, range): (Range<usize>, &WeightRange),
     out: &Columns<'_>,
 ) {
-    let last = panel + count;
-    let mut first = panel;
-    while first < last {
-        let tiles = &tiles[(first - panel) * inputs.blocks / T::BLOCKS..];
+    let mut first = panels.start;
+    while first < panels.end {
+        let tiles = &tiles[(first - panels.start) * inputs.blocks / T::BLOCKS..];
         let at = (first, range);
-        first += match last - first {
+        first += match panels.end - first {
             4.. => over_panels::<T, 4>(tiles, (inputs, rows), at, out),
             2.. => over_panels::<T, 2>(tiles, (inputs, rows), at, out),
             _ => over_panels::<T, 1>(tiles, (inputs, rows), at, out),
