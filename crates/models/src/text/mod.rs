@@ -1,6 +1,7 @@
 //! The text side of a checkpoint: tokenizer, chat template, and the tokens that begin and end.
 
 mod bias;
+mod brief;
 mod clock;
 mod companion;
 mod detokeniser;
