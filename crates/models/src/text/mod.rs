@@ -2,6 +2,7 @@
 
 mod bias;
 mod brief;
+mod byte_text;
 mod clock;
 mod companion;
 mod detokeniser;

@@ -3,8 +3,10 @@
 
 mod merges;
 mod pairs;
+mod recent;
 mod words;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -38,6 +40,14 @@ pub(crate) enum Encoding {
 }
 
 impl Encoding {
+    /// The word of an id that is no added token's.
+    pub(super) fn word(&self, id: u32) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Pairs(pairs) => pairs.word(id).map(Cow::Borrowed),
+            Self::Library(model) => model.id_to_token(id).map(Cow::Owned),
+        }
+    }
+
     /// The largest id; `None` without tokens.
     fn most(&self) -> Option<u32> {
         match self {
@@ -81,10 +91,7 @@ impl Model for Encoding {
     }
 
     fn id_to_token(&self, id: u32) -> Option<String> {
-        match self {
-            Self::Pairs(pairs) => pairs.word(id).map(str::to_owned),
-            Self::Library(model) => model.id_to_token(id),
-        }
+        self.word(id).map(Cow::into_owned)
     }
 
     fn get_vocab(&self) -> HashMap<String, u32> {
