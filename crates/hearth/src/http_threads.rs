@@ -54,11 +54,11 @@ impl HttpThreads {
         };
         let counted = thread.connections.clone();
         thread.runtime.spawn(async move {
-            let _counted = counted;
             match TcpStream::from_std(stream) {
                 Ok(stream) => serve(stream).await,
                 Err(error) => tracing::warn!("a connection was lost: {error}"),
             }
+            drop(counted);
         });
     }
 }

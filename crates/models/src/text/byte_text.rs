@@ -85,7 +85,9 @@ pub(super) mod tests {
         fn texts_are_those_of_the_library(tokens in prop::collection::vec(0_u32..275, 0..12)) {
             let tokenizer = tokenizer("ByteLevel");
             let mut bytes = Vec::new();
-            tokens.iter().for_each(|&id| spell(&tokenizer, id, &mut bytes));
+            for &id in &tokens {
+                spell(&tokenizer, id, &mut bytes);
+            }
             let text = String::from_utf8_lossy(&bytes);
             prop_assert_eq!(text, tokenizer.decode(&tokens, true).unwrap());
         }

@@ -34,7 +34,7 @@ pub(crate) type Tokenizer = TokenizerImpl<
 #[derive(Debug, Clone)]
 pub(crate) enum Encoding {
     /// Byte-pair encoding, but for what only the library has.
-    Pairs(Pairs),
+    Pairs(Box<Pairs>),
     /// The library's: word pieces, unigrams, and the other byte-pair encodings.
     Library(Box<ModelWrapper>),
 }
@@ -63,7 +63,10 @@ impl From<ModelWrapper> for Encoding {
             ModelWrapper::BPE(model) => Pairs::of(model),
             _ => None,
         };
-        pairs.map_or_else(|| Self::Library(Box::new(model)), Self::Pairs)
+        pairs.map_or_else(
+            || Self::Library(Box::new(model)),
+            |pairs| Self::Pairs(Box::new(pairs)),
+        )
     }
 }
 
