@@ -66,7 +66,7 @@ impl DirectLane {
                 _lease: lease,
             }))
         };
-        self.0.add::<T>(Arc::new(door), is_quick);
+        self.0.add::<T>(Arc::new(door), Box::new(move |_| is_quick));
         self
     }
 }

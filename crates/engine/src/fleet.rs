@@ -1,5 +1,6 @@
 //! Which models are loaded, and the way from a request to one of them.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -210,8 +211,12 @@ impl Engine {
     ) -> Result<Replies<T::Event>, Failure> {
         let served = self.0.loader.choose(model)?;
         let (front, lease) = self.front(&served).await?;
-        if front.is_quick::<T>() {
-            let source = front.submit::<T>(request, caller, lease)?;
+        if front.is_quick::<T>(&request) {
+            let submit = AssertUnwindSafe(|| front.submit::<T>(request, caller, lease));
+            let source = catch_unwind(submit).unwrap_or_else(|_| {
+                let why = "preparing a request: it panicked";
+                Err(Failure::Internal(why.to_owned()))
+            })?;
             return Ok(Replies::new(served, source));
         }
         let permit = self

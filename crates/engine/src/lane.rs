@@ -35,6 +35,15 @@ pub(crate) type Door<T> = dyn Fn(<T as Task>::Request, Caller, Lease) -> Result<
     + Send
     + Sync;
 
+/// Whether a request is prepared so soon that a thread which must not block may do it.
+pub(crate) type Quick<T> = dyn Fn(&<T as Task>::Request) -> bool + Send + Sync;
+
+/// Where the requests of one task go in.
+struct Entrance<T: Task> {
+    door: Arc<Door<T>>,
+    is_quick: Box<Quick<T>>,
+}
+
 /// A loaded model in its loop, ready for a device thread.
 pub struct Lane {
     pub(crate) front: Front,
@@ -49,25 +58,22 @@ pub(crate) struct Doors(Vec<DoorOfTask>);
 struct DoorOfTask {
     task: TypeId,
     name: &'static str,
-    /// An `Arc<Door<T>>` of the task.
-    door: Box<dyn Any + Send + Sync>,
-    /// It never blocks.
-    is_quick: bool,
+    /// The [`Entrance`] of the task.
+    entrance: Box<dyn Any + Send + Sync>,
 }
 
 impl Doors {
-    pub(crate) fn add<T: Task>(&mut self, door: Arc<Door<T>>, is_quick: bool) {
+    pub(crate) fn add<T: Task>(&mut self, door: Arc<Door<T>>, is_quick: Box<Quick<T>>) {
         self.0.push(DoorOfTask {
             task: TypeId::of::<T>(),
             name: T::NAME,
-            door: Box::new(door),
-            is_quick,
+            entrance: Box::new(Entrance::<T> { door, is_quick }),
         });
     }
 
-    fn one<T: Task>(door: Arc<Door<T>>) -> Self {
+    fn one<T: Task>(door: Arc<Door<T>>, is_quick: Box<Quick<T>>) -> Self {
         let mut doors = Self::default();
-        doors.add::<T>(door, false);
+        doors.add::<T>(door, is_quick);
         doors
     }
 }
@@ -90,30 +96,30 @@ impl Front {
         }
     }
 
-    fn of<T: Task>(&self) -> Option<&DoorOfTask> {
+    fn of<T: Task>(&self) -> Option<&Entrance<T>> {
         let wanted = TypeId::of::<T>();
-        self.doors.0.iter().find(|door| door.task == wanted)
+        let found = self.doors.0.iter().find(|door| door.task == wanted)?;
+        found.entrance.downcast_ref()
     }
 
-    /// Whether [`Front::submit`] may be called on a thread that must not block.
-    pub(crate) fn is_quick<T: Task>(&self) -> bool {
-        self.of::<T>().is_some_and(|door| door.is_quick)
+    /// Whether [`Front::submit`] may be called for a request on a thread that must not block.
+    pub(crate) fn is_quick<T: Task>(&self, request: &T::Request) -> bool {
+        self.of::<T>()
+            .is_some_and(|entrance| (entrance.is_quick)(request))
     }
 
-    /// Prepares a request and queues it; for a thread that may block, unless the door is quick.
+    /// Prepares a request and queues it; for a thread that may block, unless the request is quick.
     pub(crate) fn submit<T: Task>(
         &self,
         request: T::Request,
         caller: Caller,
         lease: Lease,
     ) -> Result<Source<T::Event>, Failure> {
-        let found = self.of::<T>().map(|found| &found.door);
-        let door = found.and_then(|door| door.downcast_ref::<Arc<Door<T>>>());
-        let door = door.ok_or_else(|| {
+        let entrance = self.of::<T>().ok_or_else(|| {
             let (asked, has) = (T::NAME, self.task());
             Failure::Internal(format!("a {asked} request for a model of {has}"))
         })?;
-        door(request, caller, lease)
+        (entrance.door)(request, caller, lease)
     }
 
     /// The name of its task, where it has one.
@@ -148,6 +154,7 @@ impl Lane {
         + Send
         + Sync
         + 'static,
+        is_quick: Box<Quick<T>>,
         half: impl FnOnce(mpsc::Receiver<J>) -> H,
     ) -> Self {
         let (queue, jobs) = mpsc::sync_channel(QUEUE_MAX_JOBS);
@@ -159,7 +166,7 @@ impl Lane {
             Ok(Source::Queue(replies))
         });
         Self {
-            front: Front::new(bell, Doors::one::<T>(door)),
+            front: Front::new(bell, Doors::one::<T>(door, is_quick)),
             half: Some(Box::new(half(jobs))),
         }
     }
@@ -169,13 +176,16 @@ impl Lane {
         companion: Arc<dyn StepCompanion<T>>,
         model: impl StepModel + 'static,
     ) -> Self {
+        let brief = companion.clone();
+        let is_quick = Box::new(move |request: &T::Request| brief.is_brief(request));
         let prepare = move |request, caller, lease| {
             let admission = companion.admit(request)?;
             Ok(crate::steps::Job::new(admission, caller, lease))
         };
         let meter = Arc::new(Meter::default());
         let counted = meter.clone();
-        let mut lane = Self::queued::<T, _, _>(prepare, |jobs| StepLane::new(model, jobs, counted));
+        let half = |jobs| StepLane::new(model, jobs, counted);
+        let mut lane = Self::queued::<T, _, _>(prepare, is_quick, half);
         lane.front.meter = Some(meter);
         lane
     }
@@ -191,7 +201,9 @@ impl Lane {
     {
         let prepare =
             move |request, _, lease| Ok(crate::batch::Job::new(companion.prepare(request)?, lease));
-        Self::queued::<T, _, _>(prepare, |jobs| BatchLane::new(model, jobs))
+        Self::queued::<T, _, _>(prepare, Box::new(|_| false), |jobs| {
+            BatchLane::new(model, jobs)
+        })
     }
 
     /// A model that works on long jobs side by side.
@@ -209,6 +221,8 @@ impl Lane {
                 lease,
             ))
         };
-        Self::queued::<T, _, _>(prepare, |jobs| SessionLane::new(model, jobs))
+        Self::queued::<T, _, _>(prepare, Box::new(|_| false), |jobs| {
+            SessionLane::new(model, jobs)
+        })
     }
 }

@@ -163,6 +163,11 @@ pub struct Admission<T: Task> {
 pub trait StepCompanion<T: Task>: Send + Sync {
     /// Prepares a request: template, tokenising, decoding.
     fn admit(&self, request: T::Request) -> Result<Admission<T>, Failure>;
+    /// Whether [`StepCompanion::admit`] takes this request no longer than a millisecond and waits for nothing, so that
+    /// it may be prepared on a thread that serves others as well: handing it to another takes a tenth of that.
+    fn is_brief(&self, _request: &T::Request) -> bool {
+        false
+    }
 }
 
 /// A job made ready for a batch.

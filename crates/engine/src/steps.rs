@@ -85,6 +85,8 @@ pub(crate) struct StepLane<T: Task, M: StepModel> {
     schedule: Schedule,
     live: BTreeMap<SequenceId, Live<T>>,
     meter: Arc<Meter>,
+    /// Empty between tokens; their memory is used again.
+    events: Vec<T::Event>,
 }
 
 impl<T: Task, M: StepModel> StepLane<T, M> {
@@ -105,6 +107,7 @@ impl<T: Task, M: StepModel> StepLane<T, M> {
             schedule: Schedule::new(limits),
             live: BTreeMap::new(),
             meter,
+            events: Vec::new(),
         }
     }
 
@@ -221,8 +224,8 @@ impl<T: Task, M: StepModel> StepLane<T, M> {
             let likelihood = Likelihood::of(&logits, token, count);
             live.writer.likelihood(likelihood);
         }
-        let mut events = Vec::new();
-        let ended = live.writer.token(token, &mut events);
+        self.events.clear();
+        let ended = live.writer.token(token, &mut self.events);
         if ended.is_none() || ended == Some(Finish::Length) {
             live.generated.push(token);
         }
@@ -234,9 +237,9 @@ impl<T: Task, M: StepModel> StepLane<T, M> {
                 completion_tokens: live.generated.len() as u32,
                 cached_tokens: live.cached_tokens,
             };
-            live.writer.finish(finish, usage, &mut events);
+            live.writer.finish(finish, usage, &mut self.events);
         }
-        let heard = events.into_iter().all(|event| live.reader.event(event));
+        let heard = self.events.drain(..).all(|event| live.reader.event(event));
         if finish.is_some() || !heard {
             if let Some(live) = self.retire(id) {
                 live.reader.end();

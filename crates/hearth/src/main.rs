@@ -10,6 +10,7 @@ mod config;
 mod dev;
 mod doctor;
 mod failure;
+mod http_threads;
 mod hub_env;
 mod list;
 mod loader;
@@ -130,9 +131,10 @@ fn start(cli: Cli, mut settings: Settings<'_>) -> Result<(), Stop> {
     }
 }
 
-/// A runtime for the parts that wait on sockets and channels.
+/// A runtime for the parts that wait on sockets and channels, but for the server's connections ([`http_threads`]).
 fn runtime() -> Result<tokio::runtime::Runtime, Stop> {
     tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1) // beside the thread that waits for it
         .enable_all()
         .build()
         .map_err(|error| Stop::failed(format!("no runtime: {error}")))

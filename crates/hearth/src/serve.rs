@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 
 use crate::config::{Place, Server};
 use crate::failure::Stop;
+use crate::http_threads::HttpThreads;
 use crate::loader::WeightLoader;
 
 /// Time for a client to send the head of a request.
@@ -54,6 +55,7 @@ async fn listen(server: Server, place: &Place, catalog: Arc<Catalog>) -> Result<
 pub(crate) struct Bound {
     address: SocketAddr,
     listener: TcpListener,
+    threads: HttpThreads,
     app: axum::Router,
     batches: api::BatchRunner,
     ledger: Option<Ledger>,
@@ -69,7 +71,7 @@ impl Bound {
     pub(crate) async fn run(self, end: impl Future<Output = ()>) {
         crate::memory::release(); // what a start takes on its way
         let batches = tokio::task::spawn(self.batches.run());
-        accept(self.listener, self.app, end).await;
+        accept(self.listener, &self.threads, self.app, end).await;
         batches.abort(); // the item that it is at is answered after the next start
         if let Some(ledger) = self.ledger
             && let Err(error) = ledger.flush()
@@ -128,6 +130,7 @@ pub(crate) async fn bind(
     Ok(Bound {
         address,
         listener,
+        threads: HttpThreads::start()?,
         app,
         batches,
         ledger,
@@ -161,7 +164,12 @@ fn preload(engine: &Engine, models: Vec<String>) {
     });
 }
 
-async fn accept(listener: TcpListener, app: axum::Router, end: impl Future<Output = ()>) {
+async fn accept(
+    listener: TcpListener,
+    threads: &HttpThreads,
+    app: axum::Router,
+    end: impl Future<Output = ()>,
+) {
     let mut http = auto::Builder::new(TokioExecutor::new()).http1_only();
     http.http1()
         .timer(TokioTimer::new())
@@ -189,13 +197,11 @@ async fn accept(listener: TcpListener, app: axum::Router, end: impl Future<Outpu
         // Who asks decides what may be asked without a token.
         let app = app.clone().layer(Extension(ConnectInfo(peer)));
         let service = TowerToHyperService::new(app);
-        let connection = http
-            .serve_connection(TokioIo::new(stream), service)
-            .into_owned();
-        let connection = graceful.watch(connection);
-        tokio::task::spawn(async move {
+        let (http, watcher) = (http.clone(), graceful.watcher());
+        threads.serve(stream, async move |stream| {
             let _place = place;
-            if let Err(error) = connection.await {
+            let connection = http.serve_connection(TokioIo::new(stream), service);
+            if let Err(error) = watcher.watch(connection.into_owned()).await {
                 tracing::debug!("connection: {error}");
             }
         });

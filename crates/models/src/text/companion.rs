@@ -11,6 +11,7 @@ use tasks::{
 
 use super::Text;
 use super::bias::Bias;
+use super::brief;
 use super::detokeniser::Detokeniser;
 use super::dialect::harmony::{ANSWER_BEGINS, Channels, Tokens};
 use super::dialect::{Calls, Dialect, Offer, Splitter, THOUGHT_BEGINS, THOUGHT_ENDS};
@@ -291,6 +292,10 @@ fn offered(options: &ChatOptions) -> &[Tool] {
 }
 
 impl StepCompanion<Chat> for ChatCompanion {
+    fn is_brief(&self, request: &ChatRequest) -> bool {
+        brief::is_brief(request)
+    }
+
     fn admit(&self, request: ChatRequest) -> Result<Admission<Chat>, Failure> {
         serves(&request)?;
         let thinking = Thinking {

@@ -160,7 +160,7 @@ fn byte_level(gguf: &Gguf, tokens: &Tokens<'_>) -> Result<Tokenizer, LoadError> 
     };
     let pairs = Pairs::new(tokens.words(), merges.into_iter(), manner)
         .map_err(|error| corrupt(format!("its tokenizer: {error}")))?;
-    let mut tokenizer = Tokenizer::new(Encoding::Pairs(pairs));
+    let mut tokenizer = Tokenizer::new(Encoding::Pairs(Box::new(pairs)));
     if ["qwen2", "deepseek-r1-qwen"].contains(&pre.as_ref()) {
         let composed = part::<NormalizerWrapper>(gguf, json!({"type": "NFC"}))?;
         tokenizer
@@ -213,7 +213,7 @@ fn sentence_piece(gguf: &Gguf, tokens: &Tokens<'_>) -> Result<Tokenizer, LoadErr
         decoders.push(json!({"type": "Strip", "content": " ", "start": 1, "stop": 0}));
     }
     let normalizer = json!({"type": "Sequence", "normalizers": normalizers});
-    let mut tokenizer = Tokenizer::new(Encoding::Pairs(pairs));
+    let mut tokenizer = Tokenizer::new(Encoding::Pairs(Box::new(pairs)));
     tokenizer
         .with_normalizer(Some(part::<NormalizerWrapper>(gguf, normalizer)?))
         .map_err(|error| corrupt(format!("its tokenizer: {error}")))?;

@@ -1,6 +1,8 @@
 //! The text side of a checkpoint: tokenizer, chat template, and the tokens that begin and end.
 
 mod bias;
+mod brief;
+mod byte_text;
 mod clock;
 mod companion;
 mod detokeniser;

@@ -1,13 +1,11 @@
 //! The bytes that the words of a vocabulary are spelt with.
 
-use std::collections::HashMap;
-
 use crate::text::Tokenizer;
 
 /// How a tokenizer writes bytes in the words of its vocabulary.
 pub(super) struct Spelling {
-    /// The byte of each letter, in byte-level vocabularies; the others are SentencePiece's.
-    letters: Option<HashMap<char, u8>>,
+    /// By a letter each; the others are SentencePiece's.
+    is_byte_level: bool,
 }
 
 impl Spelling {
@@ -16,38 +14,39 @@ impl Spelling {
             .get_decoder()
             .and_then(|decoder| serde_json::to_string(decoder).ok())
             .is_some_and(|decoder| decoder.contains("\"ByteLevel\""));
-        Self {
-            letters: is_byte_level.then(letters),
-        }
+        Self { is_byte_level }
     }
 
     /// What a word that is no added token stands for.
     pub(super) fn bytes(&self, word: &str) -> Vec<u8> {
-        match &self.letters {
-            Some(letters) => byte_level(word, letters),
-            None => sentence_piece(word),
+        if self.is_byte_level {
+            byte_level(word)
+        } else {
+            sentence_piece(word)
         }
     }
 }
 
-/// Byte-level BPE writes each byte as a letter that can be seen (Radford et al. 2019, `bytes_to_unicode` of GPT-2).
-fn letters() -> HashMap<char, u8> {
-    let is_seen = |byte: u8| matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
-    let mut next = 0x100;
-    let mut letter = |byte: u8| {
-        if is_seen(byte) {
-            return char::from(byte);
-        }
-        next += 1;
-        char::from_u32(next - 1).unwrap_or_default()
+/// The byte of a letter: byte-level BPE writes each byte as a letter that can be seen (Radford et al. 2019,
+/// `bytes_to_unicode` of GPT-2), those that are none themselves as the letters from U+0100, in their order.
+pub(super) fn byte(letter: char) -> Option<u8> {
+    let number = u32::from(letter);
+    let byte = match number {
+        0x21..=0x7E | 0xA1..=0xAC | 0xAE..=0xFF => number,
+        0x100..=0x120 => number - 0x100,
+        0x121..=0x142 => number - 0x121 + 0x7F,
+        0x143 => 0xAD,
+        _ => return None,
     };
-    (0..=u8::MAX).map(|byte| (letter(byte), byte)).collect()
+    u8::try_from(byte).ok()
 }
 
 /// A token with a letter that stands for no byte is none that text is made of.
-fn byte_level(text: &str, letters: &HashMap<char, u8>) -> Vec<u8> {
-    let bytes = text.chars().map(|letter| letters.get(&letter).copied());
-    bytes.collect::<Option<_>>().unwrap_or_default()
+fn byte_level(text: &str) -> Vec<u8> {
+    text.chars()
+        .map(byte)
+        .collect::<Option<_>>()
+        .unwrap_or_default()
 }
 
 /// SentencePiece writes spaces as U+2581, and bytes without a token of their own as `<0x0A>`.
@@ -64,15 +63,20 @@ fn sentence_piece(text: &str) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
     fn tokens_are_the_bytes_that_they_are_decoded_to() {
-        let letters = letters();
-        assert_eq!(letters.len(), 256);
-        assert_eq!(byte_level("\u{120}a\u{10a}", &letters), b" a\n");
-        assert_eq!(byte_level("\u{c3}\u{a9}", &letters), "é".as_bytes());
-        assert_eq!(byte_level("\u{4e2d}", &letters), b"");
+        let bytes: BTreeSet<u8> = (0..0x200)
+            .filter_map(char::from_u32)
+            .filter_map(byte)
+            .collect();
+        assert_eq!(bytes.len(), 256);
+        assert_eq!(byte_level("\u{120}a\u{10a}"), b" a\n");
+        assert_eq!(byte_level("\u{c3}\u{a9}"), "é".as_bytes());
+        assert_eq!(byte_level("\u{4e2d}"), b"");
         assert_eq!(sentence_piece("\u{2581}the"), b" the");
         assert_eq!(sentence_piece("<0x0A>"), b"\n");
         assert_eq!(sentence_piece("<0x0A"), b"<0x0A");

@@ -3,8 +3,10 @@
 
 mod merges;
 mod pairs;
+mod recent;
 mod words;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -32,12 +34,20 @@ pub(crate) type Tokenizer = TokenizerImpl<
 #[derive(Debug, Clone)]
 pub(crate) enum Encoding {
     /// Byte-pair encoding, but for what only the library has.
-    Pairs(Pairs),
+    Pairs(Box<Pairs>),
     /// The library's: word pieces, unigrams, and the other byte-pair encodings.
     Library(Box<ModelWrapper>),
 }
 
 impl Encoding {
+    /// The word of an id that is no added token's.
+    pub(super) fn word(&self, id: u32) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Pairs(pairs) => pairs.word(id).map(Cow::Borrowed),
+            Self::Library(model) => model.id_to_token(id).map(Cow::Owned),
+        }
+    }
+
     /// The largest id; `None` without tokens.
     fn most(&self) -> Option<u32> {
         match self {
@@ -53,7 +63,10 @@ impl From<ModelWrapper> for Encoding {
             ModelWrapper::BPE(model) => Pairs::of(model),
             _ => None,
         };
-        pairs.map_or_else(|| Self::Library(Box::new(model)), Self::Pairs)
+        pairs.map_or_else(
+            || Self::Library(Box::new(model)),
+            |pairs| Self::Pairs(Box::new(pairs)),
+        )
     }
 }
 
@@ -81,10 +94,7 @@ impl Model for Encoding {
     }
 
     fn id_to_token(&self, id: u32) -> Option<String> {
-        match self {
-            Self::Pairs(pairs) => pairs.word(id).map(str::to_owned),
-            Self::Library(model) => model.id_to_token(id),
-        }
+        self.word(id).map(Cow::into_owned)
     }
 
     fn get_vocab(&self) -> HashMap<String, u32> {

@@ -9,6 +9,7 @@ use tokenizers::models::bpe::BPE;
 use tokenizers::{Error, Token};
 
 use super::merges::{Merge, Merges};
+use super::recent::Recent;
 use super::words::Words;
 
 /// A vocabulary, and the pairs of it that are merged.
@@ -17,6 +18,7 @@ pub(crate) struct Pairs {
     words: Words,
     merges: Merges,
     manner: Manner,
+    recent: Recent,
 }
 
 /// What is done with letters without a token, and with whole words.
@@ -89,6 +91,7 @@ impl Pairs {
             merges: Merges::new(merges),
             words,
             manner,
+            recent: Recent::default(),
         })
     }
 
@@ -139,21 +142,37 @@ impl Pairs {
         {
             return Ok(vec![Token::new(id, text.to_owned(), (0, text.len()))]);
         }
-        let mut symbols = self.letters(text)?;
+        if let Some(tokens) = self.recent.get(text) {
+            return Ok(tokens);
+        }
+        let (mut symbols, are_known) = self.letters(text)?;
         self.merge(&mut symbols);
         let mut at = 0;
         let left = symbols.into_iter().filter(|symbol| symbol.bytes > 0);
         let tokens = left.map(|symbol| {
             let start = at;
             at += symbol.bytes as usize;
-            let word = self.words.word(symbol.token).unwrap_or_default();
-            Token::new(symbol.token, word.to_owned(), (start, at))
+            // Letters that are tokens, and what is made of those, are spelt as the text is.
+            let word = if are_known {
+                text.get(start..at)
+            } else {
+                self.words.word(symbol.token)
+            };
+            Token::new(
+                symbol.token,
+                word.unwrap_or_default().to_owned(),
+                (start, at),
+            )
         });
-        Ok(tokens.collect())
+        let tokens: Vec<_> = tokens.collect();
+        if are_known {
+            self.recent.keep(text, &tokens);
+        }
+        Ok(tokens)
     }
 
-    /// The tokens of single letters.
-    fn letters(&self, text: &str) -> Result<Vec<Symbol>, Error> {
+    /// The tokens of single letters, and whether each letter has one.
+    fn letters(&self, text: &str) -> Result<(Vec<Symbol>, bool), Error> {
         if text.len() >= NOWHERE as usize {
             return Err(format!("a word of {} bytes is too long", text.len()).into());
         }
@@ -167,6 +186,7 @@ impl Pairs {
                 next: place + 1,
             });
         };
+        let mut are_known = true;
         let mut unknown: Option<(u32, usize)> = None;
         for (at, letter) in text.char_indices() {
             let letter = &text[at..at + letter.len_utf8()];
@@ -175,7 +195,10 @@ impl Pairs {
                     push(token, bytes);
                 }
                 push(token, letter.len());
-            } else if let Some(tokens) = self.bytes(letter) {
+                continue;
+            }
+            are_known = false;
+            if let Some(tokens) = self.bytes(letter) {
                 for token in tokens {
                     push(token, 1);
                 }
@@ -200,7 +223,7 @@ impl Pairs {
         if let Some(last) = symbols.last_mut() {
             last.next = NOWHERE;
         }
-        Ok(symbols)
+        Ok((symbols, are_known))
     }
 
     /// The tokens of a letter's bytes, if all of them are there and count.
@@ -338,7 +361,11 @@ mod tests {
             let ours = Pairs::of(&library).unwrap();
             for text in texts {
                 let text: String = text.into_iter().map(|letter| LETTERS[letter]).collect();
-                prop_assert_eq!(ours.tokens(&text).unwrap(), library.tokenize(&text).unwrap());
+                let tokens = library.tokenize(&text).unwrap();
+                // The second time from those that came lately.
+                for _ in 0..2 {
+                    prop_assert_eq!(&ours.tokens(&text).unwrap(), &tokens);
+                }
             }
             prop_assert_eq!(ours.vocabulary(), Model::get_vocab(&library));
             prop_assert_eq!(ours.distinct(), library.get_vocab_size());
