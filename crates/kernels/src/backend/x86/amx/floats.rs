@@ -11,12 +11,14 @@ use std::arch::asm;
 use std::arch::x86_64::{
     __m512, __m512h, _CMP_ORD_Q, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm512_and_si512,
     _mm512_castph_si512, _mm512_castsi512_ph, _mm512_cmp_ps_mask, _mm512_cvtepu16_epi32,
-    _mm512_cvtps_ph, _mm512_fmadd_ph, _mm512_maskz_mov_ps, _mm512_mul_ps, _mm512_mulhrs_epi16,
-    _mm512_or_si512, _mm512_set1_epi16, _mm512_set1_ps, _mm512_slli_epi32, _mm512_store_si512,
-    _mm512_sub_ps,
+    _mm512_cvtps_ph, _mm512_fmadd_ph, _mm512_maskz_mov_ps, _mm512_mul_ph, _mm512_mul_ps,
+    _mm512_mulhrs_epi16, _mm512_or_si512, _mm512_set1_epi16, _mm512_set1_ps, _mm512_slli_epi32,
+    _mm512_store_si512, _mm512_sub_ps,
 };
 use std::cell::RefCell;
 use std::ops::Range;
+
+use half::f16;
 
 use super::registers::{Configuration, ROWS, load, multiply, release, store, zero};
 use super::{Weights, has_amx};
@@ -288,12 +290,21 @@ unsafe fn widen<T: Load512>(tile: &T, block: usize, factor: f32, into: &mut Weig
         let places = _mm512_set1_epi16(0x8FFF_u16.cast_signed());
         let to = into.0.as_mut_ptr();
         for part in 0..T::PARTS {
-            let scales = _mm512_mul_ps(tile.scales(block, part), factor);
-            let offset = _mm512_set1_ps(-(T::OFFSET as f32));
-            let mins = mins.unwrap_or(_mm512_mul_ps(scales, offset));
+            let ones = 1 << ones_bits(T::BITS);
             // The weight is `scales * codes + mins`, and `ones` are 1 and the code of so many bits behind it.
-            let scales = _mm512_mul_ps(scales, _mm512_set1_ps((1 << ones_bits(T::BITS)) as f32));
-            let (scales, mins) = (twice(scales), twice(_mm512_sub_ps(mins, scales)));
+            let scales = _mm512_mul_ps(tile.scales(block, part), factor);
+            let scales = _mm512_mul_ps(scales, _mm512_set1_ps(ones as f32));
+            let rounded = twice(scales);
+            let mins = match mins {
+                Some(mins) => twice(_mm512_sub_ps(mins, scales)),
+                None => {
+                    // Of the rounded scale: it is what the codes are times.
+                    let offset = f16::from_f32(-1.0 - T::OFFSET as f32 / ones as f32).to_bits();
+                    let offset = _mm512_set1_epi16(offset.cast_signed());
+                    _mm512_mul_ph(rounded, _mm512_castsi512_ph(offset))
+                }
+            };
+            let scales = rounded;
             let pairs = GROUPS / 2 / T::PARTS;
             for pair in part * pairs..(part + 1) * pairs {
                 let ones = tile.ones(block, pair);
