@@ -12,6 +12,9 @@ use tokio::sync::oneshot;
 
 use crate::failure::Stop;
 
+/// Threads at most: each takes four file descriptors, and the models have the processors.
+const THREADS_MAX: usize = 8;
+
 /// Threads that serve connections until this is dropped; what they are at is broken off then.
 pub(crate) struct HttpThreads(Vec<HttpThread>);
 
@@ -24,16 +27,24 @@ struct HttpThread {
 }
 
 impl HttpThreads {
-    /// Starts as many threads as the machine has processors for this program.
+    /// Starts as many threads as the machine has processors for this program, and [`THREADS_MAX`] at most; fewer where
+    /// the system gives no more.
     ///
     /// # Errors
-    /// Where the system gives no threads.
+    /// Where the system gives none.
     pub(crate) fn start() -> Result<Self, Stop> {
         let count = std::thread::available_parallelism().map_or(1, usize::from);
-        (0..count)
-            .map(HttpThread::start)
-            .collect::<Result<_, _>>()
-            .map(Self)
+        let mut threads = vec![HttpThread::start(0)?];
+        for number in 1..count.min(THREADS_MAX) {
+            match HttpThread::start(number) {
+                Ok(thread) => threads.push(thread),
+                Err(stop) => {
+                    tracing::warn!("{stop}; {number} serve");
+                    break;
+                }
+            }
+        }
+        Ok(Self(threads))
     }
 
     /// Has the thread with the fewest connections serve one more: what `serve` makes of it there, to its end. A

@@ -134,7 +134,8 @@ fn start(cli: Cli, mut settings: Settings<'_>) -> Result<(), Stop> {
 /// A runtime for the parts that wait on sockets and channels, but for the server's connections ([`http_threads`]).
 fn runtime() -> Result<tokio::runtime::Runtime, Stop> {
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1) // beside the thread that waits for it
+        // One that accepts connections and hears signals while another is at a batch.
+        .worker_threads(2)
         .enable_all()
         .build()
         .map_err(|error| Stop::failed(format!("no runtime: {error}")))

@@ -9,7 +9,9 @@ mod x86;
 
 use std::ops::Range;
 
-use crate::activations::{Activations, Form};
+use crate::activations::Activations;
+#[cfg(target_arch = "x86_64")]
+use crate::activations::Form;
 use crate::linear::{ROWS_TOGETHER, WeightRange};
 use crate::pool::Pool;
 use crate::tile::{Eight, FiveK, FiveMin, Four, FourK, FourMin, SixK, Tile};
@@ -268,6 +270,8 @@ const CHUNK_MIN_OPERATIONS: usize = 1 << 22;
 const NEAR_BYTES: usize = 384 << 10;
 /// Rows for which the weights pass by at least, so that reading them is little beside the arithmetic.
 const NEAR_MIN_ROWS: usize = 96;
+/// And at most: their sums are kept meanwhile.
+const NEAR_MAX_ROWS: usize = 960;
 /// They are whole groups of every back end: of 6, or of AMX's 32.
 const NEAR_ROWS_TOGETHER: usize = 96;
 
@@ -317,7 +321,7 @@ impl Walk {
     /// Two panels together, by rows of which so many bytes stay near.
     fn of(activations: &Activations, outputs: usize, near_bytes: usize) -> Self {
         let row_bytes = 2 * activations.blocks * BLOCK_INPUTS;
-        let near = (near_bytes / row_bytes).max(NEAR_MIN_ROWS);
+        let near = (near_bytes / row_bytes).clamp(NEAR_MIN_ROWS, NEAR_MAX_ROWS);
         Self {
             rows: activations.rows,
             blocks: activations.blocks,

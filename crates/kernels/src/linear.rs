@@ -331,8 +331,8 @@ fn dequantise<T: Tile>(tiles: &[T], output: usize, row: &mut [f32]) {
 #[derive(Debug)]
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // AMX reads it
 pub(crate) struct WeightRange {
-    /// 2 to the power of it brings the largest weight there could be, by its scale, to 2^11 or above and below 2^12: half
-    /// precision holds 16 times as much.
+    /// 2 to the power of it brings the largest weight there could be, by its scale, to 2^13 or above and below 2^14, which
+    /// half precision holds.
     pub(crate) exponent: i32,
     /// `[outputs]`, padded to whole panels: 2 to the power of it brings an output's largest weight above 16000 and to 32000
     /// at most.
@@ -390,7 +390,7 @@ fn range<T: Tile>(tiles: &[T], outputs: usize) -> WeightRange {
     });
     WeightRange {
         exponent: if all > 0.0 {
-            11 - all.log2().floor() as i32
+            13 - all.log2().floor() as i32
         } else {
             0
         },

@@ -14,7 +14,7 @@ use crate::validate::{Schema, validate};
 /// Bodies up to this size are parsed where they are; larger ones on a thread that may block.
 const PARSE_INLINE_MAX_BYTES: usize = 64 * 1024;
 
-/// Inputs with up to so many items in their lists are validated where they are.
+/// Inputs with up to so many values, at any depth, are validated where they are.
 const CHECK_INLINE_MAX_ITEMS: usize = 4096;
 
 /// A model's one binary input, as it came.
@@ -154,7 +154,7 @@ impl Input {
         schema: &'static Schema,
         input: Value,
     ) -> Result<Self, Failure> {
-        let is_large = items(&input) > CHECK_INLINE_MAX_ITEMS;
+        let is_large = has_more_than(&input, CHECK_INLINE_MAX_ITEMS);
         let check = move || {
             let mut fields = input;
             validate(schema, &mut fields).map_err(Failure::Schema)?;
@@ -171,17 +171,24 @@ impl Input {
     }
 }
 
-/// Items of the lists and objects that an input consists of, without those within them.
-fn items(input: &Value) -> usize {
-    let within = |value: &Value| match value {
-        Value::Array(items) => items.len(),
-        Value::Object(fields) => fields.len(),
-        _ => 1,
-    };
-    match input {
-        Value::Object(fields) => fields.values().map(within).sum(),
-        other => within(other),
+/// Whether an input has more than so many values, at any depth; counts no further.
+fn has_more_than(input: &Value, most: usize) -> bool {
+    let mut left = most;
+    let mut open = vec![input];
+    while let Some(value) = open.pop() {
+        let Some(fewer) = left.checked_sub(1) else {
+            return true;
+        };
+        left = fewer;
+        match value {
+            Value::Array(items) if items.len() > left => return true,
+            Value::Array(items) => open.extend(items),
+            Value::Object(fields) if fields.len() > left => return true,
+            Value::Object(fields) => open.extend(fields.values()),
+            _ => {}
+        }
     }
+    false
 }
 
 /// Parses a JSON body.
@@ -284,4 +291,24 @@ fn kind_of<'s>(schema: &'s Value, name: &str) -> Option<&'s str> {
     let mut forms = std::iter::once(schema).chain(branches);
     let property = forms.find_map(|form| form["properties"].get(name))?;
     Some(property["type"].as_str().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn values_are_counted_at_any_depth() {
+        // The object, its list, the turn, its list, three texts.
+        let deep = json!({"messages": [{"content": ["a", "b", "c"]}]});
+        assert!(has_more_than(&deep, 6));
+        assert!(!has_more_than(&deep, 7));
+        assert!(!has_more_than(&json!("a"), 1));
+        let flat = json!({"text": vec!["a"; 5000]});
+        assert!(has_more_than(&flat, CHECK_INLINE_MAX_ITEMS));
+        let nested = json!({"messages": [{"content": vec!["a"; 5000]}]});
+        assert!(has_more_than(&nested, CHECK_INLINE_MAX_ITEMS));
+    }
 }

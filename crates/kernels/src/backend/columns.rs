@@ -13,7 +13,7 @@ pub(crate) struct Columns<'a> {
     lent: PhantomData<&'a mut [f32]>,
 }
 
-// SAFETY: `set` touches only the columns that it names, and each user gives a column of a row to
+// SAFETY: `set` and `write` touch only the columns that it names, and each user gives a column of a row to
 // one chunk only (`Walk` by groups of panels, `Attention::run` by heads and rows).
 unsafe impl Sync for Columns<'_> {}
 
@@ -30,12 +30,17 @@ impl<'a> Columns<'a> {
 
     /// The columns of a row from `(row, column)`, as many as there are of `count`.
     #[allow(clippy::mut_from_ref)] // each caller has columns of its own
-    pub(crate) fn part(&self, (row, column): (usize, usize), count: usize) -> &mut [f32] {
+    fn part(&self, (row, column): (usize, usize), count: usize) -> &mut [f32] {
         assert!(row < self.rows && column < self.width);
         let count = count.min(self.width - column);
         // SAFETY: the range lies within the row, the row within the slice; nobody else has these
         // columns.
         unsafe { std::slice::from_raw_parts_mut(self.values.add(row * self.width + column), count) }
+    }
+
+    /// Has the columns of a row from `(row, column)` written, as many as there are of `count`.
+    pub(crate) fn write(&self, at: (usize, usize), count: usize, with: impl FnOnce(&mut [f32])) {
+        with(self.part(at, count));
     }
 
     /// Writes sums; those beyond the last column are padding.

@@ -65,6 +65,14 @@ fn map_range(range: &Range<usize>) -> bool {
 
 /// Who would hear of writes; `None`: the system has none, or none that would not have to answer.
 fn listener() -> Option<File> {
+    // A sandbox may end whoever makes a call that it does not know.
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    if !status.lines().any(|line| {
+        line.strip_prefix("Seccomp:")
+            .is_some_and(|mode| mode.trim() == "0")
+    }) {
+        return None;
+    }
     // SAFETY: it takes no pointer.
     let file = unsafe { libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC | USER_MODE_ONLY) };
     let file = libc::c_int::try_from(file).ok().filter(|&file| file >= 0)?;

@@ -1,6 +1,6 @@
 //! Which chats are prepared so soon that it is not worth another thread.
 
-use tasks::{ChatOptions, ChatRequest, Format, Message, Prompt};
+use tasks::{ChatOptions, ChatRequest, Format, Message, Prompt, ToolChoice};
 
 /// Bytes of text in a request that is brief.
 const BRIEF_MAX_BYTES: usize = 1024;
@@ -12,7 +12,7 @@ pub(super) fn is_brief(request: &ChatRequest) -> bool {
     let ChatOptions {
         format,
         tools,
-        tool_choice: _, // says nothing without tools
+        tool_choice,
         one_call: _,
         stop,
         logit_bias,
@@ -22,8 +22,10 @@ pub(super) fn is_brief(request: &ChatRequest) -> bool {
         lora,
         judges: _,
     } = &request.options;
-    let is_plain =
-        *format == Format::Text && tools.is_empty() && logit_bias.is_empty() && lora.is_none();
+    // A call that is asked for has a grammar, whatever tools there are.
+    let needs_no_call = matches!(tool_choice, ToolChoice::Auto | ToolChoice::None);
+    let has_no_grammar = *format == Format::Text && tools.is_empty() && needs_no_call;
+    let is_plain = has_no_grammar && logit_bias.is_empty() && lora.is_none();
     let prompt = match &request.prompt {
         Prompt::Raw(text) => text.len(),
         Prompt::Messages(turns) => turns.iter().map(bytes).sum(),
@@ -91,6 +93,8 @@ mod tests {
             is_brief(&request)
         };
         assert!(with(|options| options.one_call = true));
+        assert!(with(|options| options.tool_choice = ToolChoice::None));
+        assert!(!with(|options| options.tool_choice = ToolChoice::Required));
         assert!(!with(|options| options.format = Format::JsonObject));
         assert!(!with(|options| options.stop = vec!["a".repeat(2000)]));
     }

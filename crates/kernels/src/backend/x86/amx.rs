@@ -1,7 +1,7 @@
 //! AMX: one instruction multiplies 16 rows by 16 outputs, 64 bytes of each, and adds to sums.
 //!
 //! Instructions and their arithmetic: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1, chapter 18,
-//! and volume 2, TDPBF16PS and TDPBSUD. Permission: Linux, Documentation/arch/x86/xstate.rst.
+//! and volume 2, TDPBF16PS, TDPBSUD and TDPBSSD. Permission: Linux, Documentation/arch/x86/xstate.rst.
 
 pub(crate) mod floats;
 mod registers;

@@ -8,9 +8,8 @@ use std::arch::x86_64::{
     __m512, __m512i, _MM_HINT_T1, _mm_prefetch, _mm256_loadu_si256, _mm512_add_epi32,
     _mm512_and_si512, _mm512_cvtepi32_ps, _mm512_cvtph_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps,
     _mm512_loadu_si512, _mm512_mask_add_epi8, _mm512_mul_ps, _mm512_set1_epi8, _mm512_set1_epi16,
-    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_slli_epi16,
-    _mm512_slli_epi32, _mm512_srli_epi16, _mm512_storeu_ps, _mm512_ternarylogic_epi32,
-    _mm512_test_epi8_mask,
+    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_slli_epi32,
+    _mm512_srli_epi16, _mm512_storeu_ps, _mm512_test_epi8_mask,
 };
 
 use std::ops::Range;
@@ -34,33 +33,7 @@ pub(crate) trait Load512: Tile {
     const IS_STREAMED: bool = true;
     /// The codes of a block's groups `2 * pair` and `2 * pair + 1`; `pair` is below 4, `block` below [`Tile::BLOCKS`].
     unsafe fn pair(&self, block: usize, pair: usize) -> [__m512i; 2];
-    /// The same codes as numbers in half precision, each 1 and as many 64ths as the code says, 256ths with more than six
-    /// bits ([`ones_bits`]): the first and third input of the even group, of the odd one, the second and fourth of both.
-    #[inline(always)]
-    unsafe fn ones(&self, block: usize, pair: usize) -> [__m512i; 4] {
-        // SAFETY: as the caller promises.
-        let [even, odd] = unsafe { self.pair(block, pair) };
-        // SAFETY: the caller has AVX-512 BW.
-        unsafe {
-            if Self::BITS > 6 {
-                let mask = 0xFF << 2;
-                return [
-                    one_and(_mm512_slli_epi16::<2>(even), mask),
-                    one_and(_mm512_slli_epi16::<2>(odd), mask),
-                    one_and(_mm512_srli_epi16::<6>(even), mask),
-                    one_and(_mm512_srli_epi16::<6>(odd), mask),
-                ];
-            }
-            let mask = 0x3F << 4;
-            [
-                one_and(_mm512_slli_epi16::<4>(even), mask),
-                one_and(_mm512_slli_epi16::<4>(odd), mask),
-                one_and(_mm512_srli_epi16::<4>(even), mask),
-                one_and(_mm512_srli_epi16::<4>(odd), mask),
-            ]
-        }
-    }
-    /// The same codes as words, in the same order.
+    /// The same codes as words: the first and third input of the even group, of the odd one, the second and fourth of both.
     #[inline(always)]
     unsafe fn words(&self, block: usize, pair: usize) -> [__m512i; 4] {
         // SAFETY: as the caller promises; it has AVX-512 BW.
@@ -98,40 +71,6 @@ unsafe fn nibbles(codes: &[u8; GROUP_BYTES * GROUPS / 2], pair: usize) -> [__m51
         [
             _mm512_and_si512(bytes, low),
             _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), low),
-        ]
-    }
-}
-
-/// Bits behind the point that [`Load512::ones`] has of a code of so many bits.
-pub(super) const fn ones_bits(bits: u32) -> u32 {
-    if bits > 6 { 8 } else { 6 }
-}
-
-/// 1 in half precision with some of a word's bits behind the point.
-#[inline(always)]
-unsafe fn one_and(words: __m512i, mask: i16) -> __m512i {
-    const ONE: i16 = 0x3C00;
-    const AND_THEN_OR: i32 = 0xEA;
-    // SAFETY: the caller has AVX-512 BW.
-    unsafe {
-        let (mask, one) = (_mm512_set1_epi16(mask), _mm512_set1_epi16(ONE));
-        _mm512_ternarylogic_epi32::<AND_THEN_OR>(words, mask, one)
-    }
-}
-
-/// [`Load512::ones`] of four-bit codes.
-#[inline(always)]
-unsafe fn nibble_ones(codes: &[u8; GROUP_BYTES * GROUPS / 2], pair: usize) -> [__m512i; 4] {
-    const MASK: i16 = 15 << 4;
-    debug_assert!(pair < GROUPS / 2);
-    // SAFETY: pair is below 4, so the 64 bytes end within the array's 256; the caller has AVX-512 BW.
-    unsafe {
-        let words = _mm512_loadu_si512(codes.as_ptr().add(pair * GROUP_BYTES).cast());
-        [
-            one_and(_mm512_slli_epi16::<4>(words), MASK),
-            one_and(words, MASK),
-            one_and(_mm512_srli_epi16::<4>(words), MASK),
-            one_and(_mm512_srli_epi16::<8>(words), MASK),
         ]
     }
 }
@@ -211,12 +150,6 @@ macro_rules! four_bits {
         unsafe fn pair(&self, _: usize, pair: usize) -> [__m512i; 2] {
             // SAFETY: as the caller promises.
             unsafe { nibbles(&self.codes, pair) }
-        }
-
-        #[inline(always)]
-        unsafe fn ones(&self, _: usize, pair: usize) -> [__m512i; 4] {
-            // SAFETY: as the caller promises.
-            unsafe { nibble_ones(&self.codes, pair) }
         }
 
         #[inline(always)]

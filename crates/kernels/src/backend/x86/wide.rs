@@ -5,7 +5,9 @@ use std::arch::x86_64::{
     _mm512_castsi256_si512, _mm512_cmp_ps_mask, _mm512_cvtepi16_epi8, _mm512_cvtepi32_epi16,
     _mm512_cvtps_epi32, _mm512_inserti64x4, _mm512_loadu_ps, _mm512_mask_set1_epi32,
     _mm512_maskz_set1_epi32, _mm512_max_ps, _mm512_mul_ps, _mm512_reduce_add_epi32,
-    _mm512_reduce_max_ps, _mm512_set1_epi16, _mm512_set1_ps, _mm512_setzero_ps, _mm512_srai_epi16,
+    _mm512_reduce_max_ps, _mm512_set1_epi16, _mm512_set1_ps, _mm512_setzero_ps,
+    _mm512_shufflehi_epi16, _mm512_shufflelo_epi16, _mm512_slli_epi16, _mm512_srai_epi16,
+    _mm512_storeu_si512, _mm512_sub_epi16,
 };
 
 use super::amx::floats::numbers;
@@ -39,6 +41,9 @@ pub(crate) struct Wide {
     /// `[rows][blocks * 32]` each; empty with more.
     pub(super) highs: Vec<i8>,
     pub(super) lows: Vec<i8>,
+    /// The same numbers as words, of four inputs the first, the third, the second and the fourth.
+    pub(super) high_words: Vec<i16>,
+    pub(super) low_words: Vec<i16>,
     /// `[rows][blocks][2]`: the sums of the first 16 numbers of a block, and of the others; empty with more.
     pub(super) sums: Vec<[i32; 2]>,
     /// `[rows]`.
@@ -64,6 +69,8 @@ impl Wide {
         }
         self.highs.resize(few_blocks * BLOCK_INPUTS, 0);
         self.lows.resize(few_blocks * BLOCK_INPUTS, 0);
+        self.high_words.resize(few_blocks * BLOCK_INPUTS, 0);
+        self.low_words.resize(few_blocks * BLOCK_INPUTS, 0);
         self.sums.resize(few_blocks, [0; 2]);
         self.steps.resize(self.rows, 0.0);
         for (row, values) in values.chunks_exact(inputs).enumerate() {
@@ -135,10 +142,24 @@ impl Wide {
     unsafe fn write(&mut self, row: usize, block: usize, codes: __m512i) {
         // The low byte is signed, and the high one what is left.
         let rounded = _mm512_add_epi16(codes, _mm512_set1_epi16(128));
-        let highs = _mm512_cvtepi16_epi8(_mm512_srai_epi16::<8>(rounded));
+        let high_words = _mm512_srai_epi16::<8>(rounded);
+        let highs = _mm512_cvtepi16_epi8(high_words);
         let lows = _mm512_cvtepi16_epi8(codes);
         let (highs_at, lows_at) = if self.are_few() {
             let place = (row * self.blocks + block) * BLOCK_INPUTS;
+            let of_block = place..place + BLOCK_INPUTS;
+            let low_words = _mm512_sub_epi16(codes, _mm512_slli_epi16::<8>(high_words));
+            let words = [
+                (high_words, &mut self.high_words[of_block.clone()]),
+                (low_words, &mut self.low_words[of_block]),
+            ];
+            for (words, to) in words {
+                // The second and the third of four change places.
+                let words = _mm512_shufflelo_epi16::<0b1101_1000>(words);
+                let words = _mm512_shufflehi_epi16::<0b1101_1000>(words);
+                // SAFETY: 32 numbers of 16 bits are written to a slice of as many.
+                unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), words) };
+            }
             (&mut self.highs[place..], &mut self.lows[place..])
         } else {
             let first = row / GROUP_ROWS * GROUP_ROWS;

@@ -2,7 +2,7 @@
 //!
 //! Whole numbers would have to become floats behind each block, for its scale, which takes longer than multiplying them.
 //! So weights become bfloat16 first, a block of a panel at a time, in half precision: `scale * code + min` times a power
-//! of two that keeps the matrix's largest weight below 2^12: what is 2^-26 of it or less becomes zero. A half-precision
+//! of two that keeps the matrix's largest weight below 2^14: what is 2^-28 of it or less becomes zero. A half-precision
 //! number whose exponent and first seven bits of fraction move to the places that bfloat16 has for them is itself times
 //! 2^-112. Inputs are times 2^48, so that products and sums of numbers as models have them stay normal, and one
 //! multiplication puts each sum right in the end.
@@ -11,21 +11,19 @@ use std::arch::asm;
 use std::arch::x86_64::{
     __m512, __m512h, _CMP_ORD_Q, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm512_and_si512,
     _mm512_castph_si512, _mm512_castsi512_ph, _mm512_cmp_ps_mask, _mm512_cvtepu16_epi32,
-    _mm512_cvtps_ph, _mm512_fmadd_ph, _mm512_maskz_mov_ps, _mm512_mul_ph, _mm512_mul_ps,
+    _mm512_cvtepu16_ph, _mm512_cvtps_ph, _mm512_fmadd_ph, _mm512_maskz_mov_ps, _mm512_mul_ps,
     _mm512_mulhrs_epi16, _mm512_or_si512, _mm512_set1_epi16, _mm512_set1_ps, _mm512_slli_epi32,
-    _mm512_store_si512, _mm512_sub_ps,
+    _mm512_store_si512,
 };
 use std::cell::RefCell;
 use std::ops::Range;
-
-use half::f16;
 
 use super::registers::{Configuration, ROWS, load, multiply, release, store, zero};
 use super::{Weights, has_amx};
 use crate::TILE_OUTPUTS;
 use crate::backend::Columns;
 use crate::backend::x86::Load512;
-use crate::backend::x86::avx512::{LINE_BYTES, fetch, ones_bits};
+use crate::backend::x86::avx512::{LINE_BYTES, fetch};
 use crate::backend::x86::bfloats::{Bfloats, INPUT_EXPONENT};
 use crate::tile::GROUPS;
 
@@ -128,6 +126,7 @@ impl Walk<'_> {
         out: &Columns<'_>,
     ) {
         let (inputs, rows) = (self.inputs, self.rows);
+        assert!(inputs.blocks.is_multiple_of(T::BLOCKS));
         assert!(tiles.len() * T::BLOCKS >= P * inputs.blocks);
         for first_block in (0..inputs.blocks).step_by(self.chunk) {
             let blocks = first_block..inputs.blocks.min(first_block + self.chunk);
@@ -276,7 +275,7 @@ unsafe fn twice(values: __m512) -> __m512h {
 }
 
 /// A block's weights as bfloat16, of four inputs the first and third side by side, and the second and fourth; see
-/// [`super::bfloats`] for the order of the whole.
+/// [`crate::backend::x86::bfloats`] for the order of the whole.
 #[inline(always)]
 unsafe fn widen<T: Load512>(tile: &T, block: usize, factor: f32, into: &mut Weights) {
     // SAFETY: pairs, parts and the block are below their numbers; the 16 stores fill the 16 rows; the caller has the
@@ -290,27 +289,16 @@ unsafe fn widen<T: Load512>(tile: &T, block: usize, factor: f32, into: &mut Weig
         let places = _mm512_set1_epi16(0x8FFF_u16.cast_signed());
         let to = into.0.as_mut_ptr();
         for part in 0..T::PARTS {
-            let ones = 1 << ones_bits(T::BITS);
-            // The weight is `scales * codes + mins`, and `ones` are 1 and the code of so many bits behind it.
             let scales = _mm512_mul_ps(tile.scales(block, part), factor);
-            let scales = _mm512_mul_ps(scales, _mm512_set1_ps(ones as f32));
-            let rounded = twice(scales);
-            let mins = match mins {
-                Some(mins) => twice(_mm512_sub_ps(mins, scales)),
-                None => {
-                    // Of the rounded scale: it is what the codes are times.
-                    let offset = f16::from_f32(-1.0 - T::OFFSET as f32 / ones as f32).to_bits();
-                    let offset = _mm512_set1_epi16(offset.cast_signed());
-                    _mm512_mul_ph(rounded, _mm512_castsi512_ph(offset))
-                }
-            };
-            let scales = rounded;
+            let offset = _mm512_set1_ps(-(T::OFFSET as f32));
+            let mins = mins.unwrap_or(_mm512_mul_ps(scales, offset));
+            let (scales, mins) = (twice(scales), twice(mins));
             let pairs = GROUPS / 2 / T::PARTS;
             for pair in part * pairs..(part + 1) * pairs {
-                let ones = tile.ones(block, pair);
-                for index in 0..4 {
-                    let ones = _mm512_castsi512_ph(ones[index]);
-                    let weights = _mm512_castph_si512(_mm512_fmadd_ph(ones, scales, mins));
+                let words = tile.words(block, pair);
+                for (index, codes) in words.into_iter().enumerate() {
+                    let codes = _mm512_cvtepu16_ph(codes);
+                    let weights = _mm512_castph_si512(_mm512_fmadd_ph(codes, scales, mins));
                     let moved = _mm512_and_si512(_mm512_mulhrs_epi16(weights, eighth), places);
                     _mm512_store_si512(to.add(4 * pair + index).cast(), moved);
                 }

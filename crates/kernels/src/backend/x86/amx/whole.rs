@@ -1,16 +1,15 @@
 //! Products of whole numbers of 16 bits, added up without rounding: a row's sums are the same to the bit whether it comes
-//! alone, through AVX-512 VNNI ([`few`](crate::backend::x86::avx512::few)), or with others.
+//! alone, through AVX-512 VNNI ([`crate::backend::x86::avx512::whole`]), or with others.
 //!
 //! A weight is `scale * code + min`. Both become whole numbers first, in units of 2^-e that an output's largest weight has
-//! at most 32000 of, and so does the weight. The upper bytes of 64 inputs of such weights, signed ones, fill
+//! at most 32000 of, and so does the weight; one of eight bits, whose scale has few units, is rounded itself. The upper bytes of 64 inputs of such weights, signed ones, fill
 //! a register, and the lower ones, unsigned, another; each is multiplied by the inputs' high bytes and by their low ones.
 
 use std::arch::asm;
 use std::arch::x86_64::{
-    __m512, __m512i, _mm256_loadu_si256, _mm512_add_epi16, _mm512_and_si512,
-    _mm512_castps256_ps512, _mm512_cvtepi32_pd, _mm512_cvtpd_ps, _mm512_fmadd_pd,
-    _mm512_insertf32x8, _mm512_mul_pd, _mm512_mul_ps, _mm512_mullo_epi16, _mm512_or_si512,
-    _mm512_set1_epi16, _mm512_set1_epi32, _mm512_set1_pd, _mm512_slli_epi16, _mm512_slli_epi32,
+    __m512, _mm256_loadu_si256, _mm512_add_epi16, _mm512_castps256_ps512, _mm512_cvtepi32_pd,
+    _mm512_cvtpd_ps, _mm512_fmadd_pd, _mm512_insertf32x8, _mm512_mul_pd, _mm512_mul_ps,
+    _mm512_mullo_epi16, _mm512_set1_epi16, _mm512_set1_pd, _mm512_setzero_si512, _mm512_slli_epi16,
     _mm512_srli_epi16, _mm512_store_si512, _mm512_storeu_ps, _mm512_ternarylogic_epi32,
 };
 use std::cell::RefCell;
@@ -21,7 +20,9 @@ use super::{Weights, has_amx};
 use crate::TILE_OUTPUTS;
 use crate::backend::Columns;
 use crate::backend::x86::Load512;
-use crate::backend::x86::avx512::whole::{Units, integers};
+use crate::backend::x86::avx512::whole::{
+    Units, integers, is_rounded, rounded, rounded_scales, twice,
+};
 use crate::backend::x86::avx512::{LINE_BYTES, fetch_from};
 use crate::backend::x86::wide::Wide;
 use crate::linear::WeightRange;
@@ -136,6 +137,7 @@ impl Walk<'_> {
         out: &Columns<'_>,
     ) {
         let (inputs, rows) = (self.inputs, self.rows);
+        assert!(inputs.blocks.is_multiple_of(T::BLOCKS));
         assert!(tiles.len() * T::BLOCKS >= P * inputs.blocks);
         let units: [Units; P] = std::array::from_fn(|index| self.range.units(panel + index));
         let pairs = inputs.blocks.div_ceil(2);
@@ -186,34 +188,33 @@ unsafe fn finish<const P: usize>(
     for (index, row) in rows.clone().enumerate() {
         let step = _mm512_set1_pd(inputs.steps[row].into());
         let mut values = [[0.0; TILE_OUTPUTS]; P];
-        let part = out.part((row, panel * TILE_OUTPUTS), P * TILE_OUTPUTS);
-        // All but the last panels write where the sums are wanted.
-        let is_whole = part.len() == P * TILE_OUTPUTS;
-        let to = if is_whole {
-            &mut *part
-        } else {
-            values.as_flattened_mut()
+        let fill = |to: &mut [f32]| {
+            let (to, _) = to.as_chunks_mut::<TILE_OUTPUTS>();
+            for (panel, to) in to.iter_mut().enumerate() {
+                let sums = &sums[index / ROWS][panel].0;
+                let half = |half: usize| {
+                    let [upper, middle, lower] = sums.each_ref().map(|sums| {
+                        let sums = &sums[index % ROWS][8 * half..];
+                        // SAFETY: 32 bytes are read from a half of an array of 64.
+                        unsafe { _mm512_cvtepi32_pd(_mm256_loadu_si256(sums.as_ptr().cast())) }
+                    });
+                    let sum = _mm512_fmadd_pd(_mm512_fmadd_pd(upper, base, middle), base, lower);
+                    _mm512_cvtpd_ps(_mm512_mul_pd(sum, step))
+                };
+                let both = _mm512_insertf32x8::<1>(_mm512_castps256_ps512(half(0)), half(1));
+                // SAFETY: 16 floats are written to an array of as many.
+                unsafe { _mm512_storeu_ps(to.as_mut_ptr(), _mm512_mul_ps(both, units[panel])) };
+            }
         };
-        let (to, _) = to.as_chunks_mut::<TILE_OUTPUTS>();
-        for (panel, to) in to.iter_mut().enumerate() {
-            let sums = &sums[index / ROWS][panel].0;
-            let half = |half: usize| {
-                let [upper, middle, lower] = sums.each_ref().map(|sums| {
-                    let sums = &sums[index % ROWS][8 * half..];
-                    // SAFETY: 32 bytes are read from a half of an array of 64.
-                    unsafe { _mm512_cvtepi32_pd(_mm256_loadu_si256(sums.as_ptr().cast())) }
-                });
-                let sum = _mm512_fmadd_pd(_mm512_fmadd_pd(upper, base, middle), base, lower);
-                _mm512_cvtpd_ps(_mm512_mul_pd(sum, step))
-            };
-            let both = _mm512_insertf32x8::<1>(_mm512_castps256_ps512(half(0)), half(1));
-            // SAFETY: 16 floats are written to an array of as many.
-            unsafe { _mm512_storeu_ps(to.as_mut_ptr(), _mm512_mul_ps(both, units[panel])) };
-        }
-        if !is_whole {
-            let count = part.len();
-            part.copy_from_slice(&values.as_flattened()[..count]);
-        }
+        let width = P * TILE_OUTPUTS;
+        out.write((row, panel * TILE_OUTPUTS), width, |part| {
+            if part.len() == width {
+                return fill(part);
+            }
+            // The last panels may have outputs that are padding.
+            fill(values.as_flattened_mut());
+            part.copy_from_slice(&values.as_flattened()[..part.len()]);
+        });
     }
 }
 
@@ -336,16 +337,6 @@ impl<T: Load512> Group<'_, T> {
     }
 }
 
-/// Numbers below 2^16, each twice side by side.
-#[inline(always)]
-unsafe fn twice(values: __m512i) -> __m512i {
-    // SAFETY: the caller has AVX-512 BW.
-    unsafe {
-        let low = _mm512_and_si512(values, _mm512_set1_epi32(0xFFFF));
-        _mm512_or_si512(low, _mm512_slli_epi32::<16>(values))
-    }
-}
-
 /// Writes a block's weights as whole numbers: its half of the rows.
 #[inline(always)]
 unsafe fn widen<T: Load512>(
@@ -362,14 +353,22 @@ unsafe fn widen<T: Load512>(
         let lower = into.lower.0.as_mut_ptr().add(half * GROUPS);
         let [low, high] = [0xFF, 0xFF << 8].map(|mask: u16| _mm512_set1_epi16(mask.cast_signed()));
         for part in 0..T::PARTS {
-            let (scales, mins) = integers(tile, (block, part), powers);
-            let (scales, mins) = (twice(scales), twice(mins));
+            let (scales, mins) = if is_rounded::<T>() {
+                (rounded_scales(tile, block, powers), _mm512_setzero_si512())
+            } else {
+                let (scales, mins) = integers(tile, (block, part), powers);
+                (twice(scales), twice(mins))
+            };
             let pairs = GROUPS / 2 / T::PARTS;
             for pair in part * pairs..(part + 1) * pairs {
                 // Of each output, two weights of four.
-                let weights = tile
-                    .words(block, pair)
-                    .map(|words| _mm512_add_epi16(_mm512_mullo_epi16(words, scales), mins));
+                let weights = if is_rounded::<T>() {
+                    rounded(tile, (block, pair), scales)
+                } else {
+                    let product = |words| _mm512_mullo_epi16(words, scales);
+                    tile.words(block, pair)
+                        .map(|words| _mm512_add_epi16(product(words), mins))
+                };
                 for group in 0..2 {
                     let (even, odd) = (weights[group], weights[group + 2]);
                     let lowers = _mm512_ternarylogic_epi32::<AND_THEN_OR>(

@@ -6,7 +6,7 @@ use std::arch::x86_64::{
     _mm512_srli_epi16,
 };
 
-use super::{Load512, fives, halves, nibble_ones, nibble_words, nibbles};
+use super::{Load512, fives, halves, nibble_words, nibbles};
 use crate::TILE_OUTPUTS;
 use crate::tile::{FiveK, FourK, GROUP_BYTES, SixK, Tile};
 
@@ -52,13 +52,6 @@ impl Load512 for FourK {
         debug_assert!(block < Self::BLOCKS);
         // SAFETY: block is below the array's length, the rest as the caller promises.
         unsafe { nibbles(self.codes.get_unchecked(block), pair) }
-    }
-
-    #[inline(always)]
-    unsafe fn ones(&self, block: usize, pair: usize) -> [__m512i; 4] {
-        debug_assert!(block < Self::BLOCKS);
-        // SAFETY: block is below the array's length, the rest as the caller promises.
-        unsafe { nibble_ones(self.codes.get_unchecked(block), pair) }
     }
 
     #[inline(always)]
