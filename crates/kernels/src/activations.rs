@@ -16,9 +16,9 @@ pub enum Precision {
     /// A second signed byte, for what the first leaves, in the blocks whose largest magnitude is at least
     /// [`OUTLIER`] times the row's root mean square. There one byte loses most: outliers, which language
     /// models have in few channels (Dettmers et al. 2022, LLM.int8), make the steps of their block coarse.
-    /// With AMX, two bytes an input, with one step a row: an error of up to 1/65024 of the row's largest magnitude; scales
-    /// and minima of weights are rounded to 1/32000 of their output's largest weight, or finer, and weights of eight bits
-    /// themselves.
+    /// With AMX, two bytes an input, with one step a row: an error of up to 1/65024 of the row's largest magnitude. There
+    /// scales and minima of weights are rounded to 1/32000 of their output's largest weight, or finer, and weights of
+    /// eight bits themselves.
     Outliers,
     /// The second byte in every block: an error of up to 1/32512 of its largest magnitude.
     Fine,

@@ -2,8 +2,9 @@
 //! alone, through AVX-512 VNNI ([`crate::backend::x86::avx512::whole`]), or with others.
 //!
 //! A weight is `scale * code + min`. Both become whole numbers first, in units of 2^-e that an output's largest weight has
-//! at most 32000 of, and so does the weight; one of eight bits, whose scale has few units, is rounded itself. The upper bytes of 64 inputs of such weights, signed ones, fill
-//! a register, and the lower ones, unsigned, another; each is multiplied by the inputs' high bytes and by their low ones.
+//! at most 32000 of, and so does the weight; one of eight bits, whose scale has few units, is rounded itself. The upper
+//! bytes of 64 inputs of such weights, signed ones, fill a register, and the lower ones, unsigned, another; each is
+//! multiplied by the inputs' high bytes and by their low ones.
 
 use std::arch::asm;
 use std::arch::x86_64::{
