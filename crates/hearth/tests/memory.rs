@@ -71,19 +71,30 @@ fn until(mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// What the server's open files are, in the system's words.
+fn files(server: &Server) -> Vec<String> {
+    let files = std::fs::read_dir(format!("/proc/{}/fd", server.id())).unwrap();
+    let targets = files
+        .flatten()
+        .flat_map(|file| std::fs::read_link(file.path()));
+    targets
+        .map(|target| target.to_string_lossy().into_owned())
+        .collect()
+}
+
+/// How many there are, but the one by which pages are mapped one by one: it comes when the server already answers.
 fn open_files(server: &Server) -> usize {
-    std::fs::read_dir(format!("/proc/{}/fd", server.id()))
-        .unwrap()
-        .count()
+    let files = files(server);
+    files.iter().filter(|file| !is_listener(file)).count()
+}
+
+fn is_listener(file: &str) -> bool {
+    file.contains("userfaultfd")
 }
 
 /// Whether the system maps pages of the program one by one.
 fn has_listener(server: &Server) -> bool {
-    let files = std::fs::read_dir(format!("/proc/{}/fd", server.id())).unwrap();
-    let mut targets = files
-        .flatten()
-        .flat_map(|file| std::fs::read_link(file.path()));
-    targets.any(|target| target.to_string_lossy().contains("userfaultfd"))
+    files(server).iter().any(|file| is_listener(file))
 }
 
 /// Memory that is the process's own: mapped files are the system's.
