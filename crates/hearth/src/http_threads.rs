@@ -182,9 +182,13 @@ mod tests {
         }
         // The place of one that has ended is free.
         drop(clients.pop());
-        while counts(&threads) != [0, 1, 1] {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        let freed = async {
+            while counts(&threads) != [0, 1, 1] {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let freed = tokio::time::timeout(Duration::from_secs(30), freed).await;
+        freed.expect("a free place");
         clients.push(connect(&threads, &listener, &seen));
         assert_eq!(counts(&threads), [1, 1, 1]);
     }

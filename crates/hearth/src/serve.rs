@@ -179,8 +179,12 @@ async fn accept(
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut end = std::pin::pin!(end);
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else {
-            break; // the semaphore is never closed
+        let place = tokio::select! {
+            place = places.clone().acquire_owned() => match place {
+                Ok(place) => place,
+                Err(_) => break, // the semaphore is never closed
+            },
+            () = &mut end => break,
         };
         let (stream, peer) = tokio::select! {
             accepted = listener.accept() => match accepted {

@@ -112,29 +112,40 @@ fn products_have_the_bits_of_the_same_arithmetic_in_plain_code() {
     }
 }
 
+/// Inputs and scales that are no numbers, in products of so many rows.
+fn what_is_none_stays_visible(precision: Precision, rows: usize) {
+    let mut rng = StdRng::seed_from_u64(6);
+    let mut tensor = random_tensor(Format::Q8_0, 20, 64, &mut rng);
+    let layer = PackedLinear::pack(Format::Q8_0, &tensor, 20, 64).unwrap();
+    let mut x = vec![1.0; rows * 64];
+    x[3] = f32::INFINITY;
+    let found = product_of(&layer, &x, precision);
+    assert!(found[..20].iter().all(|sum| !sum.is_finite()));
+    assert!(found[20..].iter().all(|sum| sum.is_finite()));
+    // As on the other back ends.
+    x[3] = f32::NAN;
+    let (without, mut zero) = (product_of(&layer, &x, precision), x);
+    zero[3] = 0.0;
+    assert_eq!(without, product_of(&layer, &zero, precision));
+    let nothing = product_of(&layer, &vec![0.0; rows * 64], precision);
+    assert!(nothing.iter().all(|sum| *sum == 0.0));
+    // A scale that is no number.
+    tensor[..2].copy_from_slice(&f16::NAN.to_le_bytes());
+    let layer = PackedLinear::pack(Format::Q8_0, &tensor, 20, 64).unwrap();
+    for (output, sum) in product_of(&layer, &zero, precision).iter().enumerate() {
+        assert_eq!(sum.is_nan(), output % 20 == 0, "{output}: {sum}");
+    }
+}
+
 #[test]
 fn what_is_no_number_stays_visible() {
     if !is_here() {
         return;
     }
-    let mut rng = StdRng::seed_from_u64(6);
-    let mut tensor = random_tensor(Format::Q8_0, 20, 64, &mut rng);
-    let layer = PackedLinear::pack(Format::Q8_0, &tensor, 20, 64).unwrap();
-    let mut x = vec![1.0; 128];
-    x[3] = f32::INFINITY;
-    let found = product(&layer, &x);
-    assert!(found[..20].iter().all(|sum| !sum.is_finite()));
-    assert!(found[20..].iter().all(|sum| sum.is_finite()));
-    // As on the other back ends.
-    x[3] = f32::NAN;
-    let (without, mut zero) = (product(&layer, &x), x);
-    zero[3] = 0.0;
-    assert_eq!(without, product(&layer, &zero));
-    // A scale that is no number.
-    tensor[..2].copy_from_slice(&f16::NAN.to_le_bytes());
-    let layer = PackedLinear::pack(Format::Q8_0, &tensor, 20, 64).unwrap();
-    for (output, sum) in product(&layer, &zero).iter().enumerate() {
-        assert_eq!(sum.is_nan(), output % 20 == 0, "{output}: {sum}");
+    for precision in [Precision::Fast, Precision::Outliers] {
+        for rows in [1, 2, 6] {
+            what_is_none_stays_visible(precision, rows);
+        }
     }
 }
 
@@ -150,19 +161,7 @@ fn weights_of_any_magnitude_are_near() {
             .collect();
         let layer = PackedLinear::from_floats(&weights, 32, 96);
         let x: Vec<f32> = (0..2 * 96).map(|_| rng.random_range(-2.0..2.0)).collect();
-        let found = product(&layer, &x);
-        let mut row = vec![0.0; 96];
-        let mut parts = [0.0_f64; 2];
-        for output in 0..32 {
-            layer.row(output, &mut row);
-            for (index, x) in x.chunks_exact(96).enumerate() {
-                let products = row.iter().zip(x).map(|(w, x)| f64::from(w * x));
-                let exact: f64 = products.sum();
-                parts[0] += (f64::from(found[index * 32 + output]) - exact).powi(2);
-                parts[1] += exact.powi(2);
-            }
-        }
-        let error = (parts[0] / parts[1]).sqrt();
+        let error = error(&layer, &x, Precision::Fast);
         assert!(error < 4e-3, "{magnitude}: {error}");
     }
 }
@@ -289,54 +288,8 @@ fn a_row_of_whole_numbers_is_the_same_in_any_company() {
                 );
             }
             // Nearly what floats give.
-            let mut row = vec![0.0; inputs];
-            let mut parts = [0.0_f64; 2];
-            for output in 0..outputs {
-                layer.row(output, &mut row);
-                for (index, x) in x.chunks_exact(inputs).enumerate() {
-                    let exact: f64 = row.iter().zip(x).map(|(w, x)| f64::from(w * x)).sum();
-                    parts[0] += (f64::from(together[index * outputs + output]) - exact).powi(2);
-                    parts[1] += exact.powi(2);
-                }
-            }
-            let error = (parts[0] / parts[1]).sqrt();
+            let error = error(&layer, &x, Precision::Outliers);
             assert!(error < 1e-3, "{format:?}: {error}");
-        }
-    }
-}
-
-#[test]
-fn whole_numbers_keep_visible_what_is_none() {
-    if !is_here() {
-        return;
-    }
-    let mut rng = StdRng::seed_from_u64(10);
-    let mut tensor = random_tensor(Format::Q8_0, 20, 64, &mut rng);
-    for rows in [1, 6] {
-        tensor[..2].copy_from_slice(&f16::from_f32(0.01).to_le_bytes());
-        let layer = PackedLinear::pack(Format::Q8_0, &tensor, 20, 64).unwrap();
-        let mut x = vec![1.0; rows * 64];
-        x[3] = f32::INFINITY;
-        let found = product_of(&layer, &x, Precision::Outliers);
-        assert!(found[..20].iter().all(|sum| !sum.is_finite()));
-        assert!(found[20..].iter().all(|sum| sum.is_finite()));
-        x[3] = f32::NAN;
-        let (without, mut zero) = (product_of(&layer, &x, Precision::Outliers), x);
-        zero[3] = 0.0;
-        assert_eq!(without, product_of(&layer, &zero, Precision::Outliers));
-        assert!(
-            product_of(&layer, &vec![0.0; rows * 64], Precision::Outliers)
-                .iter()
-                .all(|sum| *sum == 0.0)
-        );
-        // A scale that is no number.
-        tensor[..2].copy_from_slice(&f16::NAN.to_le_bytes());
-        let layer = PackedLinear::pack(Format::Q8_0, &tensor, 20, 64).unwrap();
-        for (output, sum) in product_of(&layer, &zero, Precision::Outliers)
-            .iter()
-            .enumerate()
-        {
-            assert_eq!(sum.is_nan(), output % 20 == 0, "{output}: {sum}");
         }
     }
 }

@@ -10,7 +10,7 @@ pub(crate) mod whole;
 use std::arch::x86_64::__cpuid_count;
 use std::sync::OnceLock;
 
-use registers::ROWS;
+pub(super) use registers::ROWS;
 
 use crate::TILE_OUTPUTS;
 

@@ -6,15 +6,13 @@ use std::arch::x86_64::{
 };
 
 use super::amx::floats::{numbers, power};
-use super::amx::has_amx;
+use super::amx::{ROWS, has_amx};
 use crate::BLOCK_INPUTS;
 
 /// The power of two that the numbers are times.
 pub(super) const INPUT_EXPONENT: i32 = 48;
 /// Which of eight inputs comes when: a register of weights has the codes of every second one side by side.
 const ORDER: [usize; 8] = [0, 2, 4, 6, 1, 3, 5, 7];
-/// Rows of a register.
-pub(super) const GROUP_ROWS: usize = 16;
 
 /// A block of a row; a line of the cache, so that each is read at once.
 #[repr(C, align(64))]
@@ -49,8 +47,8 @@ impl Bfloats {
 
     /// The up to 16 rows from `first` on, a multiple of 16: `[blocks][rows]`.
     pub(super) fn group(&self, first: usize) -> &[Line] {
-        assert!(first.is_multiple_of(GROUP_ROWS) && first < self.rows);
-        let rows = (self.rows - first).min(GROUP_ROWS);
+        assert!(first.is_multiple_of(ROWS) && first < self.rows);
+        let rows = (self.rows - first).min(ROWS);
         &self.lines[first * self.blocks..][..rows * self.blocks]
     }
 
@@ -59,8 +57,8 @@ impl Bfloats {
         let order: [u16; BLOCK_INPUTS] =
             std::array::from_fn(|at| (at / 8 * 8 + ORDER[at % 8]) as u16);
         let groups = values
-            .chunks(GROUP_ROWS * inputs)
-            .zip(self.lines.chunks_mut(GROUP_ROWS * self.blocks));
+            .chunks(ROWS * inputs)
+            .zip(self.lines.chunks_mut(ROWS * self.blocks));
         for (values, lines) in groups {
             let rows = values.len() / inputs;
             for (row, values) in values.chunks_exact(inputs).enumerate() {

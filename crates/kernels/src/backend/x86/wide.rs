@@ -11,13 +11,11 @@ use std::arch::x86_64::{
 };
 
 use super::amx::floats::numbers;
-use super::amx::has_amx;
+use super::amx::{ROWS, has_amx};
 use crate::BLOCK_INPUTS;
 
 /// Rows up to which they are multiplied by AVX-512 VNNI, byte by byte, as a register of AMX would be nearly empty.
 pub(super) const FEW_ROWS: usize = 2;
-/// Rows of a register.
-pub(super) const GROUP_ROWS: usize = 16;
 /// What the largest magnitude of a row becomes: its upper byte rounds to 127.
 const LARGEST_CODE: f32 = 32512.0;
 /// Rows without a larger magnitude stand for zeros, and magnitudes above the other count as infinite: the step and its
@@ -90,8 +88,8 @@ impl Wide {
 
     /// The up to 16 rows from `first` on, a multiple of 16: `[blocks / 2][2][rows]`.
     pub(super) fn group(&self, first: usize) -> &[Line] {
-        assert!(first.is_multiple_of(GROUP_ROWS) && first < self.rows);
-        let rows = (self.rows - first).min(GROUP_ROWS);
+        assert!(first.is_multiple_of(ROWS) && first < self.rows);
+        let rows = (self.rows - first).min(ROWS);
         let of_row = 2 * self.blocks.div_ceil(2);
         &self.lines[first * of_row..][..rows * of_row]
     }
@@ -162,10 +160,10 @@ impl Wide {
             }
             (&mut self.highs[place..], &mut self.lows[place..])
         } else {
-            let first = row / GROUP_ROWS * GROUP_ROWS;
-            let rows = (self.rows - first).min(GROUP_ROWS);
+            let first = row / ROWS * ROWS;
+            let rows = (self.rows - first).min(ROWS);
             let of_row = 2 * self.blocks.div_ceil(2);
-            let place = first * of_row + block / 2 * 2 * rows + row % GROUP_ROWS;
+            let place = first * of_row + block / 2 * 2 * rows + row % ROWS;
             let (highs, lows) = self.lines[place..].split_at_mut(rows);
             let half = block % 2 * BLOCK_INPUTS;
             (&mut highs[0].0[half..], &mut lows[0].0[half..])

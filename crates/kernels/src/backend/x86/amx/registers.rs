@@ -5,7 +5,7 @@ use std::arch::asm;
 use crate::backend::x86::avx512::LINE_BYTES;
 
 /// Rows of a register.
-pub(super) const ROWS: usize = 16;
+pub(in crate::backend::x86) const ROWS: usize = 16;
 
 /// Memory operand of LDTILECFG, palette 1.
 #[repr(C, align(64))]
