@@ -13,19 +13,18 @@ pub enum Precision {
     /// One signed byte an input: an error of up to 1/254 of the block's largest magnitude, as in
     /// ggml's Q8_0. With AMX a bfloat16, as the weights are then: errors of up to 1/512 of themselves.
     Fast,
-    /// A second signed byte, for what the first leaves, in the blocks whose largest magnitude is at least
-    /// [`OUTLIER`] times the row's root mean square. There one byte loses most: outliers, which language
-    /// models have in few channels (Dettmers et al. 2022, LLM.int8), make the steps of their block coarse.
+    /// The same, but inputs whose magnitude is at least [`OUTLIER`] times the row's root mean square stay floats, are
+    /// multiplied with the weights themselves, and leave their block's step to the others: language models have outliers in
+    /// few channels, which would make the steps of their blocks coarse (Dettmers et al. 2022, LLM.int8).
     /// With AMX, two bytes an input, with one step a row: an error of up to 1/65024 of the row's largest magnitude. There
     /// scales and minima of weights are rounded to 1/32000 of their output's largest weight, or finer, and weights of
     /// eight bits themselves.
     Outliers,
-    /// The second byte in every block: an error of up to 1/32512 of its largest magnitude.
+    /// A second signed byte for what the first leaves: an error of up to 1/32512 of its largest magnitude.
     Fine,
 }
 
-/// With 3, three tenths of SmolLM2's blocks have a second byte, and its 20 largest logits are up to 0.11 from
-/// float32; with 2, over half and 0.07; with 6, a tenth and 0.27; with none, 0.88; with all, 0.004.
+/// OUTLIERDOC
 const OUTLIER: f32 = 3.0;
 /// What a first byte is worth, in steps of the second.
 pub(crate) const FIRST: i32 = 256;
@@ -46,21 +45,28 @@ pub(crate) enum Form {
     Bytes,
     /// As AMX reads them in the fast mode.
     Bfloats,
-    /// Two bytes an input, with a step a row: what AMX has instead of second bytes for outliers.
+    /// Two bytes an input, with a step a row: what AMX has instead of floats for outliers.
     Wide,
+}
+
+/// An input that stays a float; its code is zero.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Outlier {
+    pub(crate) input: usize,
+    pub(crate) value: f32,
 }
 
 /// Quantised rows, `[rows, inputs]`, inputs padded with zeros to whole blocks. Its buffers are
 /// reused by the next call of [`Activations::quantise`].
 ///
-/// An input is its block's step times `256 * code + low`.
+/// An input is its block's step times `256 * code + low`, or an outlier.
 #[derive(Debug, Default)]
 pub struct Activations {
     pub(crate) rows: usize,
     pub(crate) blocks: usize,
     /// `[rows][blocks * 32]`.
     pub(crate) codes: Vec<i8>,
-    /// `[rows][blocks * 32]`; zeros in blocks without second bytes, or anything, where no row has any.
+    /// `[rows][blocks * 32]` where inputs have second bytes, else empty.
     pub(crate) lows: Vec<i8>,
     /// `[rows][blocks]`.
     pub(crate) steps: Vec<f32>,
@@ -70,8 +76,10 @@ pub struct Activations {
     pub(crate) firsts: Vec<i32>,
     /// `[rows][blocks]`: the sum of the block times the step.
     pub(crate) totals: Vec<f32>,
-    /// `[rows][blocks / 64]`: which blocks have second bytes, a bit for each.
-    pub(crate) seconds: Vec<u64>,
+    /// Of all rows, one after the other.
+    pub(crate) outliers: Vec<Outlier>,
+    /// `[rows]`: where those of a row end.
+    pub(crate) outlier_ends: Vec<usize>,
     pub(crate) form: Form,
     #[cfg(target_arch = "x86_64")]
     pub(crate) bfloats: Bfloats,
@@ -112,13 +120,17 @@ impl Activations {
             Form::Bytes => {}
         }
         self.codes.resize(blocks * BLOCK_INPUTS, 0);
-        self.lows.resize(blocks * BLOCK_INPUTS, 0);
+        let lows = match precision {
+            Precision::Fine => blocks * BLOCK_INPUTS,
+            Precision::Fast | Precision::Outliers => 0,
+        };
+        self.lows.resize(lows, 0);
         self.steps.resize(blocks, 0.0);
         self.sums.resize(blocks, 0);
         self.firsts.resize(blocks, 0);
         self.totals.resize(blocks, 0.0);
-        self.seconds.clear();
-        self.seconds.resize(self.rows * self.words(), 0);
+        self.outliers.clear();
+        self.outlier_ends.clear();
         let filling = Filling {
             activations: self,
             values,
@@ -133,9 +145,12 @@ impl Activations {
         self.rows
     }
 
-    /// Words of a row's `seconds`.
-    pub(crate) fn words(&self) -> usize {
-        self.blocks.div_ceil(u64::BITS as usize)
+    /// Those of a row.
+    pub(crate) fn outliers(&self, row: usize) -> &[Outlier] {
+        let first = row
+            .checked_sub(1)
+            .map_or(0, |before| self.outlier_ends[before]);
+        &self.outliers[first..self.outlier_ends[row]]
     }
 }
 
@@ -153,11 +168,9 @@ impl Computation for Filling<'_> {
     #[inline(always)]
     fn run<L: Lanes>(self) {
         let into = self.activations;
-        let words = into.words();
         for (row, values) in self.values.chunks_exact(self.inputs).enumerate() {
             let least = match self.precision {
-                Precision::Fast => f32::INFINITY,
-                Precision::Fine => 0.0,
+                Precision::Fast | Precision::Fine => f32::INFINITY,
                 Precision::Outliers => {
                     let squares = squares::<L>(values, 0.0);
                     OUTLIER * (squares / self.inputs as f32).sqrt()
@@ -167,50 +180,71 @@ impl Computation for Filling<'_> {
             let mut last = [0.0; BLOCK_INPUTS];
             last[..rest.len()].copy_from_slice(rest);
             let last = (!rest.is_empty()).then_some(&last);
-            let first = row * into.blocks;
-            let (codes, _) = into.codes[first * BLOCK_INPUTS..].as_chunks_mut();
-            let (lows, _) = into.lows[first * BLOCK_INPUTS..].as_chunks_mut();
-            let steps = into.steps[first..].iter_mut();
-            let places = codes.iter_mut().zip(lows).zip(steps);
-            let places = places.zip(&mut into.sums[first..]);
-            let places = places.zip(&mut into.firsts[first..]);
-            let places = places.zip(&mut into.totals[first..]);
-            let blocks = whole.iter().chain(last);
-            for (block, (values, place)) in blocks.zip(places).enumerate() {
-                let (((((codes, lows), step), sum), first_sum), total) = place;
-                let has_second;
-                (*step, [*first_sum, *sum], has_second) = if self.precision == Precision::Fast {
-                    fill::<L>(values, codes, None)
-                } else {
-                    fill::<L>(values, codes, Some((lows, least)))
-                };
-                *total = *sum as f32 * *step;
-                let bit = u64::from(has_second) << (block % u64::BITS as usize);
-                into.seconds[row * words + block / u64::BITS as usize] |= bit;
+            for (block, values) in whole.iter().chain(last).enumerate() {
+                let mut largest = largest_magnitude::<L>(values);
+                let mut others;
+                let mut values = values;
+                if largest >= least && (SMALLEST..=LARGEST).contains(&largest) {
+                    others = *values;
+                    take(&mut others, least, block, &mut into.outliers);
+                    values = &others;
+                    largest = largest_magnitude::<L>(values);
+                }
+                let index = row * into.blocks + block;
+                let (codes, _) = into.codes.as_chunks_mut();
+                let (lows, _) = into.lows.as_chunks_mut();
+                let (step, [first, sum]) =
+                    fill::<L>(values, largest, &mut codes[index], lows.get_mut(index));
+                into.steps[index] = step;
+                into.sums[index] = sum;
+                into.firsts[index] = first;
+                into.totals[index] = sum as f32 * step;
             }
+            into.outlier_ends.push(into.outliers.len());
         }
     }
 }
 
-/// Writes the codes of one block, and where its largest magnitude is at least the number beside `lows`, its
-/// second bytes; returns the step, the sums of the first 16 and of all in steps, and whether there are second bytes.
+/// The largest magnitude of a block's numbers.
+#[allow(clippy::inline_always)] // as `Computation` asks
+#[inline(always)]
+fn largest_magnitude<L: Lanes>(values: &[f32; BLOCK_INPUTS]) -> f32 {
+    let (halves, _) = values.as_chunks::<LANES>();
+    let [left, right] = [L::load(&halves[0]).numbers(), L::load(&halves[1]).numbers()];
+    magnitude(left).maximum(magnitude(right)).largest()
+}
+
+/// Takes the inputs of such magnitudes out of a block.
+fn take(values: &mut [f32; BLOCK_INPUTS], least: f32, block: usize, outliers: &mut Vec<Outlier>) {
+    for (input, value) in values.iter_mut().enumerate() {
+        if value.abs() >= least {
+            outliers.push(Outlier {
+                input: block * BLOCK_INPUTS + input,
+                value: std::mem::take(value),
+            });
+        }
+    }
+}
+
+/// Writes the codes of one block, whose largest magnitude is known, and its second bytes where they have a place;
+/// returns the step, and the sums of the first 16 and of all in steps.
 #[allow(clippy::inline_always)] // as `Computation` asks
 #[inline(always)]
 fn fill<L: Lanes>(
     values: &[f32; BLOCK_INPUTS],
+    largest: f32,
     codes: &mut [i8; BLOCK_INPUTS],
-    lows: Option<(&mut [i8; BLOCK_INPUTS], f32)>,
-) -> (f32, [i32; 2], bool) {
-    let (halves, _) = values.as_chunks::<LANES>();
-    let (code_halves, _) = codes.as_chunks_mut::<LANES>();
-    let [left, right] = [L::load(&halves[0]).numbers(), L::load(&halves[1]).numbers()];
-    let largest = magnitude(left).maximum(magnitude(right)).largest();
+    lows: Option<&mut [i8; BLOCK_INPUTS]>,
+) -> (f32, [i32; 2]) {
     if !(SMALLEST..=LARGEST).contains(&largest) {
-        if let Some((lows, _)) = lows {
+        if let Some(lows) = lows {
             lows.fill(0);
         }
         return fill_extreme(values, codes, largest);
     }
+    let (halves, _) = values.as_chunks::<LANES>();
+    let (code_halves, _) = codes.as_chunks_mut::<LANES>();
+    let [left, right] = [L::load(&halves[0]).numbers(), L::load(&halves[1]).numbers()];
     let inverse = 127.0 / largest;
     let step = largest / (127.0 * FIRST as f32);
     let factor = L::splat(inverse);
@@ -222,13 +256,9 @@ fn fill<L: Lanes>(
     wholes[1].store_bytes(&mut code_halves[1]);
     let first = FIRST * wholes[0].sum() as i32;
     let sum = first + FIRST * wholes[1].sum() as i32;
-    let Some((lows, least)) = lows else {
-        return (step, [first, sum], false);
+    let Some(lows) = lows else {
+        return (step, [first, sum]);
     };
-    if largest < least {
-        lows.fill(0);
-        return (step, [first, sum], false);
-    }
     let (low_halves, _) = lows.as_chunks_mut::<LANES>();
     let scales = [-step * FIRST as f32, inverse * FIRST as f32];
     let rests = [
@@ -239,7 +269,7 @@ fn fill<L: Lanes>(
     rests[1].store_bytes(&mut low_halves[1]);
     let first_rest = rests[0].sum() as i32;
     let rest = first_rest + rests[1].sum() as i32;
-    (step, [first + first_rest, sum + rest], true)
+    (step, [first + first_rest, sum + rest])
 }
 
 /// What whole numbers leave of values, in steps.
@@ -258,7 +288,7 @@ fn fill_extreme(
     values: &[f32; BLOCK_INPUTS],
     codes: &mut [i8; BLOCK_INPUTS],
     largest: f32,
-) -> (f32, [i32; 2], bool) {
+) -> (f32, [i32; 2]) {
     let lost = largest > LARGEST;
     let mut sums = [0; 2];
     for (at, (value, code)) in values.iter().zip(codes).enumerate() {
@@ -270,5 +300,5 @@ fn fill_extreme(
         sums[at / LANES] += FIRST * i32::from(*code);
     }
     let step = if lost { f32::INFINITY } else { 0.0 };
-    (step, [sums[0], sums[0] + sums[1]], false)
+    (step, [sums[0], sums[0] + sums[1]])
 }

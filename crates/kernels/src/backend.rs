@@ -3,6 +3,7 @@
 mod columns;
 #[cfg(any(target_arch = "aarch64", test))]
 mod neon;
+mod outliers;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
@@ -182,7 +183,7 @@ impl AnyTile for SixK {}
 pub(crate) struct Rows<'a> {
     /// `[rows][blocks * 32]`.
     pub(crate) codes: &'a [i8],
-    /// `[rows][blocks * 32]`.
+    /// `[rows][blocks * 32]`, or empty.
     pub(crate) lows: &'a [i8],
     /// `[rows][blocks]`.
     pub(crate) steps: &'a [f32],
@@ -192,10 +193,7 @@ pub(crate) struct Rows<'a> {
     pub(crate) firsts: &'a [i32],
     /// `[rows][blocks]`.
     pub(crate) totals: &'a [f32],
-    /// `[rows][words]`.
-    pub(crate) seconds: &'a [u64],
     pub(crate) blocks: usize,
-    pub(crate) words: usize,
     /// Whether no other rows were multiplied with these tiles before.
     #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // AVX-512 reads it
     pub(crate) are_first: bool,
@@ -209,18 +207,16 @@ impl Rows<'_> {
         assert!(self.blocks.is_multiple_of(T::BLOCKS));
         assert!(tiles.len() >= panel_count * self.blocks / T::BLOCKS);
         assert!(self.codes.len() >= blocks * BLOCK_INPUTS);
-        assert!(self.lows.len() >= blocks * BLOCK_INPUTS);
+        assert!(!self.have_seconds() || self.lows.len() >= blocks * BLOCK_INPUTS);
         assert!(self.steps.len() >= blocks && self.sums.len() >= blocks);
         assert!(self.totals.len() >= blocks && self.firsts.len() >= blocks);
-        assert!(self.words >= self.blocks.div_ceil(u64::BITS as usize));
-        assert!(self.seconds.len() >= row_count * self.words);
     }
 
-    /// Which of 64 blocks from `64 * word` have second bytes in any of these rows, a bit for each.
+    /// Whether inputs have second bytes.
     #[allow(clippy::inline_always)] // part of the innermost loops
     #[inline(always)]
-    pub(crate) fn seconds(&self, rows: Range<usize>, word: usize) -> u64 {
-        rows.fold(0, |any, row| any | self.seconds[row * self.words + word])
+    pub(crate) fn have_seconds(&self) -> bool {
+        !self.lows.is_empty()
     }
 }
 
@@ -237,13 +233,16 @@ pub(crate) fn part_sum<T: Tile>(part: usize, sum: i32, first: i32) -> i32 {
 
 /// The arithmetic of one back end.
 pub(crate) trait Arithmetic<T> {
+    /// Whose lanes add what outliers give.
+    const BACKEND: Backend;
+
     /// The sums of `R` rows over `P` panels of 16 outputs. `tiles` is `[P][blocks of a tile]`.
     ///
     /// Every back end computes, for each row and output, in this order over the blocks and their parts:
     /// `acc = fma(dot - offset * sum, weight_scale * step, acc)`, and where the tile has a minimum
     /// first `acc = fma(min, total, acc)`, where `total = sum * step`, with the integers `dot = 256 * dot(codes) + dot(lows)`.
-    /// Where no row has second bytes, a back end may leave out `lows` and the 256: that only moves a power of
-    /// two between exact factors.
+    /// Where there are no second bytes, a back end may leave out `lows` and the 256: that only moves a power of
+    /// two between exact factors. Outliers come afterwards ([`outliers::add`]).
     fn sums<const R: usize, const P: usize>(
         tiles: &[T],
         rows: &Rows<'_>,
@@ -390,7 +389,8 @@ fn over_rows<T: Tile, A: Arithmetic<T>, const P: usize>(
     let tiles = &tiles[..P * activations.blocks / T::BLOCKS];
     let first = panel * TILE_OUTPUTS;
     in_groups!(rows, |row, COUNT| {
-        let sums = A::sums::<COUNT, P>(tiles, &some_rows(activations, row, COUNT));
+        let mut sums = A::sums::<COUNT, P>(tiles, &some_rows(activations, row, COUNT));
+        outliers::add::<T, COUNT, P>(A::BACKEND, tiles, (activations, row), &mut sums);
         for (index, panels) in sums.iter().enumerate() {
             out.set((row + index, first), panels.as_flattened());
         }
@@ -398,19 +398,17 @@ fn over_rows<T: Tile, A: Arithmetic<T>, const P: usize>(
 }
 
 fn some_rows(activations: &Activations, row: usize, count: usize) -> Rows<'_> {
-    let (blocks, words) = (activations.blocks, activations.words());
+    let blocks = activations.blocks;
     let range = row * blocks..(row + count) * blocks;
     let codes = range.start * BLOCK_INPUTS..range.end * BLOCK_INPUTS;
     Rows {
         codes: &activations.codes[codes.clone()],
-        lows: &activations.lows[codes],
+        lows: activations.lows.get(codes).unwrap_or_default(),
         steps: &activations.steps[range.clone()],
         sums: &activations.sums[range.clone()],
         firsts: &activations.firsts[range.clone()],
         totals: &activations.totals[range],
-        seconds: &activations.seconds[row * words..(row + count) * words],
         blocks,
-        words,
         are_first: row == 0,
     }
 }

@@ -4,12 +4,16 @@
 //! four codes that one 32-bit lane of an integer dot product reads. Four-bit layouts keep two groups
 //! in one byte: the even group in the low nibbles, the odd one in the high nibbles.
 
+// What becomes part of a computation on lanes has to be inlined.
+#![allow(clippy::inline_always)]
+
 mod superblock;
 
 use half::f16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::ggml::Block;
+use crate::lanes::Lanes;
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
 pub(crate) use superblock::{FiveK, FourK, SixK};
 
@@ -74,6 +78,8 @@ pub(crate) trait Tile: Copy + Send + Sync {
     /// Sets the weights of an output.
     fn set(&mut self, output: usize, weights: &Self::Weights);
     fn code(&self, output: usize, input: usize) -> u8;
+    /// The weights of all outputs for an input: what [`Tile::code`], [`Tile::scale`] and [`Tile::min`] say, see [`weights_of`].
+    fn weights<L: Lanes>(&self, input: usize) -> L;
     /// The scale of a part of a block.
     fn scale(&self, output: usize, block: usize, part: usize) -> f32;
     /// Added to each weight of a block; `None` for layouts without it.
@@ -83,6 +89,75 @@ pub(crate) trait Tile: Copy + Send + Sync {
 /// Where a code lies within its group.
 fn place(output: usize, input: usize) -> usize {
     output * 4 + input % 4
+}
+
+/// Of each output, the bits of `mask` in the byte of an input within a group's bytes, shifted right before.
+#[inline(always)]
+fn bits_of(bytes: &[u8], input: usize, shift: usize, mask: u32) -> [u32; TILE_OUTPUTS] {
+    let (words, _) = bytes[..GROUP_BYTES].as_chunks();
+    let shift = 8 * (input % 4) + shift;
+    let mut codes = [0; TILE_OUTPUTS];
+    for (code, word) in codes.iter_mut().zip(words) {
+        *code = (u32::from_le_bytes(*word) >> shift) & mask;
+    }
+    codes
+}
+
+/// Codes of a byte, of an input for all outputs.
+#[inline(always)]
+pub(crate) fn byte_codes(codes: &[u8], input: usize) -> [u32; TILE_OUTPUTS] {
+    bits_of(&codes[input / 4 * GROUP_BYTES..], input, 0, 255)
+}
+
+/// [`nibble`] for all outputs.
+#[inline(always)]
+fn nibbles(codes: &[u8], input: usize) -> [u32; TILE_OUTPUTS] {
+    let group = input / 4;
+    bits_of(
+        &codes[group / 2 * GROUP_BYTES..],
+        input,
+        4 * (group % 2),
+        15,
+    )
+}
+
+/// [`nibble`] with [`sixteen`] for all outputs.
+#[inline(always)]
+fn fives(codes: &[u8], highs: &[u8; GROUP_BYTES], input: usize) -> [u32; TILE_OUTPUTS] {
+    let mut codes = nibbles(codes, input);
+    for (code, high) in codes.iter_mut().zip(bits_of(highs, input, input / 4, 1)) {
+        *code |= high << 4;
+    }
+    codes
+}
+
+/// `(code - offset) * scale`, or with minima `fma(code - offset, scale, min)`.
+#[inline(always)]
+pub(crate) fn weights_of<L: Lanes>(
+    codes: [u32; TILE_OUTPUTS],
+    offset: i32,
+    scales: L,
+    mins: Option<L>,
+) -> L {
+    let mut numbers = [0.0; TILE_OUTPUTS];
+    for (number, code) in numbers.iter_mut().zip(codes) {
+        *number = (code as i32 - offset) as f32;
+    }
+    let codes = L::load(&numbers);
+    match mins {
+        Some(mins) => codes.multiply_add(scales, mins),
+        None => codes.multiply(scales),
+    }
+}
+
+/// Numbers of half precision.
+#[inline(always)]
+fn halves<L: Lanes>(values: &[f16; TILE_OUTPUTS]) -> L {
+    let mut bits = [0; TILE_OUTPUTS];
+    for (bits, value) in bits.iter_mut().zip(values) {
+        *bits = value.to_bits();
+    }
+    L::load_half(&bits)
 }
 
 fn nibble(codes: &[u8], output: usize, input: usize) -> u8 {
@@ -137,6 +212,16 @@ impl Tile for FourMin {
     fn code(&self, output: usize, input: usize) -> u8 {
         nibble(&self.codes, output, input)
     }
+    #[inline(always)]
+    fn weights<L: Lanes>(&self, input: usize) -> L {
+        let (scales, mins) = (halves(&self.scales), halves(&self.mins));
+        weights_of(
+            nibbles(&self.codes, input),
+            Self::OFFSET,
+            scales,
+            Some(mins),
+        )
+    }
     fn scale(&self, output: usize, _: usize, _: usize) -> f32 {
         self.scales[output].to_f32()
     }
@@ -162,6 +247,15 @@ impl Tile for Four {
     }
     fn code(&self, output: usize, input: usize) -> u8 {
         nibble(&self.codes, output, input)
+    }
+    #[inline(always)]
+    fn weights<L: Lanes>(&self, input: usize) -> L {
+        weights_of(
+            nibbles(&self.codes, input),
+            Self::OFFSET,
+            halves(&self.scales),
+            None,
+        )
     }
     fn scale(&self, output: usize, _: usize, _: usize) -> f32 {
         self.scales[output].to_f32()
@@ -193,6 +287,12 @@ impl Tile for FiveMin {
     fn code(&self, output: usize, input: usize) -> u8 {
         nibble(&self.codes, output, input) | sixteen(&self.highs, output, input)
     }
+    #[inline(always)]
+    fn weights<L: Lanes>(&self, input: usize) -> L {
+        let codes = fives(&self.codes, &self.highs, input);
+        let (scales, mins) = (halves(&self.scales), halves(&self.mins));
+        weights_of(codes, Self::OFFSET, scales, Some(mins))
+    }
     fn scale(&self, output: usize, _: usize, _: usize) -> f32 {
         self.scales[output].to_f32()
     }
@@ -220,6 +320,15 @@ impl Tile for Eight {
     }
     fn code(&self, output: usize, input: usize) -> u8 {
         self.codes[input / 4 * GROUP_BYTES + place(output, input)]
+    }
+    #[inline(always)]
+    fn weights<L: Lanes>(&self, input: usize) -> L {
+        weights_of(
+            byte_codes(&self.codes, input),
+            Self::OFFSET,
+            halves(&self.scales),
+            None,
+        )
     }
     fn scale(&self, output: usize, _: usize, _: usize) -> f32 {
         self.scales[output].to_f32()

@@ -1,6 +1,6 @@
 //! Plain Rust: slow, for any processor, and what the other back ends are held against.
 
-use super::{Arithmetic, Rows, part_sum};
+use super::{Arithmetic, Backend, Rows, part_sum};
 use crate::activations::FIRST;
 use crate::tile::Tile;
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
@@ -8,6 +8,8 @@ use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
 pub(crate) struct Portable;
 
 impl<T: Tile> Arithmetic<T> for Portable {
+    const BACKEND: Backend = Backend::Portable;
+
     fn sums<const R: usize, const P: usize>(
         tiles: &[T],
         rows: &Rows<'_>,
@@ -19,8 +21,6 @@ impl<T: Tile> Arithmetic<T> for Portable {
                     let tile = &tiles[(panel * rows.blocks + block) / T::BLOCKS];
                     let within = block % T::BLOCKS;
                     let index = row * rows.blocks + block;
-                    let word = rows.seconds(row..row + 1, block / u64::BITS as usize);
-                    let has_second = word >> (block % u64::BITS as usize) & 1 != 0;
                     let (step, total) = (rows.steps[index], rows.totals[index]);
                     for (output, acc) in sums.iter_mut().enumerate() {
                         if let Some(min) = tile.min(output, within) {
@@ -37,7 +37,11 @@ impl<T: Tile> Arithmetic<T> for Portable {
                                 });
                                 products.sum()
                             };
-                            let low = if has_second { times(rows.lows) } else { 0 };
+                            let low = if rows.have_seconds() {
+                                times(rows.lows)
+                            } else {
+                                0
+                            };
                             let dot = FIRST * times(rows.codes) + low;
                             let sum = part_sum::<T>(part, rows.sums[index], rows.firsts[index]);
                             let dot = (dot - T::OFFSET * sum) as f32;

@@ -3,8 +3,12 @@
 use half::f16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::{GROUP_BYTES, GROUPS, Tile, nibble, place, set_nibbles, set_sixteens, sixteen};
+use super::{
+    GROUP_BYTES, GROUPS, Tile, bits_of, fives, halves, nibble, nibbles, place, set_nibbles,
+    set_sixteens, sixteen, weights_of,
+};
 use crate::ggml::{SUPERBLOCK_INPUTS, Superblock};
+use crate::lanes::Lanes;
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
 
 /// Blocks of a superblock.
@@ -43,6 +47,19 @@ pub(crate) struct SixK {
     pub(crate) codes: [[[u8; 3 * GROUP_BYTES]; 2]; BLOCKS],
     pub(crate) scales: [[[i8; TILE_OUTPUTS]; 2]; BLOCKS],
     pub(crate) steps: [f16; TILE_OUTPUTS],
+}
+
+/// Scales or minima of a block.
+#[inline(always)]
+fn product<L: Lanes>(
+    integers: &[impl Copy + Into<f32>; TILE_OUTPUTS],
+    steps: &[f16; TILE_OUTPUTS],
+) -> L {
+    let mut floats = [0.0; TILE_OUTPUTS];
+    for (float, integer) in floats.iter_mut().zip(integers) {
+        *float = (*integer).into();
+    }
+    L::load(&floats).multiply(halves(steps))
 }
 
 /// The codes of each block.
@@ -99,6 +116,17 @@ impl Tile for FourK {
         let (block, input) = (input / BLOCK_INPUTS, input % BLOCK_INPUTS);
         nibble(&self.codes[block], output, input)
     }
+    #[inline(always)]
+    fn weights<L: Lanes>(&self, input: usize) -> L {
+        let (block, input) = (input / BLOCK_INPUTS, input % BLOCK_INPUTS);
+        let codes = nibbles(&self.codes[block], input);
+        weights_of(
+            codes,
+            Self::OFFSET,
+            product(&self.scales[block], &self.steps),
+            Some(product(&self.mins[block], &self.min_steps)),
+        )
+    }
 }
 
 impl Tile for FiveK {
@@ -124,6 +152,17 @@ impl Tile for FiveK {
     fn code(&self, output: usize, input: usize) -> u8 {
         let (block, input) = (input / BLOCK_INPUTS, input % BLOCK_INPUTS);
         nibble(&self.codes[block], output, input) | sixteen(&self.highs[block], output, input)
+    }
+    #[inline(always)]
+    fn weights<L: Lanes>(&self, input: usize) -> L {
+        let (block, input) = (input / BLOCK_INPUTS, input % BLOCK_INPUTS);
+        let codes = fives(&self.codes[block], &self.highs[block], input);
+        weights_of(
+            codes,
+            Self::OFFSET,
+            product(&self.scales[block], &self.steps),
+            Some(product(&self.mins[block], &self.min_steps)),
+        )
     }
 }
 
@@ -167,6 +206,37 @@ impl Tile for SixK {
         } else {
             (byte(0) >> 6) | (byte(1) >> 6) << 2 | (byte(2) >> 6) << 4
         }
+    }
+    #[inline(always)]
+    fn weights<L: Lanes>(&self, input: usize) -> L {
+        let (block, input) = (input / BLOCK_INPUTS, input % BLOCK_INPUTS);
+        let (part, group) = (input / 16, input % 16 / 4);
+        let bits = |group: usize, shift: usize, mask: u32| {
+            bits_of(
+                &self.codes[block][part][group * GROUP_BYTES..],
+                input,
+                shift,
+                mask,
+            )
+        };
+        let codes = if group < 3 {
+            bits(group, 0, 63)
+        } else {
+            let mut codes = bits(0, 6, 3);
+            for (code, more) in codes.iter_mut().zip(bits(1, 6, 3)) {
+                *code |= more << 2;
+            }
+            for (code, more) in codes.iter_mut().zip(bits(2, 6, 3)) {
+                *code |= more << 4;
+            }
+            codes
+        };
+        weights_of(
+            codes,
+            Self::OFFSET,
+            product(&self.scales[block][part], &self.steps),
+            None,
+        )
     }
     fn scale(&self, output: usize, block: usize, part: usize) -> f32 {
         f32::from(self.scales[block][part][output]) * self.steps[output].to_f32()

@@ -2,7 +2,7 @@
 
 use super::loops::{LANES, Load128, Multiply, part_sums};
 use crate::BLOCK_INPUTS;
-use crate::backend::Rows;
+use crate::backend::{Backend, Rows};
 use crate::neon::{
     int8x16_t, int32x4_t, uint8x16_t, vdotq_lane_s32, vdupq_n_u8, veorq_u8, vld1_s8,
     vreinterpretq_s8_u8,
@@ -25,6 +25,8 @@ unsafe fn signed<T: Tile>(codes: uint8x16_t) -> int8x16_t {
 }
 
 impl Multiply for Dotprod {
+    const BACKEND: Backend = Backend::NeonDotprod;
+
     #[inline(always)]
     fn taken<T: Tile>() -> i32 {
         if T::BITS < 8 { 0 } else { 128 }

@@ -6,7 +6,7 @@
 
 use super::loops::{LANES, Load128, Multiply, part_sums};
 use crate::BLOCK_INPUTS;
-use crate::backend::Rows;
+use crate::backend::{Backend, Rows};
 use crate::neon::{
     int32x4_t, uint8x16_t, vcombine_s8, vld1_s8, vreinterpretq_u8_u32, vreinterpretq_u32_u8,
     vusdotq_lane_s32, vusmmlaq_s32, vuzp1q_s32, vuzp2q_s32, vzip1q_u32, vzip2q_u32,
@@ -36,6 +36,8 @@ unsafe fn interleaved([even, odd]: [uint8x16_t; 2]) -> [uint8x16_t; 2] {
 }
 
 impl Multiply for I8mm {
+    const BACKEND: Backend = Backend::NeonI8mm;
+
     #[inline(always)]
     fn taken<T: Tile>() -> i32 {
         0

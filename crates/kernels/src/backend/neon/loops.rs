@@ -6,7 +6,7 @@ use half::f16;
 
 use crate::TILE_OUTPUTS;
 use crate::activations::FIRST;
-use crate::backend::{Arithmetic, Rows, part_sum};
+use crate::backend::{Arithmetic, Backend, Rows, part_sum};
 use crate::neon::{
     float32x4_t, int32x4_t, uint8x16_t, vaddq_s32, vandq_u8, vcvt_f32_f16, vcvtq_f32_s32,
     vdupq_n_f32, vdupq_n_s8, vdupq_n_s32, vdupq_n_u8, vfmaq_f32, vfmaq_n_f32, vld1_u16, vld1q_u8,
@@ -161,6 +161,7 @@ impl Load128 for Eight {
 
 /// The multiplication of a back end. Whoever calls any of this has the back end's instructions.
 pub(crate) trait Multiply {
+    const BACKEND: Backend;
     /// What is taken from every code before it is multiplied (the rest of [`Tile::OFFSET`] is left).
     fn taken<T: Tile>() -> i32;
     /// Adds the dot products of `inputs` with quarters of a part of a block, from the one beside the tile on. `at` is
@@ -187,6 +188,8 @@ pub(crate) trait Multiply {
 pub(crate) struct Neon<M>(PhantomData<M>);
 
 impl<M: Multiply, T: Load128> Arithmetic<T> for Neon<M> {
+    const BACKEND: Backend = M::BACKEND;
+
     #[inline]
     fn sums<const R: usize, const P: usize>(
         tiles: &[T],
@@ -235,20 +238,15 @@ pub(super) unsafe fn part_sums<M: Multiply, T: Load128, const R: usize, const Q:
 ) -> [[[f32; LANES]; Q]; R] {
     // SAFETY: the caller has NEON.
     let mut acc = unsafe { [[vdupq_n_f32(0.0); Q]; R] };
-    let mut seconds = 0;
+    let have_seconds = rows.have_seconds();
+    // Sums of rows without second bytes are multiples of `FIRST`.
+    let (unit, shift) = if have_seconds {
+        (1, 0)
+    } else {
+        (FIRST, FIRST.ilog2())
+    };
     for block in 0..rows.blocks {
         let (tile, within) = (&tiles[block / T::BLOCKS], block % T::BLOCKS);
-        let bit = block % u64::BITS as usize;
-        if bit == 0 {
-            seconds = rows.seconds(0..R, block / u64::BITS as usize);
-        }
-        let has_second = seconds >> bit & 1 != 0;
-        // Sums of rows without second bytes are multiples of `FIRST`.
-        let (unit, shift) = if has_second {
-            (1, 0)
-        } else {
-            (FIRST, FIRST.ilog2())
-        };
         for part in 0..T::PARTS {
             // SAFETY (the whole block): row < R and block < blocks, within the bounds that the caller
             // asserted; first + Q is at most 4; the caller has the back end's instructions.
@@ -256,11 +254,10 @@ pub(super) unsafe fn part_sums<M: Multiply, T: Load128, const R: usize, const Q:
                 let mut dots = [[vdupq_n_s32(0); Q]; R];
                 let at = (block, rows.blocks, part);
                 M::add_dots::<T, R, Q>(&mut dots, (tile, first), rows.codes, at);
-                if has_second {
+                if have_seconds {
                     for dots in dots.as_flattened_mut() {
                         *dots = vshlq_n_s32::<{ FIRST.ilog2() as i32 }>(*dots);
                     }
-                    // Rows without second bytes have zeros there.
                     M::add_dots::<T, R, Q>(&mut dots, (tile, first), rows.lows, at);
                 }
                 let dots = M::ordered(dots);

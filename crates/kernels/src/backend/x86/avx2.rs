@@ -1,20 +1,21 @@
-//! AVX2: pairs of bytes are multiplied into 16 bits, which codes of up to 7 bits and their products
-//! cannot overflow; 8-bit codes go through magnitudes and signs.
+//! AVX2: pairs of bytes are multiplied into 16 bits, where the products of as many groups are added up as fit, all of
+//! a block with 4-bit codes; 8-bit codes go through magnitudes and signs, and each pair becomes 32 bits at once.
 
 mod superblocks;
 
 use std::arch::x86_64::{
-    __m256, __m256i, _mm_loadu_si128, _mm256_abs_epi8, _mm256_add_epi32, _mm256_and_si256,
-    _mm256_cmpeq_epi8, _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_fmadd_ps, _mm256_loadu_si256,
-    _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_or_si256, _mm256_set1_epi8,
-    _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_setzero_si256,
-    _mm256_sign_epi8, _mm256_slli_epi32, _mm256_srli_epi16, _mm256_storeu_ps, _mm256_xor_si256,
+    __m256, __m256i, _mm_loadu_si128, _mm256_abs_epi8, _mm256_add_epi16, _mm256_add_epi32,
+    _mm256_and_si256, _mm256_cmpeq_epi8, _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_fmadd_ps,
+    _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_or_si256,
+    _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps,
+    _mm256_setzero_si256, _mm256_sign_epi8, _mm256_slli_epi32, _mm256_srli_epi16, _mm256_storeu_ps,
+    _mm256_xor_si256,
 };
 
 use half::f16;
 
 use crate::activations::FIRST;
-use crate::backend::{Arithmetic, Rows, part_sum};
+use crate::backend::{Arithmetic, Backend, Rows, part_sum};
 use crate::tile::{Eight, FiveMin, Four, FourMin, GROUP_BYTES, GROUPS, Tile};
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
 
@@ -158,12 +159,15 @@ impl Load256 for Eight {
 /// The multiplication of the back ends with 256-bit registers. Whoever calls any of this has the back end's
 /// instructions.
 pub(super) trait Multiply {
-    /// Loaded codes as [`Multiply::add`] takes them.
-    unsafe fn prepared<T: Tile>(codes: __m256i) -> __m256i;
-    /// What [`Multiply::prepared`] took from every code (the rest of [`Tile::OFFSET`] is left).
+    /// What [`Multiply::dots`] takes from every code (the rest of [`Tile::OFFSET`] is left).
     fn taken<T: Tile>() -> i32;
-    /// Adds the products of codes and inputs to 8 sums, four to each.
-    unsafe fn add<T: Tile>(sums: __m256i, codes: __m256i, inputs: __m256i) -> __m256i;
+    /// The dot products of `R` rows with a part of a block, for the half beside the tile. `at` is the block, of how many,
+    /// and the part; all is within the bounds that the caller of [`half_sums`] asserted.
+    unsafe fn dots<T: Load256, const R: usize>(
+        tile: (&T, usize),
+        inputs: &[i8],
+        at: (usize, usize, usize),
+    ) -> [__m256i; R];
     /// [`half_sums`], compiled for the back end's instructions.
     unsafe fn half_sums<T: Load256, const R: usize>(
         tiles: &[T],
@@ -176,30 +180,45 @@ pub(crate) struct Avx2;
 
 impl Multiply for Avx2 {
     #[inline(always)]
-    unsafe fn prepared<T: Tile>(codes: __m256i) -> __m256i {
-        if T::BITS < 8 {
-            return codes;
-        }
-        // SAFETY: the caller has AVX2.
-        unsafe { _mm256_xor_si256(codes, _mm256_set1_epi8(-128)) }
-    }
-
-    #[inline(always)]
     fn taken<T: Tile>() -> i32 {
         if T::BITS < 8 { 0 } else { 128 }
     }
 
     #[inline(always)]
-    unsafe fn add<T: Tile>(sums: __m256i, codes: __m256i, inputs: __m256i) -> __m256i {
-        // SAFETY: the caller has AVX2.
+    unsafe fn dots<T: Load256, const R: usize>(
+        (tile, half): (&T, usize),
+        inputs: &[i8],
+        (block, blocks, part): (usize, usize, usize),
+    ) -> [__m256i; R] {
+        let pairs = GROUPS / 2 / T::PARTS;
+        // SAFETY: as the caller promises.
         unsafe {
-            let pairs = if T::BITS < 8 {
-                _mm256_maddubs_epi16(codes, inputs)
-            } else {
-                // |-128| fits an unsigned byte, and 2 * 128 * 127 fits 16 bits.
-                _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(inputs, codes))
-            };
-            _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+            let mut dots = [_mm256_setzero_si256(); R];
+            let mut shorts = dots;
+            for pair in part * pairs..(part + 1) * pairs {
+                let codes = tile.pair(block % T::BLOCKS, pair, half);
+                for row in 0..R {
+                    let inputs = two_groups(inputs, (row * blocks + block, pair));
+                    if T::BITS == 8 {
+                        for group in 0..2 {
+                            let products = eight_bits(codes[group], inputs[group]);
+                            dots[row] = _mm256_add_epi32(dots[row], widened(products));
+                        }
+                    } else {
+                        for group in 0..2 {
+                            let products = _mm256_maddubs_epi16(codes[group], inputs[group]);
+                            shorts[row] = _mm256_add_epi16(shorts[row], products);
+                        }
+                    }
+                }
+                if T::BITS < 8 && (pair + 1).is_multiple_of(pairs_together::<T>()) {
+                    for row in 0..R {
+                        dots[row] = _mm256_add_epi32(dots[row], widened(shorts[row]));
+                        shorts[row] = _mm256_setzero_si256();
+                    }
+                }
+            }
+            dots
         }
     }
 
@@ -214,7 +233,48 @@ impl Multiply for Avx2 {
     }
 }
 
+/// Pairs of groups whose products, of codes with inputs from -128 to 127, fit 16 bits together.
+const fn pairs_together<T: Tile>() -> usize {
+    let of_two_inputs = 2 * ((1 << T::BITS) - 1) * 128;
+    i16::MAX as usize / of_two_inputs / 2
+}
+
+/// Sums of 16 bits, two neighbours in one of 32 bits.
+#[inline(always)]
+unsafe fn widened(shorts: __m256i) -> __m256i {
+    // SAFETY: the caller has AVX2.
+    unsafe { _mm256_madd_epi16(shorts, _mm256_set1_epi16(1)) }
+}
+
+/// The products of codes less 128 with inputs.
+#[inline(always)]
+unsafe fn eight_bits(codes: __m256i, inputs: __m256i) -> __m256i {
+    // SAFETY: the caller has AVX2.
+    unsafe {
+        let signed = _mm256_xor_si256(codes, _mm256_set1_epi8(-128));
+        // |-128| fits an unsigned byte, and 2 * 128 * 127 fits 16 bits.
+        _mm256_maddubs_epi16(_mm256_abs_epi8(signed), _mm256_sign_epi8(inputs, signed))
+    }
+}
+
+/// The inputs of two groups in every lane, `at` the number of the block and of the pair.
+#[inline(always)]
+pub(super) unsafe fn two_groups(inputs: &[i8], (block, pair): (usize, usize)) -> [__m256i; 2] {
+    let at = block * BLOCK_INPUTS + pair * 8;
+    debug_assert!(at + 8 <= inputs.len());
+    // SAFETY: the caller's bounds; it has AVX2.
+    unsafe {
+        let inputs = inputs.as_ptr().add(at).cast::<i32>();
+        [
+            _mm256_set1_epi32(inputs.read_unaligned()),
+            _mm256_set1_epi32(inputs.add(1).read_unaligned()),
+        ]
+    }
+}
+
 impl<M: Multiply, T: Load256> Arithmetic<T> for M {
+    const BACKEND: Backend = Backend::Avx2;
+
     #[inline]
     fn sums<const R: usize, const P: usize>(
         tiles: &[T],
@@ -237,32 +297,6 @@ impl<M: Multiply, T: Load256> Arithmetic<T> for M {
     }
 }
 
-/// Adds the dot products of `inputs` with a part of a block.
-#[inline(always)]
-unsafe fn add_dots<M: Multiply, T: Load256, const R: usize>(
-    dots: &mut [__m256i; R],
-    (tile, half): (&T, usize),
-    inputs: &[i8],
-    (block, blocks, part): (usize, usize, usize),
-) {
-    let pairs = GROUPS / 2 / T::PARTS;
-    // SAFETY: row < R and block < blocks, within the bounds that the caller of `half_sums` asserted.
-    unsafe {
-        for pair in part * pairs..(part + 1) * pairs {
-            let [even, odd] = tile.pair(block % T::BLOCKS, pair, half);
-            let (even, odd) = (M::prepared::<T>(even), M::prepared::<T>(odd));
-            for (row, sum) in dots.iter_mut().enumerate() {
-                let at = (row * blocks + block) * BLOCK_INPUTS + pair * 8;
-                let inputs = inputs.as_ptr().add(at).cast::<i32>();
-                let first = _mm256_set1_epi32(inputs.read_unaligned());
-                let second = _mm256_set1_epi32(inputs.add(1).read_unaligned());
-                *sum = M::add::<T>(*sum, even, first);
-                *sum = M::add::<T>(*sum, odd, second);
-            }
-        }
-    }
-}
-
 /// The sums of `R` rows over half of a panel.
 #[inline(always)]
 pub(super) unsafe fn half_sums<M: Multiply, T: Load256, const R: usize>(
@@ -272,33 +306,27 @@ pub(super) unsafe fn half_sums<M: Multiply, T: Load256, const R: usize>(
 ) -> [[f32; LANES]; R] {
     // SAFETY: the caller has AVX.
     let mut acc = [unsafe { _mm256_setzero_ps() }; R];
-    let mut seconds = 0;
+    let have_seconds = rows.have_seconds();
+    // Sums of rows without second bytes are multiples of `FIRST`.
+    let (unit, shift) = if have_seconds {
+        (1, 0)
+    } else {
+        (FIRST, FIRST.ilog2())
+    };
     for block in 0..rows.blocks {
         let (tile, within) = (&tiles[block / T::BLOCKS], block % T::BLOCKS);
-        let bit = block % u64::BITS as usize;
-        if bit == 0 {
-            seconds = rows.seconds(0..R, block / u64::BITS as usize);
-        }
-        let has_second = seconds >> bit & 1 != 0;
-        // Sums of rows without second bytes are multiples of `FIRST`.
-        let (unit, shift) = if has_second {
-            (1, 0)
-        } else {
-            (FIRST, FIRST.ilog2())
-        };
         for part in 0..T::PARTS {
             // SAFETY (the whole block): row < R and block < blocks, within the bounds that the caller
             // asserted; the caller has the back end's instructions.
             unsafe {
-                let mut dots = [_mm256_setzero_si256(); R];
                 let at = (block, rows.blocks, part);
-                add_dots::<M, T, R>(&mut dots, (tile, half), rows.codes, at);
-                if has_second {
-                    for dots in &mut dots {
-                        *dots = _mm256_slli_epi32::<{ FIRST.ilog2() as i32 }>(*dots);
+                let mut dots = M::dots::<T, R>((tile, half), rows.codes, at);
+                if have_seconds {
+                    let lows = M::dots::<T, R>((tile, half), rows.lows, at);
+                    for (dots, lows) in dots.iter_mut().zip(lows) {
+                        let firsts = _mm256_slli_epi32::<{ FIRST.ilog2() as i32 }>(*dots);
+                        *dots = _mm256_add_epi32(firsts, lows);
                     }
-                    // Rows without second bytes have zeros there.
-                    add_dots::<M, T, R>(&mut dots, (tile, half), rows.lows, at);
                 }
                 let scales = tile.scales(within, part, half);
                 let units = _mm256_mul_ps(scales, _mm256_set1_ps(unit as f32));

@@ -18,7 +18,7 @@ use std::sync::atomic::{Ordering, compiler_fence};
 use half::f16;
 
 use crate::activations::{Activations, FIRST};
-use crate::backend::{Arithmetic, Columns, Rows, over_rows, part_sum};
+use crate::backend::{Arithmetic, Backend, Columns, Rows, over_rows, part_sum};
 use crate::tile::{Eight, FiveMin, Four, FourMin, GROUP_BYTES, GROUPS, Tile};
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
 
@@ -202,6 +202,8 @@ impl Load512 for Eight {
 pub(crate) struct Avx512Vnni;
 
 impl<T: Load512> Arithmetic<T> for Avx512Vnni {
+    const BACKEND: Backend = Backend::Avx512Vnni;
+
     fn over_rows<const P: usize>(
         tiles: &[T],
         (activations, rows): (&Activations, &Range<usize>),
@@ -282,13 +284,12 @@ pub(super) unsafe fn fetch_from<T: Tile>(tile: *const T, block: usize) {
     }
 }
 
-/// Adds the dot products of the rows `from..to` of `inputs` with a part of a block of each panel.
+/// Adds the dot products of `inputs` with a part of a block of each panel.
 #[inline(always)]
 unsafe fn add_dots<T: Load512, const R: usize, const P: usize, const C: usize>(
     dots: &mut [[[__m512i; C]; P]; R],
     (tiles, inputs): (&[T], &[i8]),
     (block, blocks, part): (usize, usize, usize),
-    (from, to): (usize, usize),
 ) {
     let pairs = GROUPS / 2 / T::PARTS;
     // SAFETY: tile and row indices are below the bounds asserted by `sums`'s caller: block < blocks,
@@ -302,7 +303,7 @@ unsafe fn add_dots<T: Load512, const R: usize, const P: usize, const C: usize>(
             }
             // An iterator's steps would keep the sums out of registers.
             #[allow(clippy::needless_range_loop)]
-            for row in from..to {
+            for row in 0..R {
                 let at = (row * blocks + block) * BLOCK_INPUTS + pair * 8;
                 let first = broadcast(inputs, at);
                 let second = broadcast(inputs, at + 4);
@@ -318,13 +319,12 @@ unsafe fn add_dots<T: Load512, const R: usize, const P: usize, const C: usize>(
     }
 }
 
-/// Adds what a part of a block adds to the sums. The rows of which half have second bytes says `seconds`.
+/// Adds what a part of a block adds to the sums.
 #[inline(always)]
 unsafe fn add_part<T: Load512, const R: usize, const P: usize, const C: usize>(
     acc: &mut [[__m512; P]; R],
     (tiles, rows): (&[T], &Rows<'_>),
     (block, part): (usize, usize),
-    seconds: [bool; 2],
 ) {
     // SAFETY: tile and row indices are below the bounds asserted by `sums`'s caller: block < blocks,
     // panel < P, row < R.
@@ -343,9 +343,8 @@ unsafe fn add_part<T: Load512, const R: usize, const P: usize, const C: usize>(
                 }
             }
         }
-        add_dots(&mut dots, (tiles, rows.codes), at, (0, R));
-        let has_second = seconds[0] | seconds[1];
-        if has_second {
+        add_dots(&mut dots, (tiles, rows.codes), at);
+        if rows.have_seconds() {
             // Plain loops over constants: the sums stay in registers.
             for row in 0..R {
                 let mut rest = 0;
@@ -361,15 +360,10 @@ unsafe fn add_part<T: Load512, const R: usize, const P: usize, const C: usize>(
                     *dots = _mm512_add_epi32(*dots, _mm512_set1_epi32(rest));
                 }
             }
-            if seconds[0] {
-                add_dots(&mut dots, (tiles, rows.lows), at, (0, R / 2));
-            }
-            if seconds[1] {
-                add_dots(&mut dots, (tiles, rows.lows), at, (R / 2, R));
-            }
+            add_dots(&mut dots, (tiles, rows.lows), at);
         }
         // Sums of rows without second bytes are multiples of `FIRST`.
-        let unit = if has_second { 1 } else { FIRST };
+        let unit = if rows.have_seconds() { 1 } else { FIRST };
         let mut units = [_mm512_setzero_ps(); P];
         let mut mins = [None; P];
         for panel in 0..P {
@@ -414,16 +408,7 @@ unsafe fn sums<T: Load512, const R: usize, const P: usize, const C: usize>(
     } else {
         0
     };
-    // Second bytes are added for half of the rows at once: those without have zeros there.
-    let halves = [0..R / 2, R / 2..R];
-    let mut seconds = [0; 2];
     for block in 0..rows.blocks {
-        let bit = block % u64::BITS as usize;
-        if bit == 0 {
-            for (seconds, half) in seconds.iter_mut().zip(&halves) {
-                *seconds = rows.seconds(half.clone(), block / u64::BITS as usize);
-            }
-        }
         if ahead > 0 {
             for panel in 0..P {
                 // SAFETY: as below.
@@ -433,13 +418,12 @@ unsafe fn sums<T: Load512, const R: usize, const P: usize, const C: usize>(
                 unsafe { fetch(tile, block % T::BLOCKS, ahead) };
             }
         }
-        let seconds = seconds.map(|seconds| seconds >> bit & 1 != 0);
         // SAFETY: block < blocks.
         unsafe {
             // A loop would not become straight code.
-            add_part::<T, R, P, C>(&mut acc, (tiles, rows), (block, 0), seconds);
+            add_part::<T, R, P, C>(&mut acc, (tiles, rows), (block, 0));
             if T::PARTS > 1 {
-                add_part::<T, R, P, C>(&mut acc, (tiles, rows), (block, 1), seconds);
+                add_part::<T, R, P, C>(&mut acc, (tiles, rows), (block, 1));
             }
         }
     }

@@ -9,8 +9,9 @@ use std::convert::Infallible;
 use std::marker::PhantomData;
 
 use super::Load512;
-use crate::TILE_OUTPUTS;
-use crate::tile::{GROUP_BYTES, GROUPS, Tile};
+use crate::lanes::Lanes;
+use crate::tile::{GROUP_BYTES, GROUPS, Tile, byte_codes, weights_of};
+use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
 
 /// Rows from which on it pays: two groups.
 pub(super) const ROWS_MIN: usize = 12;
@@ -92,6 +93,13 @@ impl<T: Load512> Tile for Spread<T> {
     }
     fn code(&self, output: usize, input: usize) -> u8 {
         self.0.codes[input / 4 * GROUP_BYTES + output * 4 + input % 4]
+    }
+    #[inline(always)]
+    fn weights<L: Lanes>(&self, input: usize) -> L {
+        let codes = byte_codes(&self.0.codes, input);
+        let scales = L::load(&self.0.scales[input / (BLOCK_INPUTS / T::PARTS)]);
+        let mins = T::HAS_MINS.then(|| L::load(&self.0.mins));
+        weights_of(codes, T::OFFSET, scales, mins)
     }
     fn scale(&self, output: usize, _: usize, part: usize) -> f32 {
         self.0.scales[part][output]
