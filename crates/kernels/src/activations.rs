@@ -24,8 +24,10 @@ pub enum Precision {
     Fine,
 }
 
-/// OUTLIERDOC
-const OUTLIER: f32 = 3.0;
+/// With 4, 7 of a thousand of SmolLM2's inputs are outliers, and the perplexity of bench's text is 15.775 (in float32 15.760);
+/// with 3, 14 and 15.763; with 5, 4 and 15.772. Of the text's first 4352 tokens it is 17.05 with 3 and with 4, 17.08 with 6 and
+/// 17.15 without outliers.
+const OUTLIER: f32 = 4.0;
 /// What a first byte is worth, in steps of the second.
 pub(crate) const FIRST: i32 = 256;
 /// A block without a larger magnitude stands for zeros: neither its scale's inverse nor the scale times any of
@@ -74,7 +76,7 @@ pub struct Activations {
     pub(crate) sums: Vec<i32>,
     /// `[rows][blocks]`: the sum of the first 16 of them.
     pub(crate) firsts: Vec<i32>,
-    /// `[rows][blocks]`: the sum of the block times the step.
+    /// `[rows][blocks]`: the sum of the block times the step, and the outliers: what minima are multiplied by.
     pub(crate) totals: Vec<f32>,
     /// Of all rows, one after the other.
     pub(crate) outliers: Vec<Outlier>,
@@ -176,17 +178,18 @@ impl Computation for Filling<'_> {
                     OUTLIER * (squares / self.inputs as f32).sqrt()
                 }
             };
-            let (whole, rest) = values.as_chunks::<BLOCK_INPUTS>();
+            let (blocks, rest) = values.as_chunks::<BLOCK_INPUTS>();
             let mut last = [0.0; BLOCK_INPUTS];
             last[..rest.len()].copy_from_slice(rest);
             let last = (!rest.is_empty()).then_some(&last);
-            for (block, values) in whole.iter().chain(last).enumerate() {
+            for (block, values) in blocks.iter().chain(last).enumerate() {
                 let mut largest = largest_magnitude::<L>(values);
                 let mut others;
                 let mut values = values;
+                let mut taken = 0.0;
                 if largest >= least && (SMALLEST..=LARGEST).contains(&largest) {
                     others = *values;
-                    take(&mut others, least, block, &mut into.outliers);
+                    taken = take(&mut others, least, block, &mut into.outliers);
                     values = &others;
                     largest = largest_magnitude::<L>(values);
                 }
@@ -198,7 +201,7 @@ impl Computation for Filling<'_> {
                 into.steps[index] = step;
                 into.sums[index] = sum;
                 into.firsts[index] = first;
-                into.totals[index] = sum as f32 * step;
+                into.totals[index] = sum as f32 * step + taken;
             }
             into.outlier_ends.push(into.outliers.len());
         }
@@ -214,16 +217,40 @@ fn largest_magnitude<L: Lanes>(values: &[f32; BLOCK_INPUTS]) -> f32 {
     magnitude(left).maximum(magnitude(right)).largest()
 }
 
-/// Takes the inputs of such magnitudes out of a block.
-fn take(values: &mut [f32; BLOCK_INPUTS], least: f32, block: usize, outliers: &mut Vec<Outlier>) {
-    for (input, value) in values.iter_mut().enumerate() {
-        if value.abs() >= least {
-            outliers.push(Outlier {
-                input: block * BLOCK_INPUTS + input,
-                value: std::mem::take(value),
-            });
-        }
+/// Takes the inputs of such magnitudes out of a block, and gives their sum.
+#[allow(clippy::inline_always)] // to be compiled with the caller's instructions
+#[inline(always)]
+fn take(
+    values: &mut [f32; BLOCK_INPUTS],
+    least: f32,
+    block: usize,
+    outliers: &mut Vec<Outlier>,
+) -> f32 {
+    let mut these = 0_u32;
+    for (input, value) in values.iter().enumerate() {
+        these |= u32::from(value.abs() >= least) << input;
     }
+    let mut sum = 0.0;
+    while these != 0 {
+        let input = these.trailing_zeros() as usize;
+        these &= these - 1;
+        let value = std::mem::take(&mut values[input]);
+        sum += value;
+        outliers.push(Outlier {
+            input: block * BLOCK_INPUTS + input,
+            value,
+        });
+    }
+    sum
+}
+
+/// A sum of codes, which is a whole number below 2^22.
+#[allow(clippy::inline_always)] // as `Computation` asks
+#[inline(always)]
+fn whole<L: Lanes>(codes: L) -> i32 {
+    // Its last bits are those of the mantissa.
+    const UNIT: f32 = 1.5 * (1 << 23) as f32;
+    (codes.sum() + UNIT).to_bits().cast_signed() - UNIT.to_bits().cast_signed()
 }
 
 /// Writes the codes of one block, whose largest magnitude is known, and its second bytes where they have a place;
@@ -254,8 +281,8 @@ fn fill<L: Lanes>(
     ];
     wholes[0].store_bytes(&mut code_halves[0]);
     wholes[1].store_bytes(&mut code_halves[1]);
-    let first = FIRST * wholes[0].sum() as i32;
-    let sum = first + FIRST * wholes[1].sum() as i32;
+    let first = FIRST * whole(wholes[0]);
+    let sum = first + FIRST * whole(wholes[1]);
     let Some(lows) = lows else {
         return (step, [first, sum]);
     };
@@ -267,8 +294,8 @@ fn fill<L: Lanes>(
     ];
     rests[0].store_bytes(&mut low_halves[0]);
     rests[1].store_bytes(&mut low_halves[1]);
-    let first_rest = rests[0].sum() as i32;
-    let rest = first_rest + rests[1].sum() as i32;
+    let first_rest = whole(rests[0]);
+    let rest = first_rest + whole(rests[1]);
     (step, [first + first_rest, sum + rest])
 }
 

@@ -236,7 +236,7 @@ pub(crate) trait Arithmetic<T> {
     /// Whose lanes add what outliers give.
     const BACKEND: Backend;
 
-    /// The sums of `R` rows over `P` panels of 16 outputs. `tiles` is `[P][blocks of a tile]`.
+    /// Writes the sums of `R` rows over `P` panels of 16 outputs. `tiles` is `[P][blocks of a tile]`.
     ///
     /// Every back end computes, for each row and output, in this order over the blocks and their parts:
     /// `acc = fma(dot - offset * sum, weight_scale * step, acc)`, and where the tile has a minimum
@@ -246,7 +246,8 @@ pub(crate) trait Arithmetic<T> {
     fn sums<const R: usize, const P: usize>(
         tiles: &[T],
         rows: &Rows<'_>,
-    ) -> [[[f32; TILE_OUTPUTS]; P]; R];
+        out: &mut [[[f32; TILE_OUTPUTS]; P]; R],
+    );
 
     /// Writes the sums of some rows over `P` panels from `panel` on.
     fn over_rows<const P: usize>(
@@ -388,9 +389,13 @@ fn over_rows<T: Tile, A: Arithmetic<T>, const P: usize>(
 ) {
     let tiles = &tiles[..P * activations.blocks / T::BLOCKS];
     let first = panel * TILE_OUTPUTS;
+    let mut places = [[[0.0; TILE_OUTPUTS]; P]; ROWS_TOGETHER];
     in_groups!(rows, |row, COUNT| {
-        let mut sums = A::sums::<COUNT, P>(tiles, &some_rows(activations, row, COUNT));
-        outliers::add::<T, COUNT, P>(A::BACKEND, tiles, (activations, row), &mut sums);
+        let Some(sums) = places.first_chunk_mut::<COUNT>() else {
+            unreachable!("no group has more rows than there are places");
+        };
+        A::sums(tiles, &some_rows(activations, row, COUNT), sums);
+        outliers::add::<T, COUNT, P>(A::BACKEND, tiles, (activations, row), sums);
         for (index, panels) in sums.iter().enumerate() {
             out.set((row + index, first), panels.as_flattened());
         }

@@ -78,8 +78,8 @@ pub(crate) trait Tile: Copy + Send + Sync {
     /// Sets the weights of an output.
     fn set(&mut self, output: usize, weights: &Self::Weights);
     fn code(&self, output: usize, input: usize) -> u8;
-    /// The weights of all outputs for an input: what [`Tile::code`], [`Tile::scale`] and [`Tile::min`] say, see [`weights_of`].
-    fn weights<L: Lanes>(&self, input: usize) -> L;
+    /// `(code - offset) * scale` of all outputs for an input, by what [`Tile::code`] and [`Tile::scale`] say.
+    fn scaled<L: Lanes>(&self, input: usize) -> L;
     /// The scale of a part of a block.
     fn scale(&self, output: usize, block: usize, part: usize) -> f32;
     /// Added to each weight of a block; `None` for layouts without it.
@@ -131,23 +131,14 @@ fn fives(codes: &[u8], highs: &[u8; GROUP_BYTES], input: usize) -> [u32; TILE_OU
     codes
 }
 
-/// `(code - offset) * scale`, or with minima `fma(code - offset, scale, min)`.
+/// `(code - offset) * scale`.
 #[inline(always)]
-pub(crate) fn weights_of<L: Lanes>(
-    codes: [u32; TILE_OUTPUTS],
-    offset: i32,
-    scales: L,
-    mins: Option<L>,
-) -> L {
+pub(crate) fn scaled<T: Tile, L: Lanes>(codes: [u32; TILE_OUTPUTS], scales: L) -> L {
     let mut numbers = [0.0; TILE_OUTPUTS];
     for (number, code) in numbers.iter_mut().zip(codes) {
-        *number = (code as i32 - offset) as f32;
+        *number = (code as i32 - T::OFFSET) as f32;
     }
-    let codes = L::load(&numbers);
-    match mins {
-        Some(mins) => codes.multiply_add(scales, mins),
-        None => codes.multiply(scales),
-    }
+    L::load(&numbers).multiply(scales)
 }
 
 /// Numbers of half precision.
@@ -213,14 +204,8 @@ impl Tile for FourMin {
         nibble(&self.codes, output, input)
     }
     #[inline(always)]
-    fn weights<L: Lanes>(&self, input: usize) -> L {
-        let (scales, mins) = (halves(&self.scales), halves(&self.mins));
-        weights_of(
-            nibbles(&self.codes, input),
-            Self::OFFSET,
-            scales,
-            Some(mins),
-        )
+    fn scaled<L: Lanes>(&self, input: usize) -> L {
+        scaled::<Self, L>(nibbles(&self.codes, input), halves(&self.scales))
     }
     fn scale(&self, output: usize, _: usize, _: usize) -> f32 {
         self.scales[output].to_f32()
@@ -249,13 +234,8 @@ impl Tile for Four {
         nibble(&self.codes, output, input)
     }
     #[inline(always)]
-    fn weights<L: Lanes>(&self, input: usize) -> L {
-        weights_of(
-            nibbles(&self.codes, input),
-            Self::OFFSET,
-            halves(&self.scales),
-            None,
-        )
+    fn scaled<L: Lanes>(&self, input: usize) -> L {
+        scaled::<Self, L>(nibbles(&self.codes, input), halves(&self.scales))
     }
     fn scale(&self, output: usize, _: usize, _: usize) -> f32 {
         self.scales[output].to_f32()
@@ -288,10 +268,9 @@ impl Tile for FiveMin {
         nibble(&self.codes, output, input) | sixteen(&self.highs, output, input)
     }
     #[inline(always)]
-    fn weights<L: Lanes>(&self, input: usize) -> L {
+    fn scaled<L: Lanes>(&self, input: usize) -> L {
         let codes = fives(&self.codes, &self.highs, input);
-        let (scales, mins) = (halves(&self.scales), halves(&self.mins));
-        weights_of(codes, Self::OFFSET, scales, Some(mins))
+        scaled::<Self, L>(codes, halves(&self.scales))
     }
     fn scale(&self, output: usize, _: usize, _: usize) -> f32 {
         self.scales[output].to_f32()
@@ -322,13 +301,8 @@ impl Tile for Eight {
         self.codes[input / 4 * GROUP_BYTES + place(output, input)]
     }
     #[inline(always)]
-    fn weights<L: Lanes>(&self, input: usize) -> L {
-        weights_of(
-            byte_codes(&self.codes, input),
-            Self::OFFSET,
-            halves(&self.scales),
-            None,
-        )
+    fn scaled<L: Lanes>(&self, input: usize) -> L {
+        scaled::<Self, L>(byte_codes(&self.codes, input), halves(&self.scales))
     }
     fn scale(&self, output: usize, _: usize, _: usize) -> f32 {
         self.scales[output].to_f32()

@@ -82,8 +82,8 @@ fn relative_error(got: &[f32], exact: &[f64]) -> f64 {
     (error / whole.max(f64::MIN_POSITIVE)).sqrt()
 }
 
-/// Those that multiply whole numbers of a byte: with AMX one byte is a bfloat16, and second bytes of outliers are whole
-/// numbers of 16 bits (see tests/amx.rs).
+/// Those that multiply whole numbers of a byte: with AMX one byte is a bfloat16, and rows with outliers are whole numbers
+/// of 16 bits (see tests/amx.rs).
 fn whole_numbers(precision: Precision) -> Vec<Backend> {
     let mut all = Backend::available();
     all.retain(|backend| *backend != Backend::Amx || precision == Precision::Fine);
@@ -93,21 +93,50 @@ fn whole_numbers(precision: Precision) -> Vec<Backend> {
 const PRECISIONS: [Precision; 3] = [Precision::Fast, Precision::Outliers, Precision::Fine];
 
 #[test]
-fn blocks_with_outliers_have_a_second_byte_and_others_do_not() {
+fn a_row_without_outliers_is_as_in_the_fast_mode() {
     let mut rng = StdRng::seed_from_u64(4);
     let tensor = random_tensor(Format::Q8_0, 32, 320, &mut rng);
     let layer = PackedLinear::pack(Format::Q8_0, &tensor, 32, 320).unwrap();
-    let mut x: Vec<f32> = (0..320).map(|_| rng.random_range(-1.0..1.0)).collect();
-    let error = |x: &[f32], precision| {
-        let backend = *whole_numbers(Precision::Fast).last().unwrap();
-        let got = product(&layer, x, precision, backend);
-        relative_error(&got, &exact(&layer, x))
-    };
-    let even = error(&x, Precision::Fast);
-    assert_eq!(even.to_bits(), error(&x, Precision::Outliers).to_bits());
-    x[100] = 40.0; // its block of 32 has steps of 0.3
-    let (fast, outliers) = (error(&x, Precision::Fast), error(&x, Precision::Outliers));
-    assert!(outliers < fast / 4.0, "{outliers} of {fast}");
+    let x: Vec<f32> = (0..320).map(|_| rng.random_range(-1.0..1.0)).collect();
+    for backend in whole_numbers(Precision::Outliers) {
+        let [fast, outliers] = [Precision::Fast, Precision::Outliers]
+            .map(|precision| product(&layer, &x, precision, backend));
+        assert_eq!(bits(&fast), bits(&outliers), "{backend:?}");
+    }
+}
+
+#[test]
+fn outliers_are_multiplied_with_the_weights_themselves_and_leave_their_blocks_fine() {
+    let mut rng = StdRng::seed_from_u64(5);
+    for format in QUANTISED {
+        let (outputs, inputs) = (17, 256 + format.block().0);
+        let tensor = random_tensor(format, outputs, inputs, &mut rng);
+        let layer = PackedLinear::pack(format, &tensor, outputs, inputs).unwrap();
+        // Every input in turn, so that every code of a tile is read for an outlier.
+        for outlier in 0..inputs {
+            let mut x: Vec<f32> = (0..inputs).map(|_| rng.random_range(-1.0..1.0)).collect();
+            let others = exact(&layer, &x);
+            x[outlier] += 1000.0;
+            let exact = exact(&layer, &x);
+            for backend in whole_numbers(Precision::Outliers) {
+                let got = product(&layer, &x, Precision::Outliers, backend);
+                let errors = got
+                    .iter()
+                    .zip(&exact)
+                    .map(|(&got, exact)| f64::from(got) - exact);
+                let error: f64 = errors.map(|error| error * error).sum();
+                let others: f64 = others.iter().map(|other| other * other).sum();
+                // Beside the outlier's rounding as a float.
+                let bound = (0.02 * others.sqrt())
+                    .hypot(1e-6 * exact.iter().map(|e| e * e).sum::<f64>().sqrt());
+                assert!(
+                    error.sqrt() < bound,
+                    "{format:?} {backend:?} {outlier}: {} of {bound}",
+                    error.sqrt()
+                );
+            }
+        }
+    }
 }
 
 #[test]

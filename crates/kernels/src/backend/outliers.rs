@@ -1,4 +1,4 @@
-//! Inputs that stayed floats, times the weights as they are.
+//! Inputs that stayed floats, times the weights as they are. (Minima are in the sums already, by the totals of blocks.)
 
 use super::Backend;
 use crate::activations::Activations;
@@ -7,8 +7,7 @@ use crate::tile::Tile;
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
 
 /// Adds what the outliers of `R` rows, from the one beside the activations on, give to their sums over `P` panels:
-/// `acc = fma(weight, outlier, acc)` for one after the other, where `weight = fma(code - offset, scale, min)`, or without
-/// a minimum `(code - offset) * scale`. `tiles` is `[P][blocks of a tile]`.
+/// `acc = fma((code - offset) * scale, outlier, acc)` for one after the other. `tiles` is `[P][blocks of a tile]`.
 pub(super) fn add<T: Tile, const R: usize, const P: usize>(
     backend: Backend,
     tiles: &[T],
@@ -18,46 +17,48 @@ pub(super) fn add<T: Tile, const R: usize, const P: usize>(
     let ends = &activations.outlier_ends;
     let before = first.checked_sub(1).map_or(0, |row| ends[row]);
     if before < ends[first + R - 1] {
-        lanes::run(
-            backend,
-            Adding {
-                tiles,
-                activations,
-                first,
-                sums: sums.as_flattened_mut(),
-                panels: P,
-            },
-        );
+        let adding = Adding {
+            tiles,
+            activations,
+            first,
+            sums,
+        };
+        lanes::run(backend, adding);
     }
 }
 
-struct Adding<'a, T> {
+struct Adding<'a, T, const P: usize> {
     tiles: &'a [T],
     activations: &'a Activations,
     first: usize,
-    /// `[rows][panels]`.
-    sums: &'a mut [[f32; TILE_OUTPUTS]],
-    panels: usize,
+    /// Of each row.
+    sums: &'a mut [[[f32; TILE_OUTPUTS]; P]],
 }
 
-impl<T: Tile> Computation for Adding<'_, T> {
+impl<T: Tile, const P: usize> Computation for Adding<'_, T, P> {
     type Output = ();
 
     #[allow(clippy::inline_always)] // as `Computation` asks
+    #[allow(clippy::needless_range_loop)] // the sums have to stay in registers
     #[inline(always)]
     fn run<L: Lanes>(self) {
         let across = self.activations.blocks / T::BLOCKS;
-        for (row, sums) in self.sums.chunks_exact_mut(self.panels).enumerate() {
-            let outliers = self.activations.outliers(self.first + row);
-            for (tiles, sums) in self.tiles.chunks_exact(across).zip(sums) {
-                let mut acc = L::load(sums);
-                for outlier in outliers {
-                    let inputs = T::BLOCKS * BLOCK_INPUTS;
-                    let tile = &tiles[outlier.input / inputs];
-                    let weights: L = tile.weights(outlier.input % inputs);
-                    acc = weights.multiply_add(L::splat(outlier.value), acc);
+        let inputs = T::BLOCKS * BLOCK_INPUTS;
+        for (row, sums) in self.sums.iter_mut().enumerate() {
+            let mut acc = [L::splat(0.0); P];
+            for panel in 0..P {
+                acc[panel] = L::load(&sums[panel]);
+            }
+            for outlier in self.activations.outliers(self.first + row) {
+                let value = L::splat(outlier.value);
+                for panel in 0..P {
+                    let tile = &self.tiles[panel * across + outlier.input / inputs];
+                    let weights: L = tile.scaled(outlier.input % inputs);
+                    acc[panel] = weights.multiply_add(value, acc[panel]);
                 }
-                acc.store(sums);
+            }
+            for panel in 0..P {
+                acc[panel].store(&mut sums[panel]);
             }
         }
     }

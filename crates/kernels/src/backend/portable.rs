@@ -13,10 +13,11 @@ impl<T: Tile> Arithmetic<T> for Portable {
     fn sums<const R: usize, const P: usize>(
         tiles: &[T],
         rows: &Rows<'_>,
-    ) -> [[[f32; TILE_OUTPUTS]; P]; R] {
-        let mut sums = [[[0.0_f32; TILE_OUTPUTS]; P]; R];
-        for (row, panels) in sums.iter_mut().enumerate() {
+        out: &mut [[[f32; TILE_OUTPUTS]; P]; R],
+    ) {
+        for (row, panels) in out.iter_mut().enumerate() {
             for (panel, sums) in panels.iter_mut().enumerate() {
+                *sums = [0.0; TILE_OUTPUTS];
                 for block in 0..rows.blocks {
                     let tile = &tiles[(panel * rows.blocks + block) / T::BLOCKS];
                     let within = block % T::BLOCKS;
@@ -51,6 +52,5 @@ impl<T: Tile> Arithmetic<T> for Portable {
                 }
             }
         }
-        sums
     }
 }

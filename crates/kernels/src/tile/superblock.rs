@@ -4,8 +4,8 @@ use half::f16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::{
-    GROUP_BYTES, GROUPS, Tile, bits_of, fives, halves, nibble, nibbles, place, set_nibbles,
-    set_sixteens, sixteen, weights_of,
+    GROUP_BYTES, GROUPS, Tile, bits_of, fives, halves, nibble, nibbles, place, scaled, set_nibbles,
+    set_sixteens, sixteen,
 };
 use crate::ggml::{SUPERBLOCK_INPUTS, Superblock};
 use crate::lanes::Lanes;
@@ -49,7 +49,7 @@ pub(crate) struct SixK {
     pub(crate) steps: [f16; TILE_OUTPUTS],
 }
 
-/// Scales or minima of a block.
+/// Scales of a block.
 #[inline(always)]
 fn product<L: Lanes>(
     integers: &[impl Copy + Into<f32>; TILE_OUTPUTS],
@@ -117,15 +117,10 @@ impl Tile for FourK {
         nibble(&self.codes[block], output, input)
     }
     #[inline(always)]
-    fn weights<L: Lanes>(&self, input: usize) -> L {
+    fn scaled<L: Lanes>(&self, input: usize) -> L {
         let (block, input) = (input / BLOCK_INPUTS, input % BLOCK_INPUTS);
         let codes = nibbles(&self.codes[block], input);
-        weights_of(
-            codes,
-            Self::OFFSET,
-            product(&self.scales[block], &self.steps),
-            Some(product(&self.mins[block], &self.min_steps)),
-        )
+        scaled::<Self, L>(codes, product(&self.scales[block], &self.steps))
     }
 }
 
@@ -154,15 +149,10 @@ impl Tile for FiveK {
         nibble(&self.codes[block], output, input) | sixteen(&self.highs[block], output, input)
     }
     #[inline(always)]
-    fn weights<L: Lanes>(&self, input: usize) -> L {
+    fn scaled<L: Lanes>(&self, input: usize) -> L {
         let (block, input) = (input / BLOCK_INPUTS, input % BLOCK_INPUTS);
         let codes = fives(&self.codes[block], &self.highs[block], input);
-        weights_of(
-            codes,
-            Self::OFFSET,
-            product(&self.scales[block], &self.steps),
-            Some(product(&self.mins[block], &self.min_steps)),
-        )
+        scaled::<Self, L>(codes, product(&self.scales[block], &self.steps))
     }
 }
 
@@ -208,7 +198,7 @@ impl Tile for SixK {
         }
     }
     #[inline(always)]
-    fn weights<L: Lanes>(&self, input: usize) -> L {
+    fn scaled<L: Lanes>(&self, input: usize) -> L {
         let (block, input) = (input / BLOCK_INPUTS, input % BLOCK_INPUTS);
         let (part, group) = (input / 16, input % 16 / 4);
         let bits = |group: usize, shift: usize, mask: u32| {
@@ -231,12 +221,7 @@ impl Tile for SixK {
             }
             codes
         };
-        weights_of(
-            codes,
-            Self::OFFSET,
-            product(&self.scales[block][part], &self.steps),
-            None,
-        )
+        scaled::<Self, L>(codes, product(&self.scales[block][part], &self.steps))
     }
     fn scale(&self, output: usize, block: usize, part: usize) -> f32 {
         f32::from(self.scales[block][part][output]) * self.steps[output].to_f32()

@@ -194,9 +194,9 @@ impl<M: Multiply, T: Load128> Arithmetic<T> for Neon<M> {
     fn sums<const R: usize, const P: usize>(
         tiles: &[T],
         rows: &Rows<'_>,
-    ) -> [[[f32; TILE_OUTPUTS]; P]; R] {
+        out: &mut [[[f32; TILE_OUTPUTS]; P]; R],
+    ) {
         rows.assert_bounds(tiles, R, P);
-        let mut out = [[[0.0; TILE_OUTPUTS]; P]; R];
         for panel in 0..P {
             let across = rows.blocks / T::BLOCKS;
             let tiles = &tiles[panel * across..][..across];
@@ -209,7 +209,6 @@ impl<M: Multiply, T: Load128> Arithmetic<T> for Neon<M> {
                 fill::<M, T, R, { QUARTERS / 2 }>(tiles, rows, &mut panels);
             }
         }
-        out
     }
 }
 

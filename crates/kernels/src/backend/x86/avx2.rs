@@ -169,11 +169,12 @@ pub(super) trait Multiply {
         at: (usize, usize, usize),
     ) -> [__m256i; R];
     /// [`half_sums`], compiled for the back end's instructions.
-    unsafe fn half_sums<T: Load256, const R: usize>(
+    unsafe fn half_sums<T: Load256, const R: usize, const P: usize>(
         tiles: &[T],
         rows: &Rows<'_>,
-        half: usize,
-    ) -> [[f32; LANES]; R];
+        at: (usize, usize),
+        out: &mut [[[f32; TILE_OUTPUTS]; P]; R],
+    );
 }
 
 pub(crate) struct Avx2;
@@ -223,13 +224,14 @@ impl Multiply for Avx2 {
     }
 
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn half_sums<T: Load256, const R: usize>(
+    unsafe fn half_sums<T: Load256, const R: usize, const P: usize>(
         tiles: &[T],
         rows: &Rows<'_>,
-        half: usize,
-    ) -> [[f32; LANES]; R] {
+        at: (usize, usize),
+        out: &mut [[[f32; TILE_OUTPUTS]; P]; R],
+    ) {
         // SAFETY: as the caller promises.
-        unsafe { half_sums::<Self, T, R>(tiles, rows, half) }
+        unsafe { half_sums::<Self, T, R, P>(tiles, rows, at, out) }
     }
 }
 
@@ -279,31 +281,28 @@ impl<M: Multiply, T: Load256> Arithmetic<T> for M {
     fn sums<const R: usize, const P: usize>(
         tiles: &[T],
         rows: &Rows<'_>,
-    ) -> [[[f32; TILE_OUTPUTS]; P]; R] {
+        out: &mut [[[f32; TILE_OUTPUTS]; P]; R],
+    ) {
         rows.assert_bounds(tiles, R, P);
-        let mut out = [[[0.0; TILE_OUTPUTS]; P]; R];
         for panel in 0..P {
             let across = rows.blocks / T::BLOCKS;
             let tiles = &tiles[panel * across..][..across];
             for half in 0..2 {
                 // SAFETY: the bounds were asserted; Backend chose this because the processor has it.
-                let sums = unsafe { M::half_sums::<T, R>(tiles, rows, half) };
-                for (row, sums) in sums.iter().enumerate() {
-                    out[row][panel][half * LANES..][..LANES].copy_from_slice(sums);
-                }
+                unsafe { M::half_sums(tiles, rows, (panel, half), out) };
             }
         }
-        out
     }
 }
 
-/// The sums of `R` rows over half of a panel.
+/// Writes the sums of `R` rows over half of a panel, `at` which of `out` and which half; `tiles` are the panel's.
 #[inline(always)]
-pub(super) unsafe fn half_sums<M: Multiply, T: Load256, const R: usize>(
+pub(super) unsafe fn half_sums<M: Multiply, T: Load256, const R: usize, const P: usize>(
     tiles: &[T],
     rows: &Rows<'_>,
-    half: usize,
-) -> [[f32; LANES]; R] {
+    (panel, half): (usize, usize),
+    out: &mut [[[f32; TILE_OUTPUTS]; P]; R],
+) {
     // SAFETY: the caller has AVX.
     let mut acc = [unsafe { _mm256_setzero_ps() }; R];
     let have_seconds = rows.have_seconds();
@@ -351,10 +350,9 @@ pub(super) unsafe fn half_sums<M: Multiply, T: Load256, const R: usize>(
             }
         }
     }
-    let mut out = [[0.0; LANES]; R];
-    for (values, acc) in out.iter_mut().zip(acc) {
-        // SAFETY: 8 floats are written to an array of 8; the caller has AVX.
-        unsafe { _mm256_storeu_ps(values.as_mut_ptr(), acc) };
+    for (out, acc) in out.iter_mut().zip(acc) {
+        debug_assert!(half < 2);
+        // SAFETY: 8 floats are written from the first or ninth of an array of 16; the caller has AVX.
+        unsafe { _mm256_storeu_ps(out[panel].as_mut_ptr().add(half * LANES), acc) };
     }
-    out
 }

@@ -226,15 +226,16 @@ impl<T: Load512> Arithmetic<T> for Avx512Vnni {
     fn sums<const R: usize, const P: usize>(
         tiles: &[T],
         rows: &Rows<'_>,
-    ) -> [[[f32; TILE_OUTPUTS]; P]; R] {
+        out: &mut [[[f32; TILE_OUTPUTS]; P]; R],
+    ) {
         rows.assert_bounds(tiles, R, P);
         // SAFETY: the bounds were asserted; Backend chose this because the processor has it.
         unsafe {
             if R * P > 8 {
-                sums::<T, R, P, 1>(tiles, rows)
+                sums::<T, R, P, 1>(tiles, rows, out);
             } else {
                 // Two chains of additions hide the latency of one.
-                sums::<T, R, P, 2>(tiles, rows)
+                sums::<T, R, P, 2>(tiles, rows, out);
             }
         }
     }
@@ -399,7 +400,8 @@ unsafe fn add_part<T: Load512, const R: usize, const P: usize, const C: usize>(
 unsafe fn sums<T: Load512, const R: usize, const P: usize, const C: usize>(
     tiles: &[T],
     rows: &Rows<'_>,
-) -> [[[f32; TILE_OUTPUTS]; P]; R] {
+    out: &mut [[[f32; TILE_OUTPUTS]; P]; R],
+) {
     let mut acc = [[_mm512_setzero_ps(); P]; R];
     // The first rows ask for the next panels early: with few rows, weights stream from memory, and the
     // processor's own prefetcher stops at each page.
@@ -427,12 +429,10 @@ unsafe fn sums<T: Load512, const R: usize, const P: usize, const C: usize>(
             }
         }
     }
-    let mut out = [[[0.0; TILE_OUTPUTS]; P]; R];
     for row in 0..R {
         for panel in 0..P {
             // SAFETY: 16 floats are written to an array of 16.
             unsafe { _mm512_storeu_ps(out[row][panel].as_mut_ptr(), acc[row][panel]) };
         }
     }
-    out
 }

@@ -3,7 +3,8 @@
 
 use std::arch::x86_64::{__m256i, _mm256_dpbusd_avx_epi32, _mm256_setzero_si256};
 
-use super::avx2::{LANES, Load256, Multiply, half_sums, two_groups};
+use super::avx2::{Load256, Multiply, half_sums, two_groups};
+use crate::TILE_OUTPUTS;
 use crate::backend::Rows;
 use crate::tile::{GROUPS, Tile};
 
@@ -38,12 +39,13 @@ impl Multiply for AvxVnni {
     }
 
     #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
-    unsafe fn half_sums<T: Load256, const R: usize>(
+    unsafe fn half_sums<T: Load256, const R: usize, const P: usize>(
         tiles: &[T],
         rows: &Rows<'_>,
-        half: usize,
-    ) -> [[f32; LANES]; R] {
+        at: (usize, usize),
+        out: &mut [[[f32; TILE_OUTPUTS]; P]; R],
+    ) {
         // SAFETY: as the caller promises.
-        unsafe { half_sums::<Self, T, R>(tiles, rows, half) }
+        unsafe { half_sums::<Self, T, R, P>(tiles, rows, at, out) }
     }
 }

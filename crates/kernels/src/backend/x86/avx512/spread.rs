@@ -10,7 +10,7 @@ use std::marker::PhantomData;
 
 use super::Load512;
 use crate::lanes::Lanes;
-use crate::tile::{GROUP_BYTES, GROUPS, Tile, byte_codes, weights_of};
+use crate::tile::{GROUP_BYTES, GROUPS, Tile, byte_codes, scaled};
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
 
 /// Rows from which on it pays: two groups.
@@ -95,11 +95,9 @@ impl<T: Load512> Tile for Spread<T> {
         self.0.codes[input / 4 * GROUP_BYTES + output * 4 + input % 4]
     }
     #[inline(always)]
-    fn weights<L: Lanes>(&self, input: usize) -> L {
-        let codes = byte_codes(&self.0.codes, input);
+    fn scaled<L: Lanes>(&self, input: usize) -> L {
         let scales = L::load(&self.0.scales[input / (BLOCK_INPUTS / T::PARTS)]);
-        let mins = T::HAS_MINS.then(|| L::load(&self.0.mins));
-        weights_of(codes, T::OFFSET, scales, mins)
+        scaled::<Self, L>(byte_codes(&self.0.codes, input), scales)
     }
     fn scale(&self, output: usize, _: usize, part: usize) -> f32 {
         self.0.scales[part][output]
