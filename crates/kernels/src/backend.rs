@@ -35,8 +35,8 @@ pub enum Backend {
     AvxVnni,
     /// 512-bit dot products of bytes (AVX-512 F, BW, VL and VNNI).
     Avx512Vnni,
-    /// Products of matrices in tile registers (AMX): of bfloat16 in the fast mode, of whole numbers of 16 bits where others
-    /// give outliers a second byte; else as AVX-512 VNNI.
+    /// Products of matrices in tile registers (AMX): of bfloat16 in the fast mode, of whole numbers of 16 bits where for others
+    /// outliers stay floats; else as AVX-512 VNNI.
     Amx,
     /// 128-bit dot products of signed bytes (AArch64 with NEON and its DotProd).
     NeonDotprod,
@@ -240,7 +240,8 @@ pub(crate) trait Arithmetic<T> {
     ///
     /// Every back end computes, for each row and output, in this order over the blocks and their parts:
     /// `acc = fma(dot - offset * sum, weight_scale * step, acc)`, and where the tile has a minimum
-    /// first `acc = fma(min, total, acc)`, where `total = sum * step`, with the integers `dot = 256 * dot(codes) + dot(lows)`.
+    /// first `acc = fma(min, total, acc)`, where `total` is `sum * step` and the block's outliers, with the integers
+    /// `dot = 256 * dot(codes) + dot(lows)`.
     /// Where there are no second bytes, a back end may leave out `lows` and the 256: that only moves a power of
     /// two between exact factors. Outliers come afterwards ([`outliers::add`]).
     fn sums<const R: usize, const P: usize>(

@@ -192,11 +192,12 @@ impl Multiply for Avx2 {
         (block, blocks, part): (usize, usize, usize),
     ) -> [__m256i; R] {
         let pairs = GROUPS / 2 / T::PARTS;
+        let end = (part + 1) * pairs;
         // SAFETY: as the caller promises.
         unsafe {
             let mut dots = [_mm256_setzero_si256(); R];
             let mut shorts = dots;
-            for pair in part * pairs..(part + 1) * pairs {
+            for pair in part * pairs..end {
                 let codes = tile.pair(block % T::BLOCKS, pair, half);
                 for row in 0..R {
                     let inputs = two_groups(inputs, (row * blocks + block, pair));
@@ -212,7 +213,8 @@ impl Multiply for Avx2 {
                         }
                     }
                 }
-                if T::BITS < 8 && (pair + 1).is_multiple_of(pairs_together::<T>()) {
+                let are_full = (pair + 1).is_multiple_of(const { pairs_together::<T>() });
+                if T::BITS < 8 && (are_full || pair + 1 == end) {
                     for row in 0..R {
                         dots[row] = _mm256_add_epi32(dots[row], widened(shorts[row]));
                         shorts[row] = _mm256_setzero_si256();
@@ -235,10 +237,12 @@ impl Multiply for Avx2 {
     }
 }
 
-/// Pairs of groups whose products, of codes with inputs from -128 to 127, fit 16 bits together.
+/// Pairs of groups whose products, of codes of less than 8 bits with inputs from -128 to 127, fit 16 bits together.
 const fn pairs_together<T: Tile>() -> usize {
     let of_two_inputs = 2 * ((1 << T::BITS) - 1) * 128;
-    i16::MAX as usize / of_two_inputs / 2
+    let pairs = i16::MAX as usize / of_two_inputs / 2;
+    assert!(pairs > 0 || T::BITS == 8);
+    pairs
 }
 
 /// Sums of 16 bits, two neighbours in one of 32 bits.
