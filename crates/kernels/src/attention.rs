@@ -9,7 +9,7 @@ use std::cell::RefCell;
 
 use crate::backend::{Backend, Columns};
 use crate::cache::{CACHE_BLOCK_POSITIONS, NoBlock, PagedCache};
-use crate::lanes::{self, Computation, LANES, Lanes, exponential, tangent};
+use crate::lanes::{self, Computation, LANES, Lanes, Product, exponential, in_parts, tangent};
 use crate::pool::Pool;
 
 /// Query rows that read a block of keys together, where there are as many; then 4, 3, 2, 1.
@@ -245,12 +245,13 @@ fn attend<L: Lanes, const R: usize>(
     let from = rows[0].from;
     let seen = rows[R - 1].seen;
     let mut position = from / CACHE_BLOCK_POSITIONS * CACHE_BLOCK_POSITIONS;
+    let mut weights = [[[0.0; LANES]; POSITION_VECTORS]; R];
     while position < seen {
         // The caller has checked the table.
         let Ok((keys, values)) = part.cache.head(part.key_head, position, part.blocks) else {
             return;
         };
-        let mut weights = scores::<L, R>(keys, scaled, part.cache.size());
+        scores::<L, R>(keys, scaled, part.cache.size(), &mut weights);
         let mut factors = [1.0; R];
         for ((row, weights), factor) in rows.iter_mut().zip(&mut weights).zip(&mut factors) {
             *factor = soften::<L>(row, (position, part.attention.soft_cap), weights);
@@ -329,29 +330,52 @@ fn scores<L: Lanes, const R: usize>(
     keys: &[u16],
     scaled: &[f32],
     size: usize,
-) -> [[[f32; LANES]; POSITION_VECTORS]; R] {
-    let mut sums = [[L::splat(0.0); POSITION_VECTORS]; R];
+    scores: &mut [[[f32; LANES]; POSITION_VECTORS]; R],
+) {
     let (lines, _) = keys.as_chunks::<LANES>();
-    let queries: [&[f32]; R] = std::array::from_fn(|row| &scaled[row * size..][..size]);
-    for (index, line) in lines.chunks_exact(POSITION_VECTORS).take(size).enumerate() {
-        let mut loaded = [L::splat(0.0); POSITION_VECTORS];
-        for (place, keys) in loaded.iter_mut().zip(line) {
-            *place = L::load_half(keys);
+    in_parts::<L, R, POSITION_VECTORS>(&mut Scores {
+        keys: &lines.as_chunks().0[..size],
+        scaled,
+        scores,
+    });
+}
+
+struct Scores<'a> {
+    keys: &'a [[[u16; LANES]; POSITION_VECTORS]],
+    scaled: &'a [f32],
+    scores: &'a mut [[[f32; LANES]; POSITION_VECTORS]],
+}
+
+impl Product for Scores<'_> {
+    #[allow(clippy::inline_always)] // as `Computation` asks
+    #[allow(clippy::needless_range_loop)] // see within
+    #[inline(always)]
+    fn part<L: Lanes, const R: usize, const V: usize>(&mut self, first: usize, vector: usize) {
+        let size = self.keys.len();
+        // Indices, not iterators over arrays: the sums have to stay in registers.
+        let mut queries = [&self.scaled[..0]; R];
+        for row in 0..R {
+            queries[row] = &self.scaled[(first + row) * size..][..size];
         }
-        for (sums, query) in sums.iter_mut().zip(&queries) {
-            let factor = L::splat(query[index]);
-            for (sum, keys) in sums.iter_mut().zip(loaded) {
-                *sum = keys.multiply_add(factor, *sum);
+        let mut sums = [[L::splat(0.0); V]; R];
+        for (index, keys) in self.keys.iter().enumerate() {
+            let mut loaded = [L::splat(0.0); V];
+            for v in 0..V {
+                loaded[v] = L::load_half(&keys[vector + v]);
+            }
+            for row in 0..R {
+                let factor = L::splat(queries[row][index]);
+                for v in 0..V {
+                    sums[row][v] = loaded[v].multiply_add(factor, sums[row][v]);
+                }
+            }
+        }
+        for row in 0..R {
+            for v in 0..V {
+                sums[row][v].store(&mut self.scores[first + row][vector + v]);
             }
         }
     }
-    let mut scores = [[[0.0; LANES]; POSITION_VECTORS]; R];
-    for (scores, sums) in scores.iter_mut().zip(sums) {
-        for (scores, sum) in scores.iter_mut().zip(sums) {
-            sum.store(scores);
-        }
-    }
-    scores
 }
 
 /// `sums[r] = sums[r] * factors[r] + weights[r] x values`: `values` is `[positions, padded]`, `sums`
@@ -365,39 +389,21 @@ fn add_values<L: Lanes, const R: usize>(
     sums: &mut [f32],
 ) {
     let (sums, _) = sums.as_chunks_mut::<LANES>();
-    let (values, _) = values.as_chunks::<LANES>();
     let across = sums.len() / TILE_ROWS;
-    let mut column = 0;
+    let mut added = AddedValues {
+        values: values.as_chunks().0,
+        weights,
+        factors,
+        sums,
+        across,
+        column: 0,
+    };
     macro_rules! together {
         ($count:expr) => {
             #[allow(clippy::int_plus_one)] // reads the same for every count
-            while column + $count <= across {
-                // Plain loops: closures would be compiled without the caller's instructions.
-                let mut held = [[L::splat(0.0); $count]; R];
-                for (row, held) in held.iter_mut().enumerate() {
-                    let factor = L::splat(factors[row]);
-                    for (v, sum) in held.iter_mut().enumerate() {
-                        *sum = L::load(&sums[row * across + column + v]).multiply(factor);
-                    }
-                }
-                for (position, line) in values.chunks_exact(across).enumerate() {
-                    let mut loaded = [L::splat(0.0); $count];
-                    for (v, place) in loaded.iter_mut().enumerate() {
-                        *place = L::load_half(&line[column + v]);
-                    }
-                    for (held, weights) in held.iter_mut().zip(weights) {
-                        let weight = L::splat(weights.as_flattened()[position]);
-                        for (sum, values) in held.iter_mut().zip(loaded) {
-                            *sum = values.multiply_add(weight, *sum);
-                        }
-                    }
-                }
-                for (row, held) in held.into_iter().enumerate() {
-                    for (v, sum) in held.into_iter().enumerate() {
-                        sum.store(&mut sums[row * across + column + v]);
-                    }
-                }
-                column += $count;
+            while added.column + $count <= across {
+                in_parts::<L, R, { $count }>(&mut added);
+                added.column += $count;
             }
         };
     }
@@ -406,4 +412,56 @@ fn add_values<L: Lanes, const R: usize>(
     }
     together!(2);
     together!(1);
+}
+
+/// Some columns of the values of a block.
+struct AddedValues<'a> {
+    /// `[positions][across]`.
+    values: &'a [[u16; LANES]],
+    weights: &'a [[[f32; LANES]; POSITION_VECTORS]],
+    factors: &'a [f32],
+    /// Of each row `[across]`.
+    sums: &'a mut [[f32; LANES]],
+    across: usize,
+    /// The first that is worked on.
+    column: usize,
+}
+
+impl Product for AddedValues<'_> {
+    #[allow(clippy::inline_always)] // as `Computation` asks
+    #[allow(clippy::needless_range_loop)] // as in `Scores`
+    #[inline(always)]
+    fn part<L: Lanes, const R: usize, const V: usize>(&mut self, first: usize, vector: usize) {
+        let (column, across) = (self.column + vector, self.across);
+        let mut weights = [&[0.0; CACHE_BLOCK_POSITIONS]; R];
+        let mut held = [[L::splat(0.0); V]; R];
+        for row in 0..R {
+            let (line, _) = self.weights[first + row].as_flattened().as_chunks();
+            weights[row] = &line[0];
+            let factor = L::splat(self.factors[first + row]);
+            for v in 0..V {
+                let so_far = L::load(&self.sums[(first + row) * across + column + v]);
+                held[row][v] = so_far.multiply(factor);
+            }
+        }
+        let lines = self.values.chunks_exact(across);
+        for (position, line) in lines.enumerate().take(CACHE_BLOCK_POSITIONS) {
+            let line = &line[column..][..V];
+            let mut loaded = [L::splat(0.0); V];
+            for v in 0..V {
+                loaded[v] = L::load_half(&line[v]);
+            }
+            for row in 0..R {
+                let weight = L::splat(weights[row][position]);
+                for v in 0..V {
+                    held[row][v] = loaded[v].multiply_add(weight, held[row][v]);
+                }
+            }
+        }
+        for row in 0..R {
+            for v in 0..V {
+                held[row][v].store(&mut self.sums[(first + row) * across + column + v]);
+            }
+        }
+    }
 }
