@@ -210,7 +210,7 @@ impl Scratch {
 #[allow(clippy::inline_always)] // as `Computation` asks
 #[inline(always)]
 fn score<L: Lanes>(keys: &[f32], queries: &[f32], scores: &mut [f32], size: usize) {
-    let mut scores = Scores {
+    let mut scores = Scored {
         keys: &[],
         queries,
         scores: scores.as_chunks_mut().0,
@@ -224,7 +224,7 @@ fn score<L: Lanes>(keys: &[f32], queries: &[f32], scores: &mut [f32], size: usiz
 }
 
 /// The scores of a tile of keys.
-struct Scores<'a> {
+struct Scored<'a> {
     keys: &'a [[[f32; LANES]; TILE_VECTORS]],
     /// `[8][size]`.
     queries: &'a [f32],
@@ -233,7 +233,7 @@ struct Scores<'a> {
     first: usize,
 }
 
-impl Product for Scores<'_> {
+impl Product for Scored<'_> {
     #[allow(clippy::inline_always)] // as `Computation` asks
     #[allow(clippy::needless_range_loop)] // see within
     #[inline(always)]
@@ -345,7 +345,7 @@ struct Gathered<'a> {
 
 impl Product for Gathered<'_> {
     #[allow(clippy::inline_always)] // as `Computation` asks
-    #[allow(clippy::needless_range_loop)] // as in `Scores`
+    #[allow(clippy::needless_range_loop)] // as in `Scored`
     #[inline(always)]
     fn part<L: Lanes, const R: usize, const V: usize>(&mut self, first: usize, vector: usize) {
         let (column, across) = (self.column + vector, self.across);

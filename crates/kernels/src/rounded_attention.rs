@@ -113,7 +113,7 @@ impl Work<'_> {
 #[inline(always)]
 fn score<L: Lanes, const V: usize>(head: &mut Head, first: usize, step: f32, shape: Shape) {
     let depth = shape.depth / LANES;
-    let mut scores = Scores::<V> {
+    let mut scores = Scored::<V> {
         keys: &[],
         queries: &head.queries[first * depth..][..TILE_ROWS * depth],
         depth,
@@ -129,7 +129,7 @@ fn score<L: Lanes, const V: usize>(head: &mut Head, first: usize, step: f32, sha
 }
 
 /// The scores of a tile of keys.
-struct Scores<'a, const V: usize> {
+struct Scored<'a, const V: usize> {
     /// `[size / 2][V]`.
     keys: &'a [[Pair; LANES]],
     /// `[8][depth]`.
@@ -143,7 +143,7 @@ struct Scores<'a, const V: usize> {
     first: usize,
 }
 
-impl<const VECTORS: usize> Product for Scores<'_, VECTORS> {
+impl<const VECTORS: usize> Product for Scored<'_, VECTORS> {
     #[allow(clippy::inline_always)] // as `Computation` asks
     #[allow(clippy::needless_range_loop)] // arrays side by side, of constant length
     #[inline(always)]

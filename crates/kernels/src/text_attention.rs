@@ -258,7 +258,7 @@ impl Head {
 #[allow(clippy::inline_always)] // as `Computation` asks
 #[inline(always)]
 fn score<L: Lanes>(keys: &[f32], queries: &[f32], scores: &mut [f32], shape: Shape) {
-    let mut scores = Scores {
+    let mut scores = Scored {
         keys: &[],
         queries: queries.as_chunks().0,
         depth: shape.depth() / LANES,
@@ -277,7 +277,7 @@ fn score<L: Lanes>(keys: &[f32], queries: &[f32], scores: &mut [f32], shape: Sha
 }
 
 /// The scores of a tile of keys.
-struct Scores<'a> {
+struct Scored<'a> {
     /// `[size][2]`.
     keys: &'a [[f32; LANES]],
     /// `[8][depth]`.
@@ -289,7 +289,7 @@ struct Scores<'a> {
     first: usize,
 }
 
-impl Product for Scores<'_> {
+impl Product for Scored<'_> {
     #[allow(clippy::inline_always)] // as `Computation` asks
     #[allow(clippy::needless_range_loop)] // arrays side by side, of constant length
     #[inline(always)]
