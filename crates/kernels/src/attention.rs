@@ -5,17 +5,18 @@
 //! row's result depends on its own query and its cache only: neither the rows beside it nor the
 //! instructions change a bit.
 
+mod products;
+
 use std::cell::RefCell;
 
 use crate::backend::{Backend, Columns};
 use crate::cache::{CACHE_BLOCK_POSITIONS, NoBlock, PagedCache};
 use crate::lanes::{self, Computation, LANES, Lanes, exponential, tangent};
 use crate::pool::Pool;
+use products::{add_values, scores};
 
 /// Query rows that read a block of keys together, where there are as many; then 4, 3, 2, 1.
 const TILE_ROWS: usize = 8;
-/// Sums of values that are kept in registers: rows by vectors.
-const HELD_SUMS: usize = 16;
 /// Multiplications that are worth waking a helper for: about 20 microseconds of one core.
 const CHUNK_MIN_OPERATIONS: usize = 1 << 20;
 /// Vectors of positions in a block.
@@ -245,12 +246,13 @@ fn attend<L: Lanes, const R: usize>(
     let from = rows[0].from;
     let seen = rows[R - 1].seen;
     let mut position = from / CACHE_BLOCK_POSITIONS * CACHE_BLOCK_POSITIONS;
+    let mut weights = [[[0.0; LANES]; POSITION_VECTORS]; R];
     while position < seen {
         // The caller has checked the table.
         let Ok((keys, values)) = part.cache.head(part.key_head, position, part.blocks) else {
             return;
         };
-        let mut weights = scores::<L, R>(keys, scaled, part.cache.size());
+        scores::<L, R>(keys, scaled, part.cache.size(), &mut weights);
         let mut factors = [1.0; R];
         for ((row, weights), factor) in rows.iter_mut().zip(&mut weights).zip(&mut factors) {
             *factor = soften::<L>(row, (position, part.attention.soft_cap), weights);
@@ -320,90 +322,4 @@ fn soften<L: Lanes>(
     let so_far = L::load(&row.sums).multiply(L::splat(factor));
     so_far.add(block).store(&mut row.sums);
     factor
-}
-
-/// Scores of `R` rows with the 32 keys of a block: `keys` is `[size, 32]`, `scaled` `[R, size]`.
-#[allow(clippy::inline_always)] // as `Computation` asks
-#[inline(always)]
-fn scores<L: Lanes, const R: usize>(
-    keys: &[u16],
-    scaled: &[f32],
-    size: usize,
-) -> [[[f32; LANES]; POSITION_VECTORS]; R] {
-    let mut sums = [[L::splat(0.0); POSITION_VECTORS]; R];
-    let (lines, _) = keys.as_chunks::<LANES>();
-    let queries: [&[f32]; R] = std::array::from_fn(|row| &scaled[row * size..][..size]);
-    for (index, line) in lines.chunks_exact(POSITION_VECTORS).take(size).enumerate() {
-        let mut loaded = [L::splat(0.0); POSITION_VECTORS];
-        for (place, keys) in loaded.iter_mut().zip(line) {
-            *place = L::load_half(keys);
-        }
-        for (sums, query) in sums.iter_mut().zip(&queries) {
-            let factor = L::splat(query[index]);
-            for (sum, keys) in sums.iter_mut().zip(loaded) {
-                *sum = keys.multiply_add(factor, *sum);
-            }
-        }
-    }
-    let mut scores = [[[0.0; LANES]; POSITION_VECTORS]; R];
-    for (scores, sums) in scores.iter_mut().zip(sums) {
-        for (scores, sum) in scores.iter_mut().zip(sums) {
-            sum.store(scores);
-        }
-    }
-    scores
-}
-
-/// `sums[r] = sums[r] * factors[r] + weights[r] x values`: `values` is `[positions, padded]`, `sums`
-/// `[R, padded]`.
-#[allow(clippy::inline_always)] // as `Computation` asks
-#[inline(always)]
-fn add_values<L: Lanes, const R: usize>(
-    values: &[u16],
-    weights: &[[[f32; LANES]; POSITION_VECTORS]; R],
-    factors: &[f32; R],
-    sums: &mut [f32],
-) {
-    let (sums, _) = sums.as_chunks_mut::<LANES>();
-    let (values, _) = values.as_chunks::<LANES>();
-    let across = sums.len() / TILE_ROWS;
-    let mut column = 0;
-    macro_rules! together {
-        ($count:expr) => {
-            #[allow(clippy::int_plus_one)] // reads the same for every count
-            while column + $count <= across {
-                // Plain loops: closures would be compiled without the caller's instructions.
-                let mut held = [[L::splat(0.0); $count]; R];
-                for (row, held) in held.iter_mut().enumerate() {
-                    let factor = L::splat(factors[row]);
-                    for (v, sum) in held.iter_mut().enumerate() {
-                        *sum = L::load(&sums[row * across + column + v]).multiply(factor);
-                    }
-                }
-                for (position, line) in values.chunks_exact(across).enumerate() {
-                    let mut loaded = [L::splat(0.0); $count];
-                    for (v, place) in loaded.iter_mut().enumerate() {
-                        *place = L::load_half(&line[column + v]);
-                    }
-                    for (held, weights) in held.iter_mut().zip(weights) {
-                        let weight = L::splat(weights.as_flattened()[position]);
-                        for (sum, values) in held.iter_mut().zip(loaded) {
-                            *sum = values.multiply_add(weight, *sum);
-                        }
-                    }
-                }
-                for (row, held) in held.into_iter().enumerate() {
-                    for (v, sum) in held.into_iter().enumerate() {
-                        sum.store(&mut sums[row * across + column + v]);
-                    }
-                }
-                column += $count;
-            }
-        };
-    }
-    if 4 * R <= HELD_SUMS {
-        together!(4);
-    }
-    together!(2);
-    together!(1);
 }

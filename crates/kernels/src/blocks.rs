@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use crate::backend::{Backend, Columns};
 use crate::float_linear::{Bfloat, FloatLinear, Half, Panels, Single, Stored};
-use crate::lanes::{self, Computation, LANES, Lanes};
+use crate::lanes::{self, Computation, LANES, Lanes, Product, in_parts};
 use crate::pool::Pool;
 
 /// Panels of 16 outputs that are computed together.
@@ -200,7 +200,13 @@ impl<S: Stored, R: Rows, K: Sink> Computation for Of<'_, S, R, K> {
                                     *line = &values[at..at + depth];
                                 }
                                 let sums = &mut sums[row * PANELS..][..$count * PANELS];
-                                add::<L, { $count }>(&lines, weights, from == 0, sums);
+                                let mut added = Added {
+                                    lines: &lines,
+                                    weights: weights.as_chunks().0,
+                                    is_first: from == 0,
+                                    sums: sums.as_chunks_mut().0,
+                                };
+                                in_parts::<L, { $count }, PANELS>(&mut added);
                                 row += $count;
                             }
                         };
@@ -219,40 +225,46 @@ impl<S: Stored, R: Rows, K: Sink> Computation for Of<'_, S, R, K> {
     }
 }
 
-/// Adds the products of `R` rows with some inputs' weights to their sums.
-#[allow(clippy::inline_always)] // as `Computation` asks
-#[allow(clippy::needless_range_loop)] // see within
-#[inline(always)]
-fn add<L: Lanes, const R: usize>(
-    lines: &[&[f32]; R],
-    weights: &[[f32; LANES]],
+/// The products of some rows with some inputs' weights, added to their sums.
+struct Added<'a, const R: usize> {
+    lines: &'a [&'a [f32]; R],
+    weights: &'a [[[f32; LANES]; PANELS]],
     is_first: bool,
-    sums: &mut [[f32; LANES]],
-) {
-    // Indices, not iterators over arrays: the sums have to stay in registers.
-    let mut held = [[L::splat(0.0); PANELS]; R];
-    if !is_first {
+    sums: &'a mut [[[f32; LANES]; PANELS]],
+}
+
+impl<const ROWS: usize> Product for Added<'_, ROWS> {
+    #[allow(clippy::inline_always)] // as `Computation` asks
+    #[allow(clippy::needless_range_loop)] // see within
+    #[inline(always)]
+    fn part<L: Lanes, const R: usize, const V: usize>(&mut self, first: usize, panel: usize) {
+        // Indices, not iterators over arrays: the sums have to stay in registers.
+        let mut held = [[L::splat(0.0); V]; R];
+        let mut lines = [self.lines[first]; R];
         for row in 0..R {
-            for panel in 0..PANELS {
-                held[row][panel] = L::load(&sums[row * PANELS + panel]);
+            lines[row] = &self.lines[first + row][..self.weights.len()];
+            for v in 0..V {
+                if !self.is_first {
+                    held[row][v] = L::load(&self.sums[first + row][panel + v]);
+                }
             }
         }
-    }
-    for (index, weights) in weights.as_chunks::<PANELS>().0.iter().enumerate() {
-        let mut loaded = [L::splat(0.0); PANELS];
-        for panel in 0..PANELS {
-            loaded[panel] = L::load(&weights[panel]);
-        }
-        for row in 0..R {
-            let factor = L::splat(lines[row][index]);
-            for panel in 0..PANELS {
-                held[row][panel] = loaded[panel].multiply_add(factor, held[row][panel]);
+        for (index, weights) in self.weights.iter().enumerate() {
+            let mut loaded = [L::splat(0.0); V];
+            for v in 0..V {
+                loaded[v] = L::load(&weights[panel + v]);
+            }
+            for row in 0..R {
+                let factor = L::splat(lines[row][index]);
+                for v in 0..V {
+                    held[row][v] = loaded[v].multiply_add(factor, held[row][v]);
+                }
             }
         }
-    }
-    for row in 0..R {
-        for panel in 0..PANELS {
-            held[row][panel].store(&mut sums[row * PANELS + panel]);
+        for row in 0..R {
+            for v in 0..V {
+                held[row][v].store(&mut self.sums[first + row][panel + v]);
+            }
         }
     }
 }

@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 
 use crate::backend::{Backend, Columns};
-use crate::lanes::{self, Computation, LANES, Lanes, exponential};
+use crate::lanes::{self, Computation, LANES, Lanes, Product, exponential, in_parts};
 use crate::pool::Pool;
 
 /// Queries that are worked on together, in tiles.
@@ -208,34 +208,59 @@ impl Scratch {
 
 /// `scores[r][k] = queries[r] . keys[k]` of a tile's rows.
 #[allow(clippy::inline_always)] // as `Computation` asks
-#[allow(clippy::needless_range_loop)] // see within
 #[inline(always)]
 fn score<L: Lanes>(keys: &[f32], queries: &[f32], scores: &mut [f32], size: usize) {
-    let mut each = [&queries[..size]; TILE_ROWS];
-    for (row, query) in each.iter_mut().enumerate() {
-        *query = &queries[row * size..][..size];
-    }
+    let mut scores = Scored {
+        keys: &[],
+        queries,
+        scores: scores.as_chunks_mut().0,
+        first: 0,
+    };
     let (vectors, _) = keys.as_chunks::<LANES>();
-    let (scores, _) = scores.as_chunks_mut::<LANES>();
-    // Indices, not iterators over arrays: the sums have to stay in registers.
     for (tile, keys) in vectors.chunks_exact(TILE_VECTORS * size).enumerate() {
-        let mut sums = [[L::splat(0.0); TILE_VECTORS]; TILE_ROWS];
-        for (index, keys) in keys.as_chunks::<TILE_VECTORS>().0.iter().enumerate() {
-            let mut loaded = [L::splat(0.0); TILE_VECTORS];
-            for v in 0..TILE_VECTORS {
-                loaded[v] = L::load(&keys[v]);
+        (scores.keys, scores.first) = (keys.as_chunks().0, tile * TILE_VECTORS);
+        in_parts::<L, TILE_ROWS, TILE_VECTORS>(&mut scores);
+    }
+}
+
+/// The scores of a tile of keys.
+struct Scored<'a> {
+    keys: &'a [[[f32; LANES]; TILE_VECTORS]],
+    /// `[8][size]`.
+    queries: &'a [f32],
+    /// Of each row a block's; the tile's are those from `first` on.
+    scores: &'a mut [[f32; LANES]],
+    first: usize,
+}
+
+impl Product for Scored<'_> {
+    #[allow(clippy::inline_always)] // as `Computation` asks
+    #[allow(clippy::needless_range_loop)] // see within
+    #[inline(always)]
+    fn part<L: Lanes, const R: usize, const V: usize>(&mut self, first: usize, vector: usize) {
+        let size = self.keys.len();
+        let mut each = [&self.queries[..0]; R];
+        for row in 0..R {
+            each[row] = &self.queries[(first + row) * size..][..size];
+        }
+        // Indices, not iterators over arrays: the sums have to stay in registers.
+        let mut sums = [[L::splat(0.0); V]; R];
+        for (index, keys) in self.keys.iter().enumerate() {
+            let mut loaded = [L::splat(0.0); V];
+            for v in 0..V {
+                loaded[v] = L::load(&keys[vector + v]);
             }
-            for row in 0..TILE_ROWS {
+            for row in 0..R {
                 let factor = L::splat(each[row][index]);
-                for v in 0..TILE_VECTORS {
+                for v in 0..V {
                     sums[row][v] = loaded[v].multiply_add(factor, sums[row][v]);
                 }
             }
         }
-        for row in 0..TILE_ROWS {
-            let at = row * (BLOCK_KEYS / LANES) + tile * TILE_VECTORS;
-            for v in 0..TILE_VECTORS {
-                sums[row][v].store(&mut scores[at + v]);
+        for row in 0..R {
+            let at = (first + row) * (BLOCK_KEYS / LANES) + self.first + vector;
+            for v in 0..V {
+                sums[row][v].store(&mut self.scores[at + v]);
             }
         }
     }
@@ -279,52 +304,79 @@ fn soften<L: Lanes>(scores: &mut [f32], seen: usize, softmax: &mut Softmax) {
 
 /// `sums[r] = sums[r] * factors[r] + weights[r] x values` of a tile's rows.
 #[allow(clippy::inline_always)] // as `Computation` asks
-#[allow(clippy::needless_range_loop)] // as in `score`
 #[inline(always)]
 fn gather<L: Lanes>(weights: &[f32], values: &[f32], softmaxes: &[Softmax], sums: &mut [f32]) {
     let across = sums.len() / TILE_ROWS / LANES;
-    let (sums, _) = sums.as_chunks_mut::<LANES>();
-    let (values, _) = values.as_chunks::<LANES>();
-    let mut each = [weights; TILE_ROWS];
-    for (row, line) in each.iter_mut().enumerate() {
-        *line = &weights[row * BLOCK_KEYS..][..BLOCK_KEYS];
-    }
-    let mut column = 0;
+    let mut gathered = Gathered {
+        weights: weights.as_chunks().0,
+        values: values.as_chunks().0,
+        softmaxes,
+        sums: sums.as_chunks_mut().0,
+        across,
+        column: 0,
+    };
     macro_rules! together {
         ($count:expr) => {
             #[allow(clippy::int_plus_one)] // reads the same for every count
-            while column + $count <= across {
-                let mut held = [[L::splat(0.0); $count]; TILE_ROWS];
-                for row in 0..TILE_ROWS {
-                    let factor = L::splat(softmaxes[row].factor);
-                    for v in 0..$count {
-                        let so_far = L::load(&sums[row * across + column + v]);
-                        held[row][v] = so_far.multiply(factor);
-                    }
-                }
-                for (key, line) in values.chunks_exact(across).enumerate().take(BLOCK_KEYS) {
-                    let line = &line[column..column + $count];
-                    let mut loaded = [L::splat(0.0); $count];
-                    for v in 0..$count {
-                        loaded[v] = L::load(&line[v]);
-                    }
-                    for row in 0..TILE_ROWS {
-                        let weight = L::splat(each[row][key]);
-                        for v in 0..$count {
-                            held[row][v] = loaded[v].multiply_add(weight, held[row][v]);
-                        }
-                    }
-                }
-                for row in 0..TILE_ROWS {
-                    for v in 0..$count {
-                        held[row][v].store(&mut sums[row * across + column + v]);
-                    }
-                }
-                column += $count;
+            while gathered.column + $count <= across {
+                in_parts::<L, TILE_ROWS, { $count }>(&mut gathered);
+                gathered.column += $count;
             }
         };
     }
     together!(3);
     together!(2);
     together!(1);
+}
+
+/// Some columns of the values of a block.
+struct Gathered<'a> {
+    /// Of each row.
+    weights: &'a [[f32; BLOCK_KEYS]],
+    /// `[keys][across]`.
+    values: &'a [[f32; LANES]],
+    softmaxes: &'a [Softmax],
+    /// Of each row `[across]`.
+    sums: &'a mut [[f32; LANES]],
+    across: usize,
+    /// The first that is worked on.
+    column: usize,
+}
+
+impl Product for Gathered<'_> {
+    #[allow(clippy::inline_always)] // as `Computation` asks
+    #[allow(clippy::needless_range_loop)] // as in `Scored`
+    #[inline(always)]
+    fn part<L: Lanes, const R: usize, const V: usize>(&mut self, first: usize, vector: usize) {
+        let (column, across) = (self.column + vector, self.across);
+        let mut each = [&self.weights[first]; R];
+        let mut held = [[L::splat(0.0); V]; R];
+        for row in 0..R {
+            each[row] = &self.weights[first + row];
+            let factor = L::splat(self.softmaxes[first + row].factor);
+            for v in 0..V {
+                let so_far = L::load(&self.sums[(first + row) * across + column + v]);
+                held[row][v] = so_far.multiply(factor);
+            }
+        }
+        let lines = self.values.chunks_exact(across);
+        for (key, line) in lines.enumerate().take(BLOCK_KEYS) {
+            let line = &line[column..][..V];
+            let mut loaded = [L::splat(0.0); V];
+            for v in 0..V {
+                loaded[v] = L::load(&line[v]);
+            }
+            for row in 0..R {
+                let weight = L::splat(each[row][key]);
+                for v in 0..V {
+                    held[row][v] = loaded[v].multiply_add(weight, held[row][v]);
+                }
+            }
+        }
+        for row in 0..R {
+            for v in 0..V {
+                held[row][v].store(&mut self.sums[(first + row) * across + column + v]);
+            }
+        }
+    }
 }

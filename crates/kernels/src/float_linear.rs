@@ -6,7 +6,7 @@
 use crate::backend::{Backend, Columns};
 use crate::blocks::{Ordered, Plain, product};
 use crate::ggml::{Format, FormatError};
-use crate::lanes::{self, Computation, LANES, Lanes};
+use crate::lanes::{self, Computation, LANES, Lanes, Product, in_parts};
 use crate::pool::Pool;
 
 /// Rows that are computed together when there are as many; then 4, 2, 1.
@@ -194,7 +194,7 @@ impl FloatLinear {
             let pairs = pairs * chunk / chunks..pairs * (chunk + 1) / chunks;
             lanes::run(
                 backend,
-                Product::<S> {
+                Part::<S> {
                     panels,
                     inputs: self.inputs,
                     pairs,
@@ -267,7 +267,7 @@ impl Stored for Bfloat {
 }
 
 /// Some pairs of panels times all rows.
-struct Product<'a, S: Stored> {
+struct Part<'a, S: Stored> {
     panels: &'a [[S::Item; LANES]],
     inputs: usize,
     pairs: std::ops::Range<usize>,
@@ -275,7 +275,7 @@ struct Product<'a, S: Stored> {
     out: &'a Columns<'a>,
 }
 
-impl<S: Stored> Computation for Product<'_, S> {
+impl<S: Stored> Computation for Part<'_, S> {
     type Output = ();
 
     #[allow(clippy::inline_always)] // as `Computation` asks
@@ -293,7 +293,7 @@ impl<S: Stored> Computation for Product<'_, S> {
     }
 }
 
-impl<S: Stored> Product<'_, S> {
+impl<S: Stored> Part<'_, S> {
     #[allow(clippy::inline_always)] // as `Computation` asks
     #[inline(always)]
     fn over_rows<L: Lanes, const P: usize>(&self, panel: usize) {
@@ -303,7 +303,12 @@ impl<S: Stored> Product<'_, S> {
             ($count:expr) => {
                 #[allow(clippy::int_plus_one)] // reads the same for every count
                 while row + $count <= rows {
-                    self.some_rows::<L, { $count }, P>(row, panel);
+                    let mut some = SomeRows {
+                        product: self,
+                        row,
+                        panel,
+                    };
+                    in_parts::<L, { $count }, P>(&mut some);
                     row += $count;
                 }
             };
@@ -313,30 +318,51 @@ impl<S: Stored> Product<'_, S> {
         together!(2);
         together!(1);
     }
+}
 
+/// Some panels times some rows.
+struct SomeRows<'a, S: Stored> {
+    product: &'a Part<'a, S>,
+    row: usize,
+    panel: usize,
+}
+
+impl<S: Stored> Product for SomeRows<'_, S> {
     #[allow(clippy::inline_always)] // as `Computation` asks
+    #[allow(clippy::needless_range_loop)] // see within
     #[inline(always)]
-    fn some_rows<L: Lanes, const R: usize, const P: usize>(&self, row: usize, panel: usize) {
-        let inputs = self.inputs;
-        let weights: [&[[S::Item; LANES]]; P] =
-            std::array::from_fn(|p| &self.panels[(panel + p) * inputs..][..inputs]);
-        let rows: [&[f32]; R] = std::array::from_fn(|r| &self.rows[(row + r) * inputs..][..inputs]);
+    fn part<L: Lanes, const R: usize, const P: usize>(&mut self, row: usize, panel: usize) {
+        let (row, panel) = (self.row + row, self.panel + panel);
+        let inputs = self.product.inputs;
+        // Indices, not iterators over arrays: the sums have to stay in registers.
+        let mut weights = [&self.product.panels[..0]; P];
+        for p in 0..P {
+            weights[p] = &self.product.panels[(panel + p) * inputs..][..inputs];
+        }
+        let mut rows = [&self.product.rows[..0]; R];
+        for r in 0..R {
+            rows[r] = &self.product.rows[(row + r) * inputs..][..inputs];
+        }
         let mut sums = [[L::splat(0.0); P]; R];
         for input in 0..inputs {
-            let weights: [L; P] = std::array::from_fn(|p| S::load(&weights[p][input]));
-            for (sums, row) in sums.iter_mut().zip(&rows) {
-                let factor = L::splat(row[input]);
-                for (sum, weights) in sums.iter_mut().zip(weights) {
-                    *sum = weights.multiply_add(factor, *sum);
+            let mut loaded = [L::splat(0.0); P];
+            for p in 0..P {
+                loaded[p] = S::load(&weights[p][input]);
+            }
+            for r in 0..R {
+                let factor = L::splat(rows[r][input]);
+                for p in 0..P {
+                    sums[r][p] = loaded[p].multiply_add(factor, sums[r][p]);
                 }
             }
         }
-        for (r, sums) in sums.into_iter().enumerate() {
+        for r in 0..R {
             let mut flat = [[0.0; LANES]; P];
-            for (place, sum) in flat.iter_mut().zip(sums) {
-                sum.store(place);
+            for p in 0..P {
+                sums[r][p].store(&mut flat[p]);
             }
-            self.out.set((row + r, panel * LANES), flat.as_flattened());
+            let place = (row + r, panel * LANES);
+            self.product.out.set(place, flat.as_flattened());
         }
     }
 }

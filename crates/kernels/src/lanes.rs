@@ -11,9 +11,11 @@ mod avx512;
 mod exponential;
 #[cfg(any(target_arch = "aarch64", test))]
 mod neon;
+mod parts;
 mod portable;
 
 pub(crate) use exponential::{exponential, logistic, power_of_two, tangent};
+pub(crate) use parts::{Product, in_parts};
 pub(crate) use portable::Portable;
 
 use half::f16;
@@ -27,6 +29,9 @@ pub(crate) const LANES: usize = 16;
 pub(crate) trait Lanes: Copy {
     /// Sixteen whole numbers of 32 bits.
     type Whole: Copy;
+
+    /// Vectors that fit into registers beside a factor: sums, and what is multiplied.
+    const HELD: usize;
 
     fn splat(value: f32) -> Self;
     fn load(values: &[f32; LANES]) -> Self;

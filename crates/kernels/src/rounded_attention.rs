@@ -11,7 +11,7 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use crate::backend::{Backend, Columns};
-use crate::lanes::{self, Computation, LANES, Lanes, power_of_two};
+use crate::lanes::{self, Computation, LANES, Lanes, Product, in_parts, power_of_two};
 use crate::text_attention::{TILE_ROWS, TILE_VECTORS, TextAttention};
 use head::{Head, PAIRS, Pair, Shape};
 
@@ -110,34 +110,67 @@ impl Work<'_> {
 
 /// `scores[r][k] = step * queries[first + r] . keys[k]`.
 #[allow(clippy::inline_always)] // as `Computation` asks
-#[allow(clippy::needless_range_loop)] // two arrays side by side, of constant length
 #[inline(always)]
 fn score<L: Lanes, const V: usize>(head: &mut Head, first: usize, step: f32, shape: Shape) {
-    // The pairs of a vector at once, so that nothing has to be asked about their bounds.
-    let parts = shape.depth / LANES;
-    let queries = &head.queries[first * parts..][..TILE_ROWS * parts];
-    let (scores, _) = head.scores.as_chunks_mut::<LANES>();
-    let line = shape.keys / LANES;
+    let depth = shape.depth / LANES;
+    let mut scores = Scored::<V> {
+        keys: &[],
+        queries: &head.queries[first * depth..][..TILE_ROWS * depth],
+        depth,
+        step,
+        scores: head.scores.as_chunks_mut().0,
+        line: shape.keys / LANES,
+        first: 0,
+    };
     for (tile, keys) in head.keys.chunks_exact(V * shape.depth / 2).enumerate() {
-        let mut sums = [[L::nothing(); V]; TILE_ROWS];
-        for (part, keys) in keys.chunks_exact(PAIRS * V).enumerate() {
-            let mut each = [&queries[part]; TILE_ROWS];
+        (scores.keys, scores.first) = (keys, tile * V);
+        in_parts::<L, TILE_ROWS, V>(&mut scores);
+    }
+}
+
+/// The scores of a tile of keys.
+struct Scored<'a, const V: usize> {
+    /// `[size / 2][V]`.
+    keys: &'a [[Pair; LANES]],
+    /// `[8][depth]`.
+    queries: &'a [[Pair; PAIRS]],
+    depth: usize,
+    /// What a product is worth.
+    step: f32,
+    /// `[8][line]`; the tile's are those from `first` on.
+    scores: &'a mut [[f32; LANES]],
+    line: usize,
+    first: usize,
+}
+
+impl<const VECTORS: usize> Product for Scored<'_, VECTORS> {
+    #[allow(clippy::inline_always)] // as `Computation` asks
+    #[allow(clippy::needless_range_loop)] // arrays side by side, of constant length
+    #[inline(always)]
+    fn part<L: Lanes, const R: usize, const V: usize>(&mut self, first: usize, vector: usize) {
+        let mut sums = [[L::nothing(); V]; R];
+        // The pairs of a vector at once, so that nothing has to be asked about their bounds.
+        for (part, keys) in self.keys.chunks_exact(PAIRS * VECTORS).enumerate() {
+            let mut each = [&self.queries[part]; R];
             for (row, each) in each.iter_mut().enumerate() {
-                *each = &queries[row * parts + part];
+                *each = &self.queries[(first + row) * self.depth + part];
             }
             for pair in 0..PAIRS {
-                for row in 0..TILE_ROWS {
-                    for vector in 0..V {
-                        let keys = &keys[V * pair + vector];
-                        sums[row][vector] = L::add_pairs(sums[row][vector], keys, each[row][pair]);
+                for row in 0..R {
+                    for v in 0..V {
+                        let keys = &keys[VECTORS * pair + vector + v];
+                        sums[row][v] = L::add_pairs(sums[row][v], keys, each[row][pair]);
                     }
                 }
             }
         }
-        for row in 0..TILE_ROWS {
-            let places = &mut scores[row * line + tile * V..][..V];
-            for (place, sum) in places.iter_mut().zip(sums[row]) {
-                L::from_whole(sum).multiply(L::splat(step)).store(place);
+        let step = L::splat(self.step);
+        for row in 0..R {
+            let places = &mut self.scores[(first + row) * self.line + self.first + vector..][..V];
+            for v in 0..V {
+                L::from_whole(sums[row][v])
+                    .multiply(step)
+                    .store(&mut places[v]);
             }
         }
     }
@@ -169,48 +202,80 @@ fn soften<L: Lanes>(scores: &mut [f32], weights: &mut [Pair], count: usize) -> f
 
 /// `sums[r] = inverses[r] * (weights[r] x values)`.
 #[allow(clippy::inline_always)] // as `Computation` asks
-#[allow(clippy::needless_range_loop)] // two arrays side by side, of constant length
 #[inline(always)]
 fn gather<L: Lanes, const V: usize>(head: &mut Head, inverses: &[f32; TILE_ROWS], shape: Shape) {
-    let (weights, _) = head.weights.as_chunks::<PAIRS>();
-    let (sums, _) = head.sums.as_chunks_mut::<LANES>();
-    let (steps, _) = head.value_steps.as_chunks::<LANES>();
-    let (across, line) = (shape.columns / LANES, shape.weights / LANES);
+    let across = shape.columns / LANES;
+    let mut gathered = Gathered::<V> {
+        weights: head.weights.as_chunks().0,
+        line: shape.weights / LANES,
+        values: &head.values,
+        steps: head.value_steps.as_chunks().0,
+        inverses,
+        sums: head.sums.as_chunks_mut().0,
+        across,
+        column: 0,
+    };
     for column in (0..across).step_by(TILE_VECTORS) {
-        let mut held = [[L::splat(0.0); TILE_VECTORS]; TILE_ROWS];
+        gathered.column = column;
+        in_parts::<L, TILE_ROWS, TILE_VECTORS>(&mut gathered);
+    }
+}
+
+/// Some columns of what a tile's rows attend to, by tiles of `V` vectors of keys.
+struct Gathered<'a, const V: usize> {
+    /// `[8][line]`.
+    weights: &'a [[Pair; PAIRS]],
+    line: usize,
+    /// `[keys / 2][across]`.
+    values: &'a [[Pair; LANES]],
+    /// `[across]`.
+    steps: &'a [[f32; LANES]],
+    inverses: &'a [f32; TILE_ROWS],
+    /// `[8][across]`; the tile's are those from `column` on.
+    sums: &'a mut [[f32; LANES]],
+    across: usize,
+    column: usize,
+}
+
+impl<const VECTORS: usize> Product for Gathered<'_, VECTORS> {
+    #[allow(clippy::inline_always)] // as `Computation` asks
+    #[allow(clippy::needless_range_loop)] // arrays side by side, of constant length
+    #[inline(always)]
+    fn part<L: Lanes, const R: usize, const V: usize>(&mut self, first: usize, vector: usize) {
+        let (column, across) = (self.column + vector, self.across);
+        let mut held = [[L::splat(0.0); V]; R];
         // The products of a tile's keys stay within 32 bits.
-        let tiles = head.values.chunks_exact(V * PAIRS * across);
+        let tiles = self.values.chunks_exact(VECTORS * PAIRS * across);
         for (tile, values) in tiles.enumerate() {
-            let mut whole = [[L::nothing(); TILE_VECTORS]; TILE_ROWS];
+            let mut whole = [[L::nothing(); V]; R];
             for (part, values) in values.chunks_exact(PAIRS * across).enumerate() {
-                let mut each = [&weights[tile * V + part]; TILE_ROWS];
+                let part = tile * VECTORS + part;
+                let mut each = [&self.weights[part]; R];
                 for (row, each) in each.iter_mut().enumerate() {
-                    *each = &weights[row * line + tile * V + part];
+                    *each = &self.weights[(first + row) * self.line + part];
                 }
                 for pair in 0..PAIRS {
-                    let [low, high] = &values[pair * across + column..][..TILE_VECTORS] else {
-                        return;
-                    };
-                    for row in 0..TILE_ROWS {
+                    let values = &values[pair * across + column..][..V];
+                    for row in 0..R {
                         let factors = each[row][pair];
-                        whole[row][0] = L::add_pairs(whole[row][0], low, factors);
-                        whole[row][1] = L::add_pairs(whole[row][1], high, factors);
+                        for v in 0..V {
+                            whole[row][v] = L::add_pairs(whole[row][v], &values[v], factors);
+                        }
                     }
                 }
             }
-            for row in 0..TILE_ROWS {
-                for vector in 0..TILE_VECTORS {
-                    let sum = L::from_whole(whole[row][vector]);
-                    held[row][vector] = held[row][vector].add(sum);
+            for row in 0..R {
+                for v in 0..V {
+                    held[row][v] = held[row][v].add(L::from_whole(whole[row][v]));
                 }
             }
         }
-        for (row, held) in held.into_iter().enumerate() {
-            let inverse = L::splat(inverses[row]);
-            let places = &mut sums[row * across + column..][..TILE_VECTORS];
-            let places = places.iter_mut().zip(&steps[column..]);
-            for ((place, step), sum) in places.zip(held) {
-                sum.multiply(L::load(step).multiply(inverse)).store(place);
+        for row in 0..R {
+            let inverse = L::splat(self.inverses[first + row]);
+            for v in 0..V {
+                let step = L::load(&self.steps[column + v]).multiply(inverse);
+                let place = &mut self.sums[(first + row) * across + column + v];
+                held[row][v].multiply(step).store(place);
             }
         }
     }

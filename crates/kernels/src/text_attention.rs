@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use crate::backend::{Backend, Columns};
-use crate::lanes::{self, Computation, LANES, Lanes, exponential};
+use crate::lanes::{self, Computation, LANES, Lanes, Product, exponential, in_parts};
 use crate::pool::Pool;
 
 /// Queries that read keys and values together.
@@ -256,40 +256,69 @@ impl Head {
 
 /// `scores[r][k] = queries[r] . keys[k]`.
 #[allow(clippy::inline_always)] // as `Computation` asks
-#[allow(clippy::needless_range_loop)] // two arrays side by side, of constant length
 #[inline(always)]
 fn score<L: Lanes>(keys: &[f32], queries: &[f32], scores: &mut [f32], shape: Shape) {
-    // Sixteen numbers of each query at once, so that nothing has to be asked about their bounds.
-    let depth = shape.depth() / LANES;
-    let (queries, _) = queries.as_chunks::<LANES>();
+    let mut scores = Scored {
+        keys: &[],
+        queries: queries.as_chunks().0,
+        depth: shape.depth() / LANES,
+        scores: scores.as_chunks_mut().0,
+        line: shape.keys / LANES,
+        first: 0,
+    };
     let (vectors, _) = keys.as_chunks::<LANES>();
-    let (scores, _) = scores.as_chunks_mut::<LANES>();
-    let line = shape.keys / LANES;
     for (tile, keys) in vectors
         .chunks_exact(TILE_VECTORS * shape.depth())
         .enumerate()
     {
-        let mut sums = [[L::splat(0.0); TILE_VECTORS]; TILE_ROWS];
-        let (parts, _) = keys.as_chunks::<{ LANES * TILE_VECTORS }>();
+        (scores.keys, scores.first) = (keys, tile * TILE_VECTORS);
+        in_parts::<L, TILE_ROWS, TILE_VECTORS>(&mut scores);
+    }
+}
+
+/// The scores of a tile of keys.
+struct Scored<'a> {
+    /// `[size][2]`.
+    keys: &'a [[f32; LANES]],
+    /// `[8][depth]`.
+    queries: &'a [[f32; LANES]],
+    depth: usize,
+    /// `[8][line]`; the tile's are those from `first` on.
+    scores: &'a mut [[f32; LANES]],
+    line: usize,
+    first: usize,
+}
+
+impl Product for Scored<'_> {
+    #[allow(clippy::inline_always)] // as `Computation` asks
+    #[allow(clippy::needless_range_loop)] // arrays side by side, of constant length
+    #[inline(always)]
+    fn part<L: Lanes, const R: usize, const V: usize>(&mut self, first: usize, vector: usize) {
+        let mut sums = [[L::splat(0.0); V]; R];
+        // Sixteen numbers of each query at once, so that nothing has to be asked about their bounds.
+        let (parts, _) = self.keys.as_chunks::<{ LANES * TILE_VECTORS }>();
         for (part, keys) in parts.iter().enumerate() {
-            let mut each = [&queries[part]; TILE_ROWS];
+            let mut each = [&self.queries[part]; R];
             for (row, each) in each.iter_mut().enumerate() {
-                *each = &queries[row * depth + part];
+                *each = &self.queries[(first + row) * self.depth + part];
             }
             for index in 0..LANES {
-                let low = L::load(&keys[TILE_VECTORS * index]);
-                let high = L::load(&keys[TILE_VECTORS * index + 1]);
-                for row in 0..TILE_ROWS {
+                let mut loaded = [L::splat(0.0); V];
+                for v in 0..V {
+                    loaded[v] = L::load(&keys[TILE_VECTORS * index + vector + v]);
+                }
+                for row in 0..R {
                     let factor = L::splat(each[row][index]);
-                    sums[row][0] = low.multiply_add(factor, sums[row][0]);
-                    sums[row][1] = high.multiply_add(factor, sums[row][1]);
+                    for v in 0..V {
+                        sums[row][v] = loaded[v].multiply_add(factor, sums[row][v]);
+                    }
                 }
             }
         }
-        for (row, sums) in sums.into_iter().enumerate() {
-            let places = &mut scores[row * line + tile * TILE_VECTORS..][..TILE_VECTORS];
-            for (place, sum) in places.iter_mut().zip(sums) {
-                sum.store(place);
+        for row in 0..R {
+            let places = &mut self.scores[(first + row) * self.line + self.first + vector..][..V];
+            for v in 0..V {
+                sums[row][v].store(&mut places[v]);
             }
         }
     }
@@ -318,7 +347,6 @@ fn soften<L: Lanes>(scores: &mut [f32], count: usize) -> f32 {
 
 /// `sums[r] = inverses[r] * (weights[r] x values)`.
 #[allow(clippy::inline_always)] // as `Computation` asks
-#[allow(clippy::needless_range_loop)] // two arrays side by side, of constant length
 #[inline(always)]
 fn gather<L: Lanes>(
     weights: &[f32],
@@ -327,36 +355,71 @@ fn gather<L: Lanes>(
     sums: &mut [f32],
     shape: Shape,
 ) {
-    let (weights, _) = weights.as_chunks::<LANES>();
-    let (values, _) = values.as_chunks::<LANES>();
-    let (sums, _) = sums.as_chunks_mut::<LANES>();
-    let (across, line) = (shape.padded / LANES, shape.keys / LANES);
+    let across = shape.padded / LANES;
+    let mut gathered = Gathered {
+        weights: weights.as_chunks().0,
+        line: shape.keys / LANES,
+        values: values.as_chunks().0,
+        parts: shape.count.div_ceil(LANES),
+        inverses,
+        sums: sums.as_chunks_mut().0,
+        across,
+        column: 0,
+    };
     for column in (0..across).step_by(TILE_VECTORS) {
-        let mut held = [[L::splat(0.0); TILE_VECTORS]; TILE_ROWS];
-        // The values of keys that pad the last part are zeros.
-        let parts = values.chunks_exact(LANES * across);
-        for (part, values) in parts.take(shape.count.div_ceil(LANES)).enumerate() {
-            let mut each = [&weights[part]; TILE_ROWS];
+        gathered.column = column;
+        in_parts::<L, TILE_ROWS, TILE_VECTORS>(&mut gathered);
+    }
+}
+
+/// Some columns of what a tile's rows attend to.
+struct Gathered<'a> {
+    /// `[8][line]`.
+    weights: &'a [[f32; LANES]],
+    line: usize,
+    /// `[keys][across]`, of which so many parts of sixteen keys count. The values of keys that pad the last one are
+    /// zeros.
+    values: &'a [[f32; LANES]],
+    parts: usize,
+    inverses: &'a [f32; TILE_ROWS],
+    /// `[8][across]`; the tile's are those from `column` on.
+    sums: &'a mut [[f32; LANES]],
+    across: usize,
+    column: usize,
+}
+
+impl Product for Gathered<'_> {
+    #[allow(clippy::inline_always)] // as `Computation` asks
+    #[allow(clippy::needless_range_loop)] // arrays side by side, of constant length
+    #[inline(always)]
+    fn part<L: Lanes, const R: usize, const V: usize>(&mut self, first: usize, vector: usize) {
+        let column = self.column + vector;
+        let mut held = [[L::splat(0.0); V]; R];
+        let parts = self.values.chunks_exact(LANES * self.across);
+        for (part, values) in parts.take(self.parts).enumerate() {
+            let mut each = [&self.weights[part]; R];
             for (row, each) in each.iter_mut().enumerate() {
-                *each = &weights[row * line + part];
+                *each = &self.weights[(first + row) * self.line + part];
             }
             for index in 0..LANES {
-                let [low, high] = &values[index * across + column..][..TILE_VECTORS] else {
-                    return;
-                };
-                let (low, high) = (L::load(low), L::load(high));
-                for row in 0..TILE_ROWS {
+                let values = &values[index * self.across + column..][..V];
+                let mut loaded = [L::splat(0.0); V];
+                for v in 0..V {
+                    loaded[v] = L::load(&values[v]);
+                }
+                for row in 0..R {
                     let weight = L::splat(each[row][index]);
-                    held[row][0] = low.multiply_add(weight, held[row][0]);
-                    held[row][1] = high.multiply_add(weight, held[row][1]);
+                    for v in 0..V {
+                        held[row][v] = loaded[v].multiply_add(weight, held[row][v]);
+                    }
                 }
             }
         }
-        for (row, held) in held.into_iter().enumerate() {
-            let inverse = L::splat(inverses[row]);
-            let places = &mut sums[row * across + column..][..TILE_VECTORS];
-            for (place, sum) in places.iter_mut().zip(held) {
-                sum.multiply(inverse).store(place);
+        for row in 0..R {
+            let inverse = L::splat(self.inverses[first + row]);
+            let places = &mut self.sums[(first + row) * self.across + column..][..V];
+            for v in 0..V {
+                held[row][v].multiply(inverse).store(&mut places[v]);
             }
         }
     }

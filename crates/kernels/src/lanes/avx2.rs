@@ -38,6 +38,8 @@ macro_rules! on_both {
 impl Lanes for Ymm {
     type Whole = (__m256i, __m256i);
 
+    const HELD: usize = 7; // 14 of 16 registers
+
     #[inline(always)]
     fn splat(value: f32) -> Self {
         let half = unsafe { _mm256_set1_ps(value) };

@@ -30,6 +30,8 @@ pub(super) fn run<C: Computation>(computation: C) -> C::Output {
 impl Lanes for Zmm {
     type Whole = __m512i;
 
+    const HELD: usize = 30; // of 32 registers
+
     #[inline(always)]
     fn splat(value: f32) -> Self {
         Self(unsafe { _mm512_set1_ps(value) })

@@ -55,6 +55,8 @@ impl Lanes for Quads {
     // What is whole is plain Rust, of which the compiler makes NEON's multiplications of halves.
     type Whole = <Portable as Lanes>::Whole;
 
+    const HELD: usize = 7; // 28 of 32 registers
+
     #[inline(always)]
     fn splat(value: f32) -> Self {
         Self([unsafe { vdupq_n_f32(value) }; 4])

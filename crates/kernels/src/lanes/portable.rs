@@ -31,6 +31,8 @@ impl Portable {
 impl Lanes for Portable {
     type Whole = [i32; LANES];
 
+    const HELD: usize = 30; // in memory, mostly
+
     fn splat(value: f32) -> Self {
         Self([value; LANES])
     }

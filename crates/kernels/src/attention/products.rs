@@ -1,0 +1,152 @@
+//! The products of attention: of queries with a block of keys, and of weights with its values.
+
+use super::{POSITION_VECTORS, TILE_ROWS};
+use crate::cache::CACHE_BLOCK_POSITIONS;
+use crate::lanes::{LANES, Lanes, Product, in_parts};
+
+/// Sums of values that are worked on together, at most: rows by vectors.
+const HELD_SUMS: usize = 16;
+
+/// Scores of `R` rows with the 32 keys of a block: `keys` is `[size, 32]`, `scaled` `[R, size]`.
+#[allow(clippy::inline_always)] // as `Computation` asks
+#[inline(always)]
+pub(super) fn scores<L: Lanes, const R: usize>(
+    keys: &[u16],
+    scaled: &[f32],
+    size: usize,
+    scores: &mut [[[f32; LANES]; POSITION_VECTORS]; R],
+) {
+    let (lines, _) = keys.as_chunks::<LANES>();
+    in_parts::<L, R, POSITION_VECTORS>(&mut Scored {
+        keys: &lines.as_chunks().0[..size],
+        scaled,
+        scores,
+    });
+}
+
+/// A block of keys, and the scores of a tile's rows with it.
+struct Scored<'a> {
+    keys: &'a [[[u16; LANES]; POSITION_VECTORS]],
+    scaled: &'a [f32],
+    scores: &'a mut [[[f32; LANES]; POSITION_VECTORS]],
+}
+
+impl Product for Scored<'_> {
+    #[allow(clippy::inline_always)] // as `Computation` asks
+    #[allow(clippy::needless_range_loop)] // see within
+    #[inline(always)]
+    fn part<L: Lanes, const R: usize, const V: usize>(&mut self, first: usize, vector: usize) {
+        let size = self.keys.len();
+        // Indices, not iterators over arrays: the sums have to stay in registers.
+        let mut queries = [&self.scaled[..0]; R];
+        for row in 0..R {
+            queries[row] = &self.scaled[(first + row) * size..][..size];
+        }
+        let mut sums = [[L::splat(0.0); V]; R];
+        for (index, keys) in self.keys.iter().enumerate() {
+            let mut loaded = [L::splat(0.0); V];
+            for v in 0..V {
+                loaded[v] = L::load_half(&keys[vector + v]);
+            }
+            for row in 0..R {
+                let factor = L::splat(queries[row][index]);
+                for v in 0..V {
+                    sums[row][v] = loaded[v].multiply_add(factor, sums[row][v]);
+                }
+            }
+        }
+        for row in 0..R {
+            for v in 0..V {
+                sums[row][v].store(&mut self.scores[first + row][vector + v]);
+            }
+        }
+    }
+}
+
+/// `sums[r] = sums[r] * factors[r] + weights[r] x values`: `values` is `[positions, padded]`, `sums`
+/// `[R, padded]`.
+#[allow(clippy::inline_always)] // as `Computation` asks
+#[inline(always)]
+pub(super) fn add_values<L: Lanes, const R: usize>(
+    values: &[u16],
+    weights: &[[[f32; LANES]; POSITION_VECTORS]; R],
+    factors: &[f32; R],
+    sums: &mut [f32],
+) {
+    let (sums, _) = sums.as_chunks_mut::<LANES>();
+    let across = sums.len() / TILE_ROWS;
+    let mut added = AddedValues {
+        values: values.as_chunks().0,
+        weights,
+        factors,
+        sums,
+        across,
+        column: 0,
+    };
+    macro_rules! together {
+        ($count:expr) => {
+            #[allow(clippy::int_plus_one)] // reads the same for every count
+            while added.column + $count <= across {
+                in_parts::<L, R, { $count }>(&mut added);
+                added.column += $count;
+            }
+        };
+    }
+    if 4 * R <= HELD_SUMS {
+        together!(4);
+    }
+    together!(2);
+    together!(1);
+}
+
+/// Some columns of the values of a block.
+struct AddedValues<'a> {
+    /// `[positions][across]`.
+    values: &'a [[u16; LANES]],
+    weights: &'a [[[f32; LANES]; POSITION_VECTORS]],
+    factors: &'a [f32],
+    /// Of each row `[across]`.
+    sums: &'a mut [[f32; LANES]],
+    across: usize,
+    /// The first that is worked on.
+    column: usize,
+}
+
+impl Product for AddedValues<'_> {
+    #[allow(clippy::inline_always)] // as `Computation` asks
+    #[allow(clippy::needless_range_loop)] // as in `Scored`
+    #[inline(always)]
+    fn part<L: Lanes, const R: usize, const V: usize>(&mut self, first: usize, vector: usize) {
+        let (column, across) = (self.column + vector, self.across);
+        let mut weights = [&[0.0; CACHE_BLOCK_POSITIONS]; R];
+        let mut held = [[L::splat(0.0); V]; R];
+        for row in 0..R {
+            let (line, _) = self.weights[first + row].as_flattened().as_chunks();
+            weights[row] = &line[0];
+            let factor = L::splat(self.factors[first + row]);
+            for v in 0..V {
+                let so_far = L::load(&self.sums[(first + row) * across + column + v]);
+                held[row][v] = so_far.multiply(factor);
+            }
+        }
+        let lines = self.values.chunks_exact(across);
+        for (position, line) in lines.enumerate().take(CACHE_BLOCK_POSITIONS) {
+            let line = &line[column..][..V];
+            let mut loaded = [L::splat(0.0); V];
+            for v in 0..V {
+                loaded[v] = L::load_half(&line[v]);
+            }
+            for row in 0..R {
+                let weight = L::splat(weights[row][position]);
+                for v in 0..V {
+                    held[row][v] = loaded[v].multiply_add(weight, held[row][v]);
+                }
+            }
+        }
+        for row in 0..R {
+            for v in 0..V {
+                held[row][v].store(&mut self.sums[(first + row) * across + column + v]);
+            }
+        }
+    }
+}
