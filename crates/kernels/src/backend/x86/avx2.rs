@@ -4,18 +4,18 @@
 mod superblocks;
 
 use std::arch::x86_64::{
-    __m256, __m256i, _mm_loadu_si128, _mm256_abs_epi8, _mm256_add_epi16, _mm256_add_epi32,
-    _mm256_and_si256, _mm256_cmpeq_epi8, _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_fmadd_ps,
-    _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_or_si256,
-    _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps,
-    _mm256_setzero_si256, _mm256_sign_epi8, _mm256_slli_epi32, _mm256_srli_epi16, _mm256_storeu_ps,
-    _mm256_xor_si256,
+    __m256, __m256i, _mm_cvtsi32_si128, _mm_loadu_si128, _mm256_abs_epi8, _mm256_add_epi16,
+    _mm256_add_epi32, _mm256_and_si256, _mm256_cmpeq_epi8, _mm256_cvtepi32_ps, _mm256_cvtph_ps,
+    _mm256_fmadd_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps,
+    _mm256_or_si256, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps,
+    _mm256_setzero_ps, _mm256_setzero_si256, _mm256_sign_epi8, _mm256_sll_epi32, _mm256_slli_epi32,
+    _mm256_sra_epi32, _mm256_srli_epi16, _mm256_storeu_ps, _mm256_sub_epi32, _mm256_xor_si256,
 };
 
 use half::f16;
 
 use crate::activations::FIRST;
-use crate::backend::{Arithmetic, Backend, Rows, part_sum};
+use crate::backend::{Arithmetic, Backend, Rows};
 use crate::tile::{Eight, FiveMin, Four, FourMin, GROUP_BYTES, GROUPS, Tile};
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
 
@@ -299,6 +299,36 @@ impl<M: Multiply, T: Load256> Arithmetic<T> for M {
     }
 }
 
+/// The sum of a part of a block's inputs; `index` is the block's among those of the rows.
+#[inline(always)]
+unsafe fn sum<T: Tile>(rows: &Rows<'_>, index: usize, part: usize) -> __m256i {
+    // SAFETY: the caller's index is below the number of blocks; it has AVX2.
+    unsafe {
+        let sum = _mm256_set1_epi32(*rows.sums.get_unchecked(index));
+        let first = _mm256_set1_epi32(*rows.firsts.get_unchecked(index));
+        match (T::PARTS, part) {
+            (1, _) => sum,
+            (_, 0) => first,
+            _ => _mm256_sub_epi32(sum, first),
+        }
+    }
+}
+
+/// What is left of the offset, a power of two, times a sum; in steps of the first byte where there is no second.
+#[inline(always)]
+unsafe fn times_offset<M: Multiply, T: Tile>(sum: __m256i, have_seconds: bool) -> __m256i {
+    let bits = (T::OFFSET - M::taken::<T>()).ilog2() as i32;
+    // SAFETY: the caller has AVX2.
+    unsafe {
+        if have_seconds {
+            _mm256_sll_epi32(sum, _mm_cvtsi32_si128(bits))
+        } else {
+            // It is a multiple of `FIRST`.
+            _mm256_sra_epi32(sum, _mm_cvtsi32_si128(FIRST.ilog2() as i32 - bits))
+        }
+    }
+}
+
 /// Writes the sums of `R` rows over half of a panel, `at` which of `out` and which half; `tiles` are the panel's.
 #[inline(always)]
 pub(super) unsafe fn half_sums<M: Multiply, T: Load256, const R: usize, const P: usize>(
@@ -310,12 +340,7 @@ pub(super) unsafe fn half_sums<M: Multiply, T: Load256, const R: usize, const P:
     // SAFETY: the caller has AVX.
     let mut acc = [unsafe { _mm256_setzero_ps() }; R];
     let have_seconds = rows.have_seconds();
-    // Sums of rows without second bytes are multiples of `FIRST`.
-    let (unit, shift) = if have_seconds {
-        (1, 0)
-    } else {
-        (FIRST, FIRST.ilog2())
-    };
+    let unit = if have_seconds { 1 } else { FIRST };
     for block in 0..rows.blocks {
         let (tile, within) = (&tiles[block / T::BLOCKS], block % T::BLOCKS);
         for part in 0..T::PARTS {
@@ -337,17 +362,16 @@ pub(super) unsafe fn half_sums<M: Multiply, T: Load256, const R: usize, const P:
                 for row in 0..R {
                     let index = row * rows.blocks + block;
                     let step = *rows.steps.get_unchecked(index);
-                    let (sum, first) = (
-                        rows.sums.get_unchecked(index),
-                        rows.firsts.get_unchecked(index),
-                    );
-                    let sum = part_sum::<T>(part, *sum, *first);
                     if let Some(mins) = mins {
                         let total = _mm256_set1_ps(*rows.totals.get_unchecked(index));
                         acc[row] = _mm256_fmadd_ps(mins, total, acc[row]);
                     }
-                    let offset = _mm256_set1_epi32(-(T::OFFSET - M::taken::<T>()) * (sum >> shift));
-                    let dot = _mm256_cvtepi32_ps(_mm256_add_epi32(dots[row], offset));
+                    let mut dot = dots[row];
+                    if T::OFFSET != M::taken::<T>() {
+                        let sum = sum::<T>(rows, index, part);
+                        dot = _mm256_sub_epi32(dot, times_offset::<M, T>(sum, have_seconds));
+                    }
+                    let dot = _mm256_cvtepi32_ps(dot);
                     let scale = _mm256_mul_ps(units, _mm256_set1_ps(step));
                     acc[row] = _mm256_fmadd_ps(dot, scale, acc[row]);
                 }
