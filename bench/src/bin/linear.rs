@@ -26,7 +26,15 @@ fn main() {
                 if outputs > 40_000 && rows > 8 {
                     continue;
                 }
-                let x: Vec<f32> = (0..rows * inputs).map(|i| (i % 17) as f32 - 8.0).collect();
+                // As many outliers as language models have.
+                let input = |i: usize| {
+                    if i % 71 == 0 {
+                        100.0
+                    } else {
+                        (i % 17) as f32 - 8.0
+                    }
+                };
+                let x: Vec<f32> = (0..rows * inputs).map(input).collect();
                 for precision in [Precision::Fast, Precision::Outliers, Precision::Fine] {
                     time(&layer, &x, precision, format);
                 }

@@ -234,7 +234,7 @@ struct Part<'a> {
     key_head: usize,
 }
 
-/// Runs `R` rows over their blocks: `scaled` is `[R, size]`, `sums` `[R, padded]`.
+/// Runs `R` rows over their blocks: `scaled` is `[R, size]`, `sums` `[TILE_ROWS, padded]`.
 #[allow(clippy::inline_always)] // as `Computation` asks
 #[inline(always)]
 fn attend<L: Lanes, const R: usize>(

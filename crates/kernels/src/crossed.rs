@@ -214,11 +214,11 @@ fn score<L: Lanes>(keys: &[f32], queries: &[f32], scores: &mut [f32], size: usiz
         keys: &[],
         queries,
         scores: scores.as_chunks_mut().0,
-        first: 0,
+        first_vector: 0,
     };
     let (vectors, _) = keys.as_chunks::<LANES>();
     for (tile, keys) in vectors.chunks_exact(TILE_VECTORS * size).enumerate() {
-        (scores.keys, scores.first) = (keys.as_chunks().0, tile * TILE_VECTORS);
+        (scores.keys, scores.first_vector) = (keys.as_chunks().0, tile * TILE_VECTORS);
         in_parts::<L, TILE_ROWS, TILE_VECTORS>(&mut scores);
     }
 }
@@ -228,20 +228,20 @@ struct Scored<'a> {
     keys: &'a [[[f32; LANES]; TILE_VECTORS]],
     /// `[8][size]`.
     queries: &'a [f32],
-    /// Of each row a block's; the tile's are those from `first` on.
+    /// Of each row a block's; the tile's are those from `first_vector` on.
     scores: &'a mut [[f32; LANES]],
-    first: usize,
+    first_vector: usize,
 }
 
 impl Product for Scored<'_> {
     #[allow(clippy::inline_always)] // as `Computation` asks
     #[allow(clippy::needless_range_loop)] // see within
     #[inline(always)]
-    fn part<L: Lanes, const R: usize, const V: usize>(&mut self, first: usize, vector: usize) {
+    fn part<L: Lanes, const R: usize, const V: usize>(&mut self, first_row: usize, vector: usize) {
         let size = self.keys.len();
         let mut each = [&self.queries[..0]; R];
         for row in 0..R {
-            each[row] = &self.queries[(first + row) * size..][..size];
+            each[row] = &self.queries[(first_row + row) * size..][..size];
         }
         // Indices, not iterators over arrays: the sums have to stay in registers.
         let mut sums = [[L::splat(0.0); V]; R];
@@ -258,7 +258,7 @@ impl Product for Scored<'_> {
             }
         }
         for row in 0..R {
-            let at = (first + row) * (BLOCK_KEYS / LANES) + self.first + vector;
+            let at = (first_row + row) * (BLOCK_KEYS / LANES) + self.first_vector + vector;
             for v in 0..V {
                 sums[row][v].store(&mut self.scores[at + v]);
             }
@@ -347,15 +347,15 @@ impl Product for Gathered<'_> {
     #[allow(clippy::inline_always)] // as `Computation` asks
     #[allow(clippy::needless_range_loop)] // as in `Scored`
     #[inline(always)]
-    fn part<L: Lanes, const R: usize, const V: usize>(&mut self, first: usize, vector: usize) {
+    fn part<L: Lanes, const R: usize, const V: usize>(&mut self, first_row: usize, vector: usize) {
         let (column, across) = (self.column + vector, self.across);
-        let mut each = [&self.weights[first]; R];
+        let mut each = [&self.weights[first_row]; R];
         let mut held = [[L::splat(0.0); V]; R];
         for row in 0..R {
-            each[row] = &self.weights[first + row];
-            let factor = L::splat(self.softmaxes[first + row].factor);
+            each[row] = &self.weights[first_row + row];
+            let factor = L::splat(self.softmaxes[first_row + row].factor);
             for v in 0..V {
-                let so_far = L::load(&self.sums[(first + row) * across + column + v]);
+                let so_far = L::load(&self.sums[(first_row + row) * across + column + v]);
                 held[row][v] = so_far.multiply(factor);
             }
         }
@@ -375,7 +375,7 @@ impl Product for Gathered<'_> {
         }
         for row in 0..R {
             for v in 0..V {
-                held[row][v].store(&mut self.sums[(first + row) * across + column + v]);
+                held[row][v].store(&mut self.sums[(first_row + row) * across + column + v]);
             }
         }
     }

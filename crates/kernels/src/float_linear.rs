@@ -191,13 +191,13 @@ impl FloatLinear {
             .min(pairs);
         let out = Columns::new(out, self.outputs);
         pool.run(chunks, &|chunk| {
-            let pairs = pairs * chunk / chunks..pairs * (chunk + 1) / chunks;
+            let indices = pairs * chunk / chunks..pairs * (chunk + 1) / chunks;
             lanes::run(
                 backend,
-                Part::<S> {
+                Pairs::<S> {
                     panels,
                     inputs: self.inputs,
-                    pairs,
+                    indices,
                     rows,
                     out: &out,
                 },
@@ -267,22 +267,22 @@ impl Stored for Bfloat {
 }
 
 /// Some pairs of panels times all rows.
-struct Part<'a, S: Stored> {
+struct Pairs<'a, S: Stored> {
     panels: &'a [[S::Item; LANES]],
     inputs: usize,
-    pairs: std::ops::Range<usize>,
+    indices: std::ops::Range<usize>,
     rows: &'a [f32],
     out: &'a Columns<'a>,
 }
 
-impl<S: Stored> Computation for Part<'_, S> {
+impl<S: Stored> Computation for Pairs<'_, S> {
     type Output = ();
 
     #[allow(clippy::inline_always)] // as `Computation` asks
     #[inline(always)]
     fn run<L: Lanes>(self) {
         let all = self.panels.len() / self.inputs;
-        for pair in self.pairs.clone() {
+        for pair in self.indices.clone() {
             let panel = pair * PANELS_TOGETHER;
             if panel + PANELS_TOGETHER <= all {
                 self.over_rows::<L, PANELS_TOGETHER>(panel);
@@ -293,7 +293,7 @@ impl<S: Stored> Computation for Part<'_, S> {
     }
 }
 
-impl<S: Stored> Part<'_, S> {
+impl<S: Stored> Pairs<'_, S> {
     #[allow(clippy::inline_always)] // as `Computation` asks
     #[inline(always)]
     fn over_rows<L: Lanes, const P: usize>(&self, panel: usize) {
@@ -304,7 +304,7 @@ impl<S: Stored> Part<'_, S> {
                 #[allow(clippy::int_plus_one)] // reads the same for every count
                 while row + $count <= rows {
                     let mut some = SomeRows {
-                        product: self,
+                        of: self,
                         row,
                         panel,
                     };
@@ -322,7 +322,7 @@ impl<S: Stored> Part<'_, S> {
 
 /// Some panels times some rows.
 struct SomeRows<'a, S: Stored> {
-    product: &'a Part<'a, S>,
+    of: &'a Pairs<'a, S>,
     row: usize,
     panel: usize,
 }
@@ -333,15 +333,15 @@ impl<S: Stored> Product for SomeRows<'_, S> {
     #[inline(always)]
     fn part<L: Lanes, const R: usize, const P: usize>(&mut self, row: usize, panel: usize) {
         let (row, panel) = (self.row + row, self.panel + panel);
-        let inputs = self.product.inputs;
+        let inputs = self.of.inputs;
         // Indices, not iterators over arrays: the sums have to stay in registers.
-        let mut weights = [&self.product.panels[..0]; P];
+        let mut weights = [&self.of.panels[..0]; P];
         for p in 0..P {
-            weights[p] = &self.product.panels[(panel + p) * inputs..][..inputs];
+            weights[p] = &self.of.panels[(panel + p) * inputs..][..inputs];
         }
-        let mut rows = [&self.product.rows[..0]; R];
+        let mut rows = [&self.of.rows[..0]; R];
         for r in 0..R {
-            rows[r] = &self.product.rows[(row + r) * inputs..][..inputs];
+            rows[r] = &self.of.rows[(row + r) * inputs..][..inputs];
         }
         let mut sums = [[L::splat(0.0); P]; R];
         for input in 0..inputs {
@@ -362,7 +362,7 @@ impl<S: Stored> Product for SomeRows<'_, S> {
                 sums[r][p].store(&mut flat[p]);
             }
             let place = (row + r, panel * LANES);
-            self.product.out.set(place, flat.as_flattened());
+            self.of.out.set(place, flat.as_flattened());
         }
     }
 }

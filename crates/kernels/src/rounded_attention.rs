@@ -120,40 +120,40 @@ fn score<L: Lanes, const V: usize>(head: &mut Head, first: usize, step: f32, sha
         step,
         scores: head.scores.as_chunks_mut().0,
         line: shape.keys / LANES,
-        first: 0,
+        first_vector: 0,
     };
     for (tile, keys) in head.keys.chunks_exact(V * shape.depth / 2).enumerate() {
-        (scores.keys, scores.first) = (keys, tile * V);
+        (scores.keys, scores.first_vector) = (keys, tile * V);
         in_parts::<L, TILE_ROWS, V>(&mut scores);
     }
 }
 
 /// The scores of a tile of keys.
 struct Scored<'a, const V: usize> {
-    /// `[size / 2][V]`.
+    /// `[depth * 8][V]`: of the padded size.
     keys: &'a [[Pair; LANES]],
     /// `[8][depth]`.
     queries: &'a [[Pair; PAIRS]],
     depth: usize,
     /// What a product is worth.
     step: f32,
-    /// `[8][line]`; the tile's are those from `first` on.
+    /// `[8][line]`; the tile's are those from `first_vector` on.
     scores: &'a mut [[f32; LANES]],
     line: usize,
-    first: usize,
+    first_vector: usize,
 }
 
 impl<const VECTORS: usize> Product for Scored<'_, VECTORS> {
     #[allow(clippy::inline_always)] // as `Computation` asks
     #[allow(clippy::needless_range_loop)] // arrays side by side, of constant length
     #[inline(always)]
-    fn part<L: Lanes, const R: usize, const V: usize>(&mut self, first: usize, vector: usize) {
+    fn part<L: Lanes, const R: usize, const V: usize>(&mut self, first_row: usize, vector: usize) {
         let mut sums = [[L::nothing(); V]; R];
         // The pairs of a vector at once, so that nothing has to be asked about their bounds.
         for (part, keys) in self.keys.chunks_exact(PAIRS * VECTORS).enumerate() {
             let mut each = [&self.queries[part]; R];
             for (row, each) in each.iter_mut().enumerate() {
-                *each = &self.queries[(first + row) * self.depth + part];
+                *each = &self.queries[(first_row + row) * self.depth + part];
             }
             for pair in 0..PAIRS {
                 for row in 0..R {
@@ -166,7 +166,8 @@ impl<const VECTORS: usize> Product for Scored<'_, VECTORS> {
         }
         let step = L::splat(self.step);
         for row in 0..R {
-            let places = &mut self.scores[(first + row) * self.line + self.first + vector..][..V];
+            let places =
+                &mut self.scores[(first_row + row) * self.line + self.first_vector + vector..][..V];
             for v in 0..V {
                 L::from_whole(sums[row][v])
                     .multiply(step)
@@ -241,7 +242,7 @@ impl<const VECTORS: usize> Product for Gathered<'_, VECTORS> {
     #[allow(clippy::inline_always)] // as `Computation` asks
     #[allow(clippy::needless_range_loop)] // arrays side by side, of constant length
     #[inline(always)]
-    fn part<L: Lanes, const R: usize, const V: usize>(&mut self, first: usize, vector: usize) {
+    fn part<L: Lanes, const R: usize, const V: usize>(&mut self, first_row: usize, vector: usize) {
         let (column, across) = (self.column + vector, self.across);
         let mut held = [[L::splat(0.0); V]; R];
         // The products of a tile's keys stay within 32 bits.
@@ -252,10 +253,10 @@ impl<const VECTORS: usize> Product for Gathered<'_, VECTORS> {
                 let part = tile * VECTORS + part;
                 let mut each = [&self.weights[part]; R];
                 for (row, each) in each.iter_mut().enumerate() {
-                    *each = &self.weights[(first + row) * self.line + part];
+                    *each = &self.weights[(first_row + row) * self.line + part];
                 }
-                for pair in 0..PAIRS {
-                    let values = &values[pair * across + column..][..V];
+                for (pair, line) in values.chunks_exact(across).enumerate().take(PAIRS) {
+                    let values = &line[column..][..V];
                     for row in 0..R {
                         let factors = each[row][pair];
                         for v in 0..V {
@@ -271,10 +272,10 @@ impl<const VECTORS: usize> Product for Gathered<'_, VECTORS> {
             }
         }
         for row in 0..R {
-            let inverse = L::splat(self.inverses[first + row]);
+            let inverse = L::splat(self.inverses[first_row + row]);
             for v in 0..V {
                 let step = L::load(&self.steps[column + v]).multiply(inverse);
-                let place = &mut self.sums[(first + row) * across + column + v];
+                let place = &mut self.sums[(first_row + row) * across + column + v];
                 held[row][v].multiply(step).store(place);
             }
         }

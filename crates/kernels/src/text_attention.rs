@@ -264,43 +264,43 @@ fn score<L: Lanes>(keys: &[f32], queries: &[f32], scores: &mut [f32], shape: Sha
         depth: shape.depth() / LANES,
         scores: scores.as_chunks_mut().0,
         line: shape.keys / LANES,
-        first: 0,
+        first_vector: 0,
     };
     let (vectors, _) = keys.as_chunks::<LANES>();
     for (tile, keys) in vectors
         .chunks_exact(TILE_VECTORS * shape.depth())
         .enumerate()
     {
-        (scores.keys, scores.first) = (keys, tile * TILE_VECTORS);
+        (scores.keys, scores.first_vector) = (keys, tile * TILE_VECTORS);
         in_parts::<L, TILE_ROWS, TILE_VECTORS>(&mut scores);
     }
 }
 
 /// The scores of a tile of keys.
 struct Scored<'a> {
-    /// `[size][2]`.
+    /// `[depth * 16][2]`: of the padded size.
     keys: &'a [[f32; LANES]],
     /// `[8][depth]`.
     queries: &'a [[f32; LANES]],
     depth: usize,
-    /// `[8][line]`; the tile's are those from `first` on.
+    /// `[8][line]`; the tile's are those from `first_vector` on.
     scores: &'a mut [[f32; LANES]],
     line: usize,
-    first: usize,
+    first_vector: usize,
 }
 
 impl Product for Scored<'_> {
     #[allow(clippy::inline_always)] // as `Computation` asks
     #[allow(clippy::needless_range_loop)] // arrays side by side, of constant length
     #[inline(always)]
-    fn part<L: Lanes, const R: usize, const V: usize>(&mut self, first: usize, vector: usize) {
+    fn part<L: Lanes, const R: usize, const V: usize>(&mut self, first_row: usize, vector: usize) {
         let mut sums = [[L::splat(0.0); V]; R];
         // Sixteen numbers of each query at once, so that nothing has to be asked about their bounds.
         let (parts, _) = self.keys.as_chunks::<{ LANES * TILE_VECTORS }>();
         for (part, keys) in parts.iter().enumerate() {
             let mut each = [&self.queries[part]; R];
             for (row, each) in each.iter_mut().enumerate() {
-                *each = &self.queries[(first + row) * self.depth + part];
+                *each = &self.queries[(first_row + row) * self.depth + part];
             }
             for index in 0..LANES {
                 let mut loaded = [L::splat(0.0); V];
@@ -316,7 +316,8 @@ impl Product for Scored<'_> {
             }
         }
         for row in 0..R {
-            let places = &mut self.scores[(first + row) * self.line + self.first + vector..][..V];
+            let places =
+                &mut self.scores[(first_row + row) * self.line + self.first_vector + vector..][..V];
             for v in 0..V {
                 sums[row][v].store(&mut places[v]);
             }
@@ -392,14 +393,14 @@ impl Product for Gathered<'_> {
     #[allow(clippy::inline_always)] // as `Computation` asks
     #[allow(clippy::needless_range_loop)] // arrays side by side, of constant length
     #[inline(always)]
-    fn part<L: Lanes, const R: usize, const V: usize>(&mut self, first: usize, vector: usize) {
+    fn part<L: Lanes, const R: usize, const V: usize>(&mut self, first_row: usize, vector: usize) {
         let column = self.column + vector;
         let mut held = [[L::splat(0.0); V]; R];
         let parts = self.values.chunks_exact(LANES * self.across);
         for (part, values) in parts.take(self.parts).enumerate() {
             let mut each = [&self.weights[part]; R];
             for (row, each) in each.iter_mut().enumerate() {
-                *each = &self.weights[(first + row) * self.line + part];
+                *each = &self.weights[(first_row + row) * self.line + part];
             }
             for index in 0..LANES {
                 let values = &values[index * self.across + column..][..V];
@@ -416,8 +417,8 @@ impl Product for Gathered<'_> {
             }
         }
         for row in 0..R {
-            let inverse = L::splat(self.inverses[first + row]);
-            let places = &mut self.sums[(first + row) * self.across + column..][..V];
+            let inverse = L::splat(self.inverses[first_row + row]);
+            let places = &mut self.sums[(first_row + row) * self.across + column..][..V];
             for v in 0..V {
                 held[row][v].multiply(inverse).store(&mut places[v]);
             }

@@ -178,6 +178,28 @@ fn shapes() -> Vec<Shape> {
             length: 40,
             ..PLAIN
         },
+        // Tiles of one, three and four rows, of values that are 5, 10 and 3 vectors wide.
+        Shape {
+            heads: 1,
+            kv_heads: 1,
+            size: 80,
+            length: 33,
+            ..PLAIN
+        },
+        Shape {
+            heads: 3,
+            kv_heads: 1,
+            size: 160,
+            length: 33,
+            ..PLAIN
+        },
+        Shape {
+            heads: 4,
+            kv_heads: 1,
+            size: 40,
+            length: 37,
+            ..PLAIN
+        },
         Shape {
             heads: 4,
             kv_heads: 4,
@@ -265,8 +287,11 @@ fn instructions_and_neighbours_change_no_bit() {
         let mut at = 0;
         for rows in [1, 2, 3, 5, 31, 1, 64].into_iter().cycle() {
             let to = (at + rows).min(shape.length);
-            let part = bits(&case.run(at, to, Backend::best()));
-            assert_eq!(part, whole[at * width..to * width], "{shape:?} {at}..{to}");
+            let expected = &whole[at * width..to * width];
+            for backend in Backend::available() {
+                let part = bits(&case.run(at, to, backend));
+                assert_eq!(part, expected, "{shape:?} {backend:?} {at}..{to}");
+            }
             at = to;
             if at == shape.length {
                 break;

@@ -35,7 +35,16 @@ fn tensor(format: Format, count: usize) -> (Vec<u8>, Vec<f32>) {
 #[test]
 fn products_are_those_of_double_precision_with_the_same_bits_everywhere() {
     for format in [Format::F32, Format::F16, Format::BF16] {
-        for (rows, inputs, outputs) in [(1, 1, 1), (13, 33, 17), (7, 576, 100), (64, 40, 48)] {
+        // Groups of 1, 2, 4 and 6 rows, and blocks of rows; two panels and one.
+        let shapes = [
+            (1, 1, 1),
+            (13, 33, 17),
+            (7, 576, 100),
+            (64, 40, 48),
+            (11, 40, 48),
+            (3, 33, 17),
+        ];
+        for (rows, inputs, outputs) in shapes {
             let (bytes, weights) = tensor(format, outputs * inputs);
             let layer = FloatLinear::pack(format, &bytes, outputs, inputs).unwrap();
             let x = floats(rows * inputs, 3);

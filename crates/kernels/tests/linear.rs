@@ -106,10 +106,24 @@ fn a_row_without_outliers_is_as_in_the_fast_mode() {
 }
 
 #[test]
+fn a_row_next_to_nothing_has_no_outliers() {
+    let mut rng = StdRng::seed_from_u64(6);
+    let tensor = random_tensor(Format::Q4_1, 16, 64, &mut rng);
+    let layer = PackedLinear::pack(Format::Q4_1, &tensor, 16, 64).unwrap();
+    // Their squares are zeros.
+    let x: Vec<f32> = (0..64).map(|_| rng.random_range(0.5e-23..1e-23)).collect();
+    for backend in whole_numbers(Precision::Outliers) {
+        let [fast, outliers] = [Precision::Fast, Precision::Outliers]
+            .map(|precision| product(&layer, &x, precision, backend));
+        assert_eq!(bits(&fast), bits(&outliers), "{backend:?}");
+    }
+}
+
+#[test]
 fn outliers_are_multiplied_with_the_weights_themselves_and_leave_their_blocks_fine() {
     let mut rng = StdRng::seed_from_u64(5);
     for format in QUANTISED {
-        let (outputs, inputs) = (17, format.block().0.max(64));
+        let (outputs, inputs) = (17, 2 * format.block().0);
         let tensor = random_tensor(format, outputs, inputs, &mut rng);
         let layer = PackedLinear::pack(format, &tensor, outputs, inputs).unwrap();
         let mut x: Vec<f32> = (0..inputs * inputs)
@@ -195,9 +209,15 @@ fn a_row_does_not_depend_on_the_rows_beside_it() {
     let mut rng = StdRng::seed_from_u64(3);
     // More inputs than stay in a cache.
     let (rows, inputs) = (131, 2048);
-    let x: Vec<f32> = (0..rows * inputs)
+    let mut x: Vec<f32> = (0..rows * inputs)
         .map(|_| rng.random_range(-2.0..2.0))
         .collect();
+    // Outliers in two rows of three.
+    for (row, x) in x.chunks_exact_mut(inputs).enumerate() {
+        for _ in 0..row % 3 * 12 {
+            x[rng.random_range(0..inputs)] *= 30.0;
+        }
+    }
     for format in [Format::Q4_1, Format::Q6_K] {
         let tensor = random_tensor(format, 33, inputs, &mut rng);
         let layer = PackedLinear::pack(format, &tensor, 33, inputs).unwrap();
@@ -263,6 +283,8 @@ fn number() -> impl Strategy<Value = f32> {
     prop_oneof![
         6 => -4.0_f32..4.0,
         1 => Just(0.0),
+        1 => Just(50.0),
+        1 => Just(-300.0),
         1 => Just(f32::MIN_POSITIVE / 8.0),
         1 => Just(3.0e38),
         1 => Just(-1.0e-30),
@@ -323,11 +345,18 @@ proptest! {
         precision in proptest::sample::select(PRECISIONS.to_vec()),
         seed in any::<u64>(),
         odd in proptest::collection::vec(number(), 40),
+        are_finite in any::<bool>(),
     ) {
         let mut rng = StdRng::seed_from_u64(seed);
         let inputs = blocks * format.block().0;
         let tensor = random_tensor(format, outputs, inputs, &mut rng);
         let layer = PackedLinear::pack(format, &tensor, outputs, inputs).unwrap();
+        let mut odd = odd;
+        if are_finite {
+            // Else most rows have a mean square that is no number, and so no outliers.
+            odd.retain(|value| value.abs() < 1e30);
+            odd.push(-40.0);
+        }
         let x: Vec<f32> = (0..rows * inputs)
             .map(|_| if rng.random_bool(0.02) { odd[rng.random_range(0..odd.len())] } else { rng.random_range(-3.0..3.0) })
             .collect();

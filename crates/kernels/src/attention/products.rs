@@ -5,7 +5,7 @@ use crate::cache::CACHE_BLOCK_POSITIONS;
 use crate::lanes::{LANES, Lanes, Product, in_parts};
 
 /// Sums of values that are worked on together, at most: rows by vectors.
-const HELD_SUMS: usize = 16;
+const SUMS_TOGETHER: usize = 16;
 
 /// Scores of `R` rows with the 32 keys of a block: `keys` is `[size, 32]`, `scaled` `[R, size]`.
 #[allow(clippy::inline_always)] // as `Computation` asks
@@ -35,12 +35,12 @@ impl Product for Scored<'_> {
     #[allow(clippy::inline_always)] // as `Computation` asks
     #[allow(clippy::needless_range_loop)] // see within
     #[inline(always)]
-    fn part<L: Lanes, const R: usize, const V: usize>(&mut self, first: usize, vector: usize) {
+    fn part<L: Lanes, const R: usize, const V: usize>(&mut self, first_row: usize, vector: usize) {
         let size = self.keys.len();
         // Indices, not iterators over arrays: the sums have to stay in registers.
         let mut queries = [&self.scaled[..0]; R];
         for row in 0..R {
-            queries[row] = &self.scaled[(first + row) * size..][..size];
+            queries[row] = &self.scaled[(first_row + row) * size..][..size];
         }
         let mut sums = [[L::splat(0.0); V]; R];
         for (index, keys) in self.keys.iter().enumerate() {
@@ -57,14 +57,14 @@ impl Product for Scored<'_> {
         }
         for row in 0..R {
             for v in 0..V {
-                sums[row][v].store(&mut self.scores[first + row][vector + v]);
+                sums[row][v].store(&mut self.scores[first_row + row][vector + v]);
             }
         }
     }
 }
 
 /// `sums[r] = sums[r] * factors[r] + weights[r] x values`: `values` is `[positions, padded]`, `sums`
-/// `[R, padded]`.
+/// `[TILE_ROWS, padded]`.
 #[allow(clippy::inline_always)] // as `Computation` asks
 #[inline(always)]
 pub(super) fn add_values<L: Lanes, const R: usize>(
@@ -92,7 +92,7 @@ pub(super) fn add_values<L: Lanes, const R: usize>(
             }
         };
     }
-    if 4 * R <= HELD_SUMS {
+    if 4 * R <= SUMS_TOGETHER {
         together!(4);
     }
     together!(2);
@@ -116,16 +116,16 @@ impl Product for AddedValues<'_> {
     #[allow(clippy::inline_always)] // as `Computation` asks
     #[allow(clippy::needless_range_loop)] // as in `Scored`
     #[inline(always)]
-    fn part<L: Lanes, const R: usize, const V: usize>(&mut self, first: usize, vector: usize) {
+    fn part<L: Lanes, const R: usize, const V: usize>(&mut self, first_row: usize, vector: usize) {
         let (column, across) = (self.column + vector, self.across);
         let mut weights = [&[0.0; CACHE_BLOCK_POSITIONS]; R];
         let mut held = [[L::splat(0.0); V]; R];
         for row in 0..R {
-            let (line, _) = self.weights[first + row].as_flattened().as_chunks();
+            let (line, _) = self.weights[first_row + row].as_flattened().as_chunks();
             weights[row] = &line[0];
-            let factor = L::splat(self.factors[first + row]);
+            let factor = L::splat(self.factors[first_row + row]);
             for v in 0..V {
-                let so_far = L::load(&self.sums[(first + row) * across + column + v]);
+                let so_far = L::load(&self.sums[(first_row + row) * across + column + v]);
                 held[row][v] = so_far.multiply(factor);
             }
         }
@@ -145,7 +145,7 @@ impl Product for AddedValues<'_> {
         }
         for row in 0..R {
             for v in 0..V {
-                held[row][v].store(&mut self.sums[(first + row) * across + column + v]);
+                held[row][v].store(&mut self.sums[(first_row + row) * across + column + v]);
             }
         }
     }

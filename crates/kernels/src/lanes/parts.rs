@@ -22,7 +22,9 @@ const fn fits<L: Lanes>(rows: usize, vectors: usize) -> bool {
 #[allow(clippy::inline_always)] // as `Computation` asks
 #[inline(always)]
 pub(crate) fn in_parts<L: Lanes, const R: usize, const V: usize>(product: &mut impl Product) {
-    const { assert!(fits::<L>(R, 1) || R.is_multiple_of(FEWER_ROWS)) };
+    const {
+        assert!(fits::<L>(R, 1) || fits::<L>(FEWER_ROWS, 1) && R.is_multiple_of(FEWER_ROWS));
+    };
     if const { fits::<L>(R, V) } {
         product.part::<L, R, V>(0, 0);
     } else if const { fits::<L>(R, 2) && V.is_multiple_of(2) } {

@@ -49,8 +49,8 @@ pub(crate) use memory::need;
 pub(crate) use rope::Rotation;
 use source::{Matrix, Scope, Source};
 
-/// How finely packed weights round their inputs. With [`Precision::Fast`] SmolLM2's 20 largest logits
-/// are up to 0.88 from float32, with this 0.11 at a third more work.
+/// How finely packed weights round their inputs: SmolLM2's perplexity is 0.03 percent from float32's, with [`Precision::Fast`]
+/// 0.6 percent.
 const PRECISION: Precision = Precision::Outliers;
 /// Half a cache's bytes are half the memory and, for long sequences, near half the time of a token.
 const CACHE_PRECISION: CachePrecision = CachePrecision::Half;
