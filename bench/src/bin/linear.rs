@@ -28,7 +28,7 @@ fn main() {
                 }
                 // As many outliers as language models have.
                 let input = |i: usize| {
-                    if i % 71 == 0 {
+                    if i.is_multiple_of(71) {
                         100.0
                     } else {
                         (i % 17) as f32 - 8.0
