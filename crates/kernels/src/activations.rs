@@ -1,6 +1,8 @@
 //! Rows of inputs as integers, with one scale for each 32 of them; for AMX as bfloat16, or as integers of 16 bits with one
 //! scale a row.
 
+use std::ops::Range;
+
 use crate::BLOCK_INPUTS;
 use crate::backend::Backend;
 #[cfg(target_arch = "x86_64")]
@@ -154,12 +156,11 @@ impl Activations {
         self.rows
     }
 
-    /// Those of a row.
-    pub(crate) fn outliers(&self, row: usize) -> &[Outlier] {
-        let first = row
-            .checked_sub(1)
-            .map_or(0, |before| self.outlier_ends[before]);
-        &self.outliers[first..self.outlier_ends[row]]
+    /// Those of some rows, one row at least.
+    pub(crate) fn outliers(&self, rows: Range<usize>) -> &[Outlier] {
+        let end_of = |row: usize| self.outlier_ends[row];
+        let first = rows.start.checked_sub(1).map_or(0, end_of);
+        &self.outliers[first..end_of(rows.end - 1)]
     }
 }
 

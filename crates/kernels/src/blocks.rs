@@ -237,15 +237,15 @@ impl<const ROWS: usize> Product for Added<'_, ROWS> {
     #[allow(clippy::inline_always)] // as `Computation` asks
     #[allow(clippy::needless_range_loop)] // see within
     #[inline(always)]
-    fn part<L: Lanes, const R: usize, const V: usize>(&mut self, first: usize, panel: usize) {
+    fn part<L: Lanes, const R: usize, const V: usize>(&mut self, first_row: usize, panel: usize) {
         // Indices, not iterators over arrays: the sums have to stay in registers.
         let mut held = [[L::splat(0.0); V]; R];
-        let mut lines = [self.lines[first]; R];
+        let mut lines = [self.lines[first_row]; R];
         for row in 0..R {
-            lines[row] = &self.lines[first + row][..self.weights.len()];
+            lines[row] = &self.lines[first_row + row][..self.weights.len()];
             for v in 0..V {
                 if !self.is_first {
-                    held[row][v] = L::load(&self.sums[first + row][panel + v]);
+                    held[row][v] = L::load(&self.sums[first_row + row][panel + v]);
                 }
             }
         }
@@ -263,7 +263,7 @@ impl<const ROWS: usize> Product for Added<'_, ROWS> {
         }
         for row in 0..R {
             for v in 0..V {
-                held[row][v].store(&mut self.sums[first + row][panel + v]);
+                held[row][v].store(&mut self.sums[first_row + row][panel + v]);
             }
         }
     }

@@ -14,9 +14,7 @@ pub(super) fn add<T: Tile, const R: usize, const P: usize>(
     (activations, first): (&Activations, usize),
     sums: &mut [[[f32; TILE_OUTPUTS]; P]; R],
 ) {
-    let ends = &activations.outlier_ends;
-    let before = first.checked_sub(1).map_or(0, |row| ends[row]);
-    if before < ends[first + R - 1] {
+    if !activations.outliers(first..first + R).is_empty() {
         let adding = Adding {
             tiles,
             activations,
@@ -44,12 +42,12 @@ impl<T: Tile, const P: usize> Computation for Adding<'_, T, P> {
     fn run<L: Lanes>(self) {
         let across = self.activations.blocks / T::BLOCKS;
         let inputs = T::BLOCKS * BLOCK_INPUTS;
-        for (row, sums) in self.sums.iter_mut().enumerate() {
+        for (first, sums) in (self.first..).zip(self.sums.iter_mut()) {
             let mut acc = [L::splat(0.0); P];
             for panel in 0..P {
                 acc[panel] = L::load(&sums[panel]);
             }
-            for outlier in self.activations.outliers(self.first + row) {
+            for outlier in self.activations.outliers(first..first + 1) {
                 let value = L::splat(outlier.value);
                 for panel in 0..P {
                     let tile = &self.tiles[panel * across + outlier.input / inputs];
