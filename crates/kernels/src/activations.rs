@@ -8,6 +8,7 @@ use crate::backend::Backend;
 #[cfg(target_arch = "x86_64")]
 use crate::backend::{Bfloats, Wide};
 use crate::lanes::{self, Computation, LANES, Lanes, magnitude, squares};
+use crate::linear::{ROWS_TOGETHER, rows_together};
 
 /// How near the integers are to the numbers they stand for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -55,11 +56,12 @@ pub(crate) enum Form {
     Wide,
 }
 
-/// An input that stays a float; its code is zero.
+/// An input that stays a float in some of the rows that are multiplied together; its code is zero there.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Outlier {
     pub(crate) input: usize,
-    pub(crate) value: f32,
+    /// Of each row; zeros where it is no outlier, and where there are fewer rows.
+    pub(crate) values: [f32; ROWS_TOGETHER],
 }
 
 /// Quantised rows, `[rows, inputs]`, inputs padded with zeros to whole blocks. Its buffers are
@@ -82,10 +84,12 @@ pub struct Activations {
     pub(crate) firsts: Vec<i32>,
     /// `[rows][blocks]`: the sum of the block times the step, and the outliers: what minima are multiplied by.
     pub(crate) totals: Vec<f32>,
-    /// Of all rows, one after the other.
-    pub(crate) outliers: Vec<Outlier>,
-    /// `[rows]`: where those of a row end.
-    pub(crate) outlier_ends: Vec<usize>,
+    /// `[rows][blocks]`, or empty: bit i is set where a block's input i is an outlier.
+    masks: Vec<u32>,
+    /// Of all rows that are multiplied together, one such group after the other.
+    outliers: Vec<Outlier>,
+    /// `[rows]`, or empty: where those of a row's group end.
+    outlier_ends: Vec<usize>,
     pub(crate) form: Form,
     #[cfg(target_arch = "x86_64")]
     pub(crate) bfloats: Bfloats,
@@ -137,11 +141,11 @@ impl Activations {
         self.totals.resize(blocks, 0.0);
         self.outliers.clear();
         self.outlier_ends.clear();
-        if precision == Precision::Outliers {
-            // No more can be so far from the mean square, so that a running model's buffer does not grow.
-            self.outliers
-                .reserve(self.rows * (inputs / OUTLIERS_MOST + 1));
-        }
+        let masks = match precision {
+            Precision::Outliers => blocks,
+            Precision::Fast | Precision::Fine => 0,
+        };
+        self.masks.resize(masks, 0);
         let filling = Filling {
             activations: self,
             values,
@@ -149,6 +153,42 @@ impl Activations {
             precision,
         };
         lanes::run(backend, filling);
+        if precision == Precision::Outliers {
+            self.gather(values, inputs);
+        }
+    }
+
+    /// Lists the outliers of rows that are multiplied together, and adds them to the totals of their blocks.
+    fn gather(&mut self, values: &[f32], inputs: usize) {
+        // No more can be so far from the mean square, so that a running model's buffer does not grow.
+        let most = |rows: usize| inputs.min(rows * (inputs / OUTLIERS_MOST + 1));
+        let groups = self.rows.div_ceil(ROWS_TOGETHER);
+        self.outliers.reserve(groups * most(ROWS_TOGETHER));
+        let (blocks, masks) = (self.blocks, &self.masks[..]);
+        let mut first = 0;
+        while first < self.rows {
+            let rows = first..first + rows_together(self.rows - first);
+            for block in 0..blocks {
+                let of_rows = rows.clone().map(|row| masks[row * blocks + block]);
+                let all = of_rows.fold(0, |all, mask| all | mask);
+                for bit in bits(all) {
+                    // Where it stays: elsewhere it would be read in larger pieces than it is written.
+                    let outlier = self.outliers.push_mut(Outlier {
+                        input: block * BLOCK_INPUTS + bit,
+                        values: [0.0; ROWS_TOGETHER],
+                    });
+                    for (row, place) in rows.clone().zip(&mut outlier.values) {
+                        let index = row * blocks + block;
+                        if masks[index] >> bit & 1 == 1 {
+                            *place = values[row * inputs + outlier.input];
+                            self.totals[index] += *place;
+                        }
+                    }
+                }
+            }
+            self.outlier_ends.resize(rows.end, self.outliers.len());
+            first = rows.end;
+        }
     }
 
     /// Rows held.
@@ -156,12 +196,23 @@ impl Activations {
         self.rows
     }
 
-    /// Those of some rows, one row at least.
+    /// Those of rows that are multiplied together ([`rows_together`]).
     pub(crate) fn outliers(&self, rows: Range<usize>) -> &[Outlier] {
-        let end_of = |row: usize| self.outlier_ends[row];
-        let first = rows.start.checked_sub(1).map_or(0, end_of);
-        &self.outliers[first..end_of(rows.end - 1)]
+        let Some(end) = self.outlier_ends.get(rows.start) else {
+            return &[];
+        };
+        let first = rows.start.checked_sub(1);
+        &self.outliers[first.map_or(0, |row| self.outlier_ends[row])..*end]
     }
+}
+
+/// The places of the bits that are set, the lowest first.
+fn bits(mut mask: u32) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let bit = mask.trailing_zeros() as usize;
+        mask &= mask.checked_sub(1)?;
+        Some(bit)
+    })
 }
 
 struct Filling<'a> {
@@ -179,136 +230,168 @@ impl Computation for Filling<'_> {
     fn run<L: Lanes>(self) {
         let into = self.activations;
         for (row, values) in self.values.chunks_exact(self.inputs).enumerate() {
-            let least = match self.precision {
-                Precision::Fast | Precision::Fine => f32::INFINITY,
-                Precision::Outliers => {
-                    let mean = squares::<L>(values, 0.0) / self.inputs as f32;
-                    if mean.is_normal() {
-                        OUTLIER * mean.sqrt()
-                    } else {
-                        f32::INFINITY
-                    }
+            let mut least = f32::INFINITY;
+            if self.precision == Precision::Outliers {
+                let mean = squares::<L>(values, 0.0) / self.inputs as f32;
+                if mean.is_normal() {
+                    least = OUTLIER * mean.sqrt();
                 }
-            };
+            }
             let (blocks, rest) = values.as_chunks::<BLOCK_INPUTS>();
             let mut last = [0.0; BLOCK_INPUTS];
             last[..rest.len()].copy_from_slice(rest);
-            let last = (!rest.is_empty()).then_some(&last);
-            for (block, values) in blocks.iter().chain(last).enumerate() {
-                let mut largest = largest_magnitude::<L>(values);
-                let mut others;
-                let mut values = values;
-                let mut taken = 0.0;
-                if largest >= least && (SMALLEST..=LARGEST).contains(&largest) {
-                    others = *values;
-                    taken = take(&mut others, least, block, &mut into.outliers);
-                    values = &others;
-                    largest = largest_magnitude::<L>(values);
-                }
-                let index = row * into.blocks + block;
-                let (codes, _) = into.codes.as_chunks_mut();
-                let (lows, _) = into.lows.as_chunks_mut();
-                let (step, [first, sum]) =
-                    fill::<L>(values, largest, &mut codes[index], lows.get_mut(index));
-                into.steps[index] = step;
-                into.sums[index] = sum;
-                into.firsts[index] = first;
-                into.totals[index] = sum as f32 * step + taken;
+            let first = row * into.blocks;
+            let (fours, others) = blocks.as_chunks::<TOGETHER>();
+            for (index, four) in fours.iter().enumerate() {
+                into.fill::<L, TOGETHER>(four, least, [first, TOGETHER * index]);
             }
-            into.outlier_ends.push(into.outliers.len());
+            let mut index = TOGETHER * fours.len();
+            let (pairs, others) = others.as_chunks::<2>();
+            for pair in pairs {
+                into.fill::<L, 2>(pair, least, [first, index]);
+                index += 2;
+            }
+            for block in others.iter().chain((!rest.is_empty()).then_some(&last)) {
+                into.fill::<L, 1>(std::array::from_ref(block), least, [first, index]);
+                index += 1;
+            }
         }
     }
 }
 
-/// The largest magnitude of a block's numbers.
-#[allow(clippy::inline_always)] // as `Computation` asks
-#[inline(always)]
-fn largest_magnitude<L: Lanes>(values: &[f32; BLOCK_INPUTS]) -> f32 {
-    let (halves, _) = values.as_chunks::<LANES>();
-    let [left, right] = [L::load(&halves[0]).numbers(), L::load(&halves[1]).numbers()];
-    magnitude(left).maximum(magnitude(right)).largest()
-}
+/// Blocks whose sums and largest magnitudes are found together.
+const TOGETHER: usize = 4;
 
-/// Takes the inputs of such magnitudes out of a block, and gives their sum.
-#[allow(clippy::inline_always)] // to be compiled with the caller's instructions
-#[inline(always)]
-fn take(
-    values: &mut [f32; BLOCK_INPUTS],
-    least: f32,
-    block: usize,
-    outliers: &mut Vec<Outlier>,
-) -> f32 {
-    let mut these = 0_u32;
-    for (input, value) in values.iter().enumerate() {
-        these |= u32::from(value.abs() >= least) << input;
+impl Activations {
+    /// Fills blocks of a row, whose first block's index and their first one's within the row are given. If `least` is finite,
+    /// it is a normal number, and so are the squares' sums: no value is too large for a step.
+    #[allow(clippy::inline_always)] // as `Computation` asks
+    #[inline(always)]
+    fn fill<L: Lanes, const N: usize>(
+        &mut self,
+        blocks: &[[f32; BLOCK_INPUTS]; N],
+        least: f32,
+        [row, first]: [usize; 2],
+    ) {
+        let zero = L::splat(0.0);
+        let mut values = [[zero; TOGETHER]; 2];
+        let mut magnitudes = [zero; TOGETHER];
+        let mut masks = [0; N];
+        for block in 0..N {
+            let (halves, _) = blocks[block].as_chunks::<LANES>();
+            for half in 0..2 {
+                let mut value = L::load(&halves[half]).numbers();
+                if least < f32::INFINITY {
+                    let (below, others) = value.below(least);
+                    value = below;
+                    masks[block] |= u32::from(others) << (half * LANES);
+                }
+                values[half][block] = value;
+                magnitudes[block] = magnitudes[block].maximum(magnitude(value));
+            }
+        }
+        let largest = L::largest_of(magnitudes);
+        // A block that is next to nothing has codes of zero, as one that is lost at first.
+        let mut steps = [0.0; N];
+        let mut factors = [0.0; N];
+        for block in 0..N {
+            if (SMALLEST..=LARGEST).contains(&largest[block]) {
+                steps[block] = largest[block] / (127.0 * FIRST as f32);
+                factors[block] = 127.0 / largest[block];
+            }
+        }
+        let here = row + first..row + first + N;
+        let mut wholes = [[zero; TOGETHER]; 2];
+        let (codes, _) = self.codes.as_chunks_mut::<BLOCK_INPUTS>();
+        for (block, codes) in codes[here.clone()].iter_mut().enumerate() {
+            let (places, _) = codes.as_chunks_mut::<LANES>();
+            for half in 0..2 {
+                let value = values[half][block];
+                let whole = value.multiply(L::splat(factors[block])).round();
+                whole.store_bytes(&mut places[half]);
+                wholes[half][block] = whole;
+            }
+        }
+        let mut sums = [[0; N]; 2];
+        add::<L, N>(&mut sums, &wholes, FIRST);
+        if !self.lows.is_empty() {
+            let (lows, _) = self.lows.as_chunks_mut::<BLOCK_INPUTS>();
+            for (block, lows) in lows[here.clone()].iter_mut().enumerate() {
+                let (places, _) = lows.as_chunks_mut::<LANES>();
+                let scales = [-steps[block] * FIRST as f32, factors[block] * FIRST as f32];
+                for half in 0..2 {
+                    let whole = &mut wholes[half][block];
+                    *whole = second(values[half][block], *whole, scales);
+                    whole.store_bytes(&mut places[half]);
+                }
+            }
+            add::<L, N>(&mut sums, &wholes, 1);
+        }
+        if let Some(places) = self.masks.get_mut(here.clone()) {
+            places.copy_from_slice(&masks);
+        }
+        self.firsts[here.clone()].copy_from_slice(&sums[0]);
+        let mut totals = [0.0; N];
+        let mut is_lost = false;
+        for block in 0..N {
+            sums[1][block] = sums[1][block].wrapping_add(sums[0][block]);
+            totals[block] = sums[1][block] as f32 * steps[block];
+            is_lost |= largest[block] > LARGEST;
+        }
+        self.steps[here.clone()].copy_from_slice(&steps);
+        self.sums[here.clone()].copy_from_slice(&sums[1]);
+        self.totals[here.clone()].copy_from_slice(&totals);
+        if is_lost {
+            for (block, index) in blocks.iter().zip(here) {
+                self.lose(block, index);
+            }
+        }
     }
-    let mut sum = 0.0;
-    while these != 0 {
-        let input = these.trailing_zeros() as usize;
-        these &= these - 1;
-        let value = std::mem::take(&mut values[input]);
-        sum += value;
-        outliers.push(Outlier {
-            input: block * BLOCK_INPUTS + input,
-            value,
-        });
-    }
-    sum
-}
 
-/// A sum of codes, which is a whole number below 2^22.
-#[allow(clippy::inline_always)] // as `Computation` asks
-#[inline(always)]
-fn whole<L: Lanes>(codes: L) -> i32 {
-    // Its last bits are those of the mantissa.
-    const UNIT: f32 = 1.5 * (1 << 23) as f32;
-    (codes.sum() + UNIT).to_bits().cast_signed() - UNIT.to_bits().cast_signed()
-}
-
-/// Writes the codes of one block, whose largest magnitude is known, and its second bytes where they have a place;
-/// returns the step, and the sums of the first 16 and of all in steps.
-#[allow(clippy::inline_always)] // as `Computation` asks
-#[inline(always)]
-fn fill<L: Lanes>(
-    values: &[f32; BLOCK_INPUTS],
-    largest: f32,
-    codes: &mut [i8; BLOCK_INPUTS],
-    lows: Option<&mut [i8; BLOCK_INPUTS]>,
-) -> (f32, [i32; 2]) {
-    if !(SMALLEST..=LARGEST).contains(&largest) {
-        if let Some(lows) = lows {
+    /// Fills a block if it has magnitudes beyond what products hold.
+    #[cold]
+    fn lose(&mut self, values: &[f32; BLOCK_INPUTS], index: usize) {
+        if !values.iter().any(|value| value.abs() > LARGEST) {
+            return;
+        }
+        let (codes, _) = self.codes.as_chunks_mut::<BLOCK_INPUTS>();
+        let mut sums = [0; 2];
+        for (at, (value, code)) in values.iter().zip(&mut codes[index]).enumerate() {
+            *code = if value.abs() > LARGEST {
+                value.signum() as i8
+            } else {
+                0
+            };
+            sums[at / LANES] += FIRST * i32::from(*code);
+        }
+        if let Some(lows) = self.lows.as_chunks_mut::<BLOCK_INPUTS>().0.get_mut(index) {
             lows.fill(0);
         }
-        return fill_extreme(values, codes, largest);
+        self.steps[index] = f32::INFINITY;
+        self.firsts[index] = sums[0];
+        self.sums[index] = sums[0] + sums[1];
+        self.totals[index] = self.sums[index] as f32 * f32::INFINITY;
     }
-    let (halves, _) = values.as_chunks::<LANES>();
-    let (code_halves, _) = codes.as_chunks_mut::<LANES>();
-    let [left, right] = [L::load(&halves[0]).numbers(), L::load(&halves[1]).numbers()];
-    let inverse = 127.0 / largest;
-    let step = largest / (127.0 * FIRST as f32);
-    let factor = L::splat(inverse);
-    let wholes = [
-        left.multiply(factor).round(),
-        right.multiply(factor).round(),
-    ];
-    wholes[0].store_bytes(&mut code_halves[0]);
-    wholes[1].store_bytes(&mut code_halves[1]);
-    let first = FIRST * whole(wholes[0]);
-    let sum = first + FIRST * whole(wholes[1]);
-    let Some(lows) = lows else {
-        return (step, [first, sum]);
-    };
-    let (low_halves, _) = lows.as_chunks_mut::<LANES>();
-    let scales = [-step * FIRST as f32, inverse * FIRST as f32];
-    let rests = [
-        second(left, wholes[0], scales),
-        second(right, wholes[1], scales),
-    ];
-    rests[0].store_bytes(&mut low_halves[0]);
-    rests[1].store_bytes(&mut low_halves[1]);
-    let first_rest = whole(rests[0]);
-    let rest = first_rest + whole(rests[1]);
-    (step, [first + first_rest, sum + rest])
+}
+
+/// Adds the sums of whole numbers, of blocks' first and second halves, as often as they are worth. Those are below 2^22.
+#[allow(clippy::inline_always)] // as `Computation` asks
+#[inline(always)]
+fn add<L: Lanes, const N: usize>(
+    sums: &mut [[i32; N]; 2],
+    wholes: &[[L; TOGETHER]; 2],
+    worth: i32,
+) {
+    // The last bits of such a float are those of a whole number.
+    const UNIT: f32 = 1.5 * (1 << 23) as f32;
+    for half in 0..2 {
+        let floats = L::whole_sums(wholes[half]);
+        for block in 0..N {
+            let bits = (floats[block] + UNIT).to_bits().cast_signed();
+            let sum = bits.wrapping_sub(UNIT.to_bits().cast_signed());
+            sums[half][block] = sum.wrapping_mul(worth).wrapping_add(sums[half][block]);
+        }
+    }
 }
 
 /// What whole numbers leave of values, in steps.
@@ -319,25 +402,4 @@ fn second<L: Lanes>(value: L, whole: L, [scale, inverse]: [f32; 2]) -> L {
     let rounded = rest.multiply(L::splat(inverse)).round();
     // A rest of half a scale would be 128.
     L::splat(-127.0).maximum(L::splat(127.0).minimum(rounded))
-}
-
-/// A block that is next to nothing, or beyond what products hold.
-#[cold]
-fn fill_extreme(
-    values: &[f32; BLOCK_INPUTS],
-    codes: &mut [i8; BLOCK_INPUTS],
-    largest: f32,
-) -> (f32, [i32; 2]) {
-    let lost = largest > LARGEST;
-    let mut sums = [0; 2];
-    for (at, (value, code)) in values.iter().zip(codes).enumerate() {
-        *code = if lost && value.abs() > LARGEST {
-            value.signum() as i8
-        } else {
-            0
-        };
-        sums[at / LANES] += FIRST * i32::from(*code);
-    }
-    let step = if lost { f32::INFINITY } else { 0.0 };
-    (step, [sums[0], sums[0] + sums[1]])
 }

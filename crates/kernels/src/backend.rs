@@ -13,7 +13,7 @@ use std::ops::Range;
 use crate::activations::Activations;
 #[cfg(target_arch = "x86_64")]
 use crate::activations::Form;
-use crate::linear::{ROWS_TOGETHER, WeightRange};
+use crate::linear::{ROWS_TOGETHER, WeightRange, rows_together};
 use crate::pool::Pool;
 use crate::tile::{Eight, FiveK, FiveMin, Four, FourK, FourMin, SixK, Tile};
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
@@ -194,9 +194,9 @@ pub(crate) struct Rows<'a> {
     /// `[rows][blocks]`.
     pub(crate) totals: &'a [f32],
     pub(crate) blocks: usize,
-    /// Whether no other rows were multiplied with these tiles before.
+    /// The number of the first of them: how many were multiplied with these tiles before.
     #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // AVX-512 reads it
-    pub(crate) are_first: bool,
+    pub(crate) first: usize,
 }
 
 impl Rows<'_> {
@@ -250,6 +250,11 @@ pub(crate) trait Arithmetic<T> {
         out: &mut [[[f32; TILE_OUTPUTS]; P]; R],
     );
 
+    /// Panels that so many rows go through side by side: one or two.
+    fn panels_together(_rows: usize) -> usize {
+        2
+    }
+
     /// Writes the sums of some rows over `P` panels from `panel` on.
     fn over_rows<const P: usize>(
         tiles: &[T],
@@ -288,7 +293,7 @@ fn product<T: Tile, A: Arithmetic<T>>(
     });
 }
 
-/// Panels of tiles, two at a time, against some rows.
+/// Panels of tiles, one or two at a time, against some rows.
 fn over_panels<T: Tile, A: Arithmetic<T>>(
     tiles: &[T],
     rows: (&Activations, &Range<usize>),
@@ -296,9 +301,10 @@ fn over_panels<T: Tile, A: Arithmetic<T>>(
     out: &Columns<'_>,
 ) {
     let across = rows.0.blocks / T::BLOCKS;
-    for panel in panels.clone().step_by(2) {
+    let together = A::panels_together(rows.1.len());
+    for panel in panels.clone().step_by(together) {
         let tiles = &tiles[(panel - panels.start) * across..];
-        if panel + 1 < panels.end {
+        if panel + 1 < panels.end && together > 1 {
             A::over_rows::<2>(tiles, rows, panel, out);
         } else {
             A::over_rows::<1>(tiles, rows, panel, out);
@@ -369,16 +375,19 @@ impl Walk {
 macro_rules! in_groups {
     ($rows:expr, |$row:ident, $COUNT:ident| $what:block) => {
         let mut $row = $rows.start;
-        in_groups!(@ $rows, $row, ROWS_TOGETHER, $COUNT, $what);
-        in_groups!(@ $rows, $row, 4, $COUNT, $what);
-        in_groups!(@ $rows, $row, 2, $COUNT, $what);
-        in_groups!(@ $rows, $row, 1, $COUNT, $what);
+        while $row < $rows.end {
+            let count = rows_together($rows.end - $row);
+            in_groups!(@ count, $COUNT, $what, ROWS_TOGETHER, 4, 2, 1);
+            $row += count;
+        }
     };
-    (@ $rows:expr, $row:ident, $count:expr, $COUNT:ident, $what:block) => {
-        while $row + $count - 1 < $rows.end {
-            const $COUNT: usize = $count;
-            $what
-            $row += $count;
+    (@ $count:ident, $COUNT:ident, $what:block, $($these:expr),+) => {
+        match $count {
+            $(these if these == $these => {
+                const $COUNT: usize = $these;
+                $what
+            })+
+            other => unreachable!("{other} rows together"),
         }
     };
 }
@@ -416,6 +425,6 @@ fn some_rows(activations: &Activations, row: usize, count: usize) -> Rows<'_> {
         firsts: &activations.firsts[range.clone()],
         totals: &activations.totals[range],
         blocks,
-        are_first: row == 0,
+        first: row,
     }
 }

@@ -64,6 +64,8 @@ pub(crate) trait Lanes: Copy {
     fn power_of_two(self) -> Self;
     /// Zeros where it is no number.
     fn numbers(self) -> Self;
+    /// Zeros where the magnitude is at least `least`, and the lanes where it is, the first one's bit the lowest. Of numbers.
+    fn below(self, least: f32) -> (Self, u16);
     /// Whole numbers from -128 to 127 as bytes.
     fn store_bytes(self, bytes: &mut [i8; LANES]);
     /// To the nearest whole numbers of 16 bits, halves to even.
@@ -78,6 +80,10 @@ pub(crate) trait Lanes: Copy {
     fn sum(self) -> f32;
     /// The largest lane, of numbers.
     fn largest(self) -> f32;
+    /// The sums of four whose lanes are whole numbers, so that none is rounded in whatever order they are added.
+    fn whole_sums(four: [Self; 4]) -> [f32; 4];
+    /// The largest lane of each of four, of numbers.
+    fn largest_of(four: [Self; 4]) -> [f32; 4];
 }
 
 /// A computation on lanes that [`run`] compiles for each set of instructions. Its `run` has to be

@@ -21,6 +21,16 @@ use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
 /// Rows of a product that are computed together when there are as many; then 4, 2, 1.
 pub(crate) const ROWS_TOGETHER: usize = 6;
 
+/// How many of the rows that are left are computed together.
+pub(crate) const fn rows_together(left: usize) -> usize {
+    match left {
+        ROWS_TOGETHER.. => ROWS_TOGETHER,
+        4.. => 4,
+        2.. => 2,
+        _ => left,
+    }
+}
+
 /// Weights `[outputs, inputs]` in tiles of 16 by 32, `[outputs / 16][inputs / 32]`, both padded, or of 16 by 256.
 #[derive(Debug)]
 pub struct PackedLinear {

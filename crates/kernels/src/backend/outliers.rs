@@ -1,62 +1,81 @@
 //! Inputs that stayed floats, times the weights as they are. (Minima are in the sums already, by the totals of blocks.)
 
+// What becomes part of a computation on lanes has to be inlined.
+#![allow(clippy::inline_always)]
+
 use super::Backend;
-use crate::activations::Activations;
-use crate::lanes::{self, Computation, Lanes};
+use crate::activations::{Activations, Outlier};
+use crate::lanes::{self, Computation, Lanes, Product, in_parts};
 use crate::tile::Tile;
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
 
-/// Adds what the outliers of `R` rows, from the one beside the activations on, give to their sums over `P` panels:
-/// `acc = fma((code - offset) * scale, outlier, acc)` for one after the other. `tiles` is `[P][blocks of a tile]`.
+/// Adds what the outliers of `R` rows that are multiplied together, from the one beside the activations on, give to their sums
+/// over `P` panels: `acc = fma((code - offset) * scale, outlier, acc)` for one input after the other, with zeros for rows in
+/// which it is no outlier. `tiles` is `[P][blocks of a tile]`.
 pub(super) fn add<T: Tile, const R: usize, const P: usize>(
     backend: Backend,
     tiles: &[T],
     (activations, first): (&Activations, usize),
     sums: &mut [[[f32; TILE_OUTPUTS]; P]; R],
 ) {
-    if !activations.outliers(first..first + R).is_empty() {
+    let outliers = activations.outliers(first..first + R);
+    if !outliers.is_empty() {
         let adding = Adding {
             tiles,
-            activations,
-            first,
+            across: activations.blocks / T::BLOCKS,
+            outliers,
             sums,
         };
         lanes::run(backend, adding);
     }
 }
 
-struct Adding<'a, T, const P: usize> {
+struct Adding<'a, T, const R: usize, const P: usize> {
     tiles: &'a [T],
-    activations: &'a Activations,
-    first: usize,
-    /// Of each row.
-    sums: &'a mut [[[f32; TILE_OUTPUTS]; P]],
+    /// Tiles of a panel.
+    across: usize,
+    outliers: &'a [Outlier],
+    sums: &'a mut [[[f32; TILE_OUTPUTS]; P]; R],
 }
 
-impl<T: Tile, const P: usize> Computation for Adding<'_, T, P> {
+impl<T: Tile, const R: usize, const P: usize> Computation for Adding<'_, T, R, P> {
     type Output = ();
 
-    #[allow(clippy::inline_always)] // as `Computation` asks
+    #[inline(always)]
+    fn run<L: Lanes>(mut self) {
+        in_parts::<L, R, P>(&mut self);
+    }
+}
+
+impl<T: Tile, const ROWS: usize, const PANELS: usize> Product for Adding<'_, T, ROWS, PANELS> {
     #[allow(clippy::needless_range_loop)] // the sums have to stay in registers
     #[inline(always)]
-    fn run<L: Lanes>(self) {
-        let across = self.activations.blocks / T::BLOCKS;
+    fn part<L: Lanes, const R: usize, const V: usize>(&mut self, row: usize, panel: usize) {
         let inputs = T::BLOCKS * BLOCK_INPUTS;
-        for (first, sums) in (self.first..).zip(self.sums.iter_mut()) {
-            let mut acc = [L::splat(0.0); P];
-            for panel in 0..P {
-                acc[panel] = L::load(&sums[panel]);
+        let tiles = &self.tiles[panel * self.across..][..V * self.across];
+        let sums = &mut self.sums[row..row + R];
+        let mut acc = [[L::splat(0.0); V]; R];
+        for r in 0..R {
+            for v in 0..V {
+                acc[r][v] = L::load(&sums[r][panel + v]);
             }
-            for outlier in self.activations.outliers(first..first + 1) {
-                let value = L::splat(outlier.value);
-                for panel in 0..P {
-                    let tile = &self.tiles[panel * across + outlier.input / inputs];
-                    let weights: L = tile.scaled(outlier.input % inputs);
-                    acc[panel] = weights.multiply_add(value, acc[panel]);
+        }
+        for outlier in self.outliers {
+            let mut weights = [L::splat(0.0); V];
+            for v in 0..V {
+                let tile = &tiles[v * self.across + outlier.input / inputs];
+                weights[v] = tile.scaled(outlier.input % inputs);
+            }
+            for r in 0..R {
+                let value = L::splat(outlier.values[row + r]);
+                for v in 0..V {
+                    acc[r][v] = weights[v].multiply_add(value, acc[r][v]);
                 }
             }
-            for panel in 0..P {
-                acc[panel].store(&mut sums[panel]);
+        }
+        for r in 0..R {
+            for v in 0..V {
+                acc[r][v].store(&mut sums[r][panel + v]);
             }
         }
     }

@@ -34,6 +34,29 @@ macro_rules! on_both {
     };
 }
 
+/// Each of four to one number, by an operation on 256 bits and on 128.
+macro_rules! fold_four {
+    ($four:expr, $wide:ident, $narrow:ident) => {
+        // SAFETY: as the module says.
+        unsafe {
+            let [a, b, c, d] = $four;
+            let (a, b) = ($wide(a.0, a.1), $wide(b.0, b.1));
+            let (c, d) = ($wide(c.0, c.1), $wide(d.0, d.1));
+            // In each half of 128 bits: two of a and of b in turn, two of c and of d; then one of each.
+            let ab = $wide(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+            let cd = $wide(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+            let abcd = $wide(
+                _mm256_shuffle_ps::<0b01_00_01_00>(ab, cd),
+                _mm256_shuffle_ps::<0b11_10_11_10>(ab, cd),
+            );
+            let one = $narrow(_mm256_castps256_ps128(abcd), _mm256_extractf128_ps::<1>(abcd));
+            let mut values = [0.0; 4];
+            _mm_storeu_ps(values.as_mut_ptr(), one);
+            values
+        }
+    };
+}
+
 // SAFETY of each block below: as the module says.
 impl Lanes for Ymm {
     type Whole = (__m256i, __m256i);
@@ -165,6 +188,24 @@ impl Lanes for Ymm {
     }
 
     #[inline(always)]
+    fn below(self, least: f32) -> (Self, u16) {
+        #[inline(always)]
+        unsafe fn half(values: __m256, least: f32) -> (__m256, u16) {
+            unsafe {
+                let magnitudes = _mm256_andnot_ps(_mm256_set1_ps(-0.0), values);
+                let beyond = _mm256_cmp_ps::<_CMP_GE_OQ>(magnitudes, _mm256_set1_ps(least));
+                let lanes = _mm256_movemask_ps(beyond) as u16;
+                (_mm256_andnot_ps(beyond, values), lanes)
+            }
+        }
+        unsafe {
+            let (low, low_lanes) = half(self.0, least);
+            let (high, high_lanes) = half(self.1, least);
+            (Self(low, high), low_lanes | high_lanes << 8)
+        }
+    }
+
+    #[inline(always)]
     fn store_bytes(self, bytes: &mut [i8; LANES]) {
         unsafe {
             let (low, high) = (_mm256_cvtps_epi32(self.0), _mm256_cvtps_epi32(self.1));
@@ -221,6 +262,16 @@ impl Lanes for Ymm {
     #[inline(always)]
     fn largest(self) -> f32 {
         unsafe { largest(_mm256_max_ps(self.0, self.1)) }
+    }
+
+    #[inline(always)]
+    fn whole_sums(four: [Self; 4]) -> [f32; 4] {
+        fold_four!(four, _mm256_add_ps, _mm_add_ps)
+    }
+
+    #[inline(always)]
+    fn largest_of(four: [Self; 4]) -> [f32; 4] {
+        fold_four!(four, _mm256_max_ps, _mm_max_ps)
     }
 }
 

@@ -26,6 +26,35 @@ pub(super) fn run<C: Computation>(computation: C) -> C::Output {
     unsafe { compiled(computation) }
 }
 
+/// Each of four to one number, by an operation on 512 bits.
+macro_rules! fold_four {
+    ($four:expr, $wide:ident) => {
+        unsafe {
+            let [a, b, c, d] = $four;
+            // Two quarters of each: of a and b, of c and d.
+            let ab = $wide(
+                _mm512_shuffle_f32x4::<0b01_00_01_00>(a.0, b.0),
+                _mm512_shuffle_f32x4::<0b11_10_11_10>(a.0, b.0),
+            );
+            let cd = $wide(
+                _mm512_shuffle_f32x4::<0b01_00_01_00>(c.0, d.0),
+                _mm512_shuffle_f32x4::<0b11_10_11_10>(c.0, d.0),
+            );
+            // In each quarter: a and c in turn, or b and d; then one of both, twice.
+            let acbd = $wide(_mm512_unpacklo_ps(ab, cd), _mm512_unpackhi_ps(ab, cd));
+            let acbd = $wide(acbd, _mm512_permute_ps::<0b01_00_11_10>(acbd));
+            let acbd = $wide(acbd, _mm512_shuffle_f32x4::<0b10_11_00_01>(acbd, acbd));
+            let (ac, bd) = (
+                _mm512_castps512_ps128(acbd),
+                _mm512_extractf32x4_ps::<2>(acbd),
+            );
+            let mut values = [0.0; 4];
+            _mm_storeu_ps(values.as_mut_ptr(), _mm_unpacklo_ps(ac, bd));
+            values
+        }
+    };
+}
+
 // SAFETY of each block below: as the module says.
 impl Lanes for Zmm {
     type Whole = __m512i;
@@ -127,6 +156,15 @@ impl Lanes for Zmm {
     }
 
     #[inline(always)]
+    fn below(self, least: f32) -> (Self, u16) {
+        unsafe {
+            let magnitudes = _mm512_abs_ps(self.0);
+            let beyond = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(magnitudes, _mm512_set1_ps(least));
+            (Self(_mm512_maskz_mov_ps(!beyond, self.0)), beyond)
+        }
+    }
+
+    #[inline(always)]
     fn store_bytes(self, bytes: &mut [i8; LANES]) {
         unsafe {
             let packed = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(self.0));
@@ -174,6 +212,16 @@ impl Lanes for Zmm {
             let [low, high] = halves(self.0);
             avx2::largest(_mm256_max_ps(low, high))
         }
+    }
+
+    #[inline(always)]
+    fn whole_sums(four: [Self; 4]) -> [f32; 4] {
+        fold_four!(four, _mm512_add_ps)
+    }
+
+    #[inline(always)]
+    fn largest_of(four: [Self; 4]) -> [f32; 4] {
+        fold_four!(four, _mm512_max_ps)
     }
 }
 

@@ -152,6 +152,15 @@ impl Lanes for Quads {
     }
 
     #[inline(always)]
+    fn below(self, least: f32) -> (Self, u16) {
+        let mut values = [0.0; LANES];
+        self.store(&mut values);
+        let (below, others) = Portable::load(&values).below(least);
+        below.store(&mut values);
+        (Self::load(&values), others)
+    }
+
+    #[inline(always)]
     fn store_bytes(self, bytes: &mut [i8; LANES]) {
         let words = self
             .0
@@ -197,5 +206,15 @@ impl Lanes for Quads {
         let larger_of = |a, b| if a > b { a } else { b };
         let [a, b, c, d] = self.fold(|low, high| unsafe { larger(low, high) });
         larger_of(larger_of(a, c), larger_of(b, d))
+    }
+
+    #[inline(always)]
+    fn whole_sums(four: [Self; 4]) -> [f32; 4] {
+        four.map(Self::sum)
+    }
+
+    #[inline(always)]
+    fn largest_of(four: [Self; 4]) -> [f32; 4] {
+        four.map(Self::largest)
     }
 }

@@ -99,6 +99,17 @@ impl Lanes for Portable {
         Self(self.0.map(|value| if value.is_nan() { 0.0 } else { value }))
     }
 
+    fn below(mut self, least: f32) -> (Self, u16) {
+        let mut others = 0;
+        for (lane, value) in self.0.iter_mut().enumerate() {
+            if value.abs() >= least {
+                others |= 1 << lane;
+                *value = 0.0;
+            }
+        }
+        (self, others)
+    }
+
     fn store_bytes(self, bytes: &mut [i8; LANES]) {
         for (byte, value) in bytes.iter_mut().zip(self.0) {
             *byte = value as i8;
@@ -131,5 +142,13 @@ impl Lanes for Portable {
 
     fn largest(self) -> f32 {
         self.fold(|low, high| if low > high { low } else { high })
+    }
+
+    fn whole_sums(four: [Self; 4]) -> [f32; 4] {
+        four.map(Self::sum)
+    }
+
+    fn largest_of(four: [Self; 4]) -> [f32; 4] {
+        four.map(Self::largest)
     }
 }

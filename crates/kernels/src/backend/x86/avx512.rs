@@ -5,7 +5,7 @@ mod superblocks;
 pub(crate) mod whole;
 
 use std::arch::x86_64::{
-    __m512, __m512i, _MM_HINT_T1, _mm_prefetch, _mm256_loadu_si256, _mm512_add_epi32,
+    __m512, __m512i, _MM_HINT_T0, _MM_HINT_T1, _mm_prefetch, _mm256_loadu_si256, _mm512_add_epi32,
     _mm512_and_si512, _mm512_cvtepi32_ps, _mm512_cvtph_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps,
     _mm512_loadu_si512, _mm512_mask_add_epi8, _mm512_mul_ps, _mm512_set1_epi8, _mm512_set1_epi16,
     _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_slli_epi32,
@@ -18,6 +18,7 @@ use std::sync::atomic::{Ordering, compiler_fence};
 use half::f16;
 
 use crate::activations::{Activations, FIRST};
+use crate::backend::x86::panels_together;
 use crate::backend::{Arithmetic, Backend, Columns, Rows, over_rows, part_sum};
 use crate::tile::{Eight, FiveMin, Four, FourMin, GROUP_BYTES, GROUPS, Tile};
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
@@ -25,12 +26,33 @@ use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
 /// Bytes that are fetched from memory at once.
 pub(super) const LINE_BYTES: usize = 64;
 
+/// How far ahead of one stream of weights a processor is asked for them: enough for what it computes until they are there, and
+/// little beside its nearest cache.
+const AHEAD_BYTES: usize = 8 << 10;
+
 /// Loads of a tile. Two groups at once, because four-bit codes hold two in a byte.
 pub(crate) trait Load512: Tile {
     /// Whether `mins` gives any.
     const HAS_MINS: bool;
-    /// Whether it comes from memory once for all rows.
-    const IS_STREAMED: bool = true;
+    /// Rows from which on [`spread`] pays.
+    const SPREAD_ROWS: usize = usize::MAX;
+    /// Asks for what comes from memory when the panels that this one is of, so many bytes, have been multiplied with rows, the
+    /// share of a block while some from the row `first` on are.
+    #[inline(always)]
+    unsafe fn ask<const P: usize>(&self, block: usize, first: usize, panels_bytes: usize) {
+        if first > 0 {
+            return;
+        }
+        // SAFETY: as the caller promises.
+        unsafe {
+            if P == 1 {
+                let at = (&raw const *self).wrapping_byte_add(AHEAD_BYTES);
+                fetch_from::<Self, _MM_HINT_T0>(at, block);
+            } else {
+                fetch(self, block, panels_bytes);
+            }
+        }
+    }
     /// The codes of a block's groups `2 * pair` and `2 * pair + 1`; `pair` is below 4, `block` below [`Tile::BLOCKS`].
     unsafe fn pair(&self, block: usize, pair: usize) -> [__m512i; 2];
     /// The same codes as words: the first and third input of the even group, of the odd one, the second and fourth of both.
@@ -204,13 +226,17 @@ pub(crate) struct Avx512Vnni;
 impl<T: Load512> Arithmetic<T> for Avx512Vnni {
     const BACKEND: Backend = Backend::Avx512Vnni;
 
+    fn panels_together(rows: usize) -> usize {
+        panels_together(rows)
+    }
+
     fn over_rows<const P: usize>(
         tiles: &[T],
         (activations, rows): (&Activations, &Range<usize>),
         panel: usize,
         out: &Columns<'_>,
     ) {
-        if T::BLOCKS == 1 || rows.len() < spread::ROWS_MIN {
+        if rows.len() < T::SPREAD_ROWS {
             return over_rows::<T, Self, P>(tiles, (activations, rows), panel, out);
         }
         let tiles = &tiles[..P * activations.blocks / T::BLOCKS];
@@ -267,21 +293,26 @@ unsafe fn sum<T: Tile>(
     }
 }
 
-/// Asks for a block's share of what lies so many bytes ahead of a tile.
+/// Asks for a block's share of what lies so many bytes ahead of a tile, to be in the second cache.
 #[inline(always)]
 pub(super) unsafe fn fetch<T: Tile>(tile: &T, block: usize, ahead: usize) {
     // SAFETY: as the caller promises.
-    unsafe { fetch_from((&raw const *tile).wrapping_byte_add(ahead), block) };
+    unsafe { fetch_from::<T, _MM_HINT_T1>((&raw const *tile).wrapping_byte_add(ahead), block) };
 }
 
-/// Asks for a block's share of a tile, or of what would be one.
+/// Lines of a block's share of a tile.
+const fn lines<T: Tile>() -> usize {
+    size_of::<T>().div_ceil(LINE_BYTES).div_ceil(T::BLOCKS)
+}
+
+/// Asks for a block's share of a tile, or of what would be one, to be as near as `HINT` says.
 #[inline(always)]
-pub(super) unsafe fn fetch_from<T: Tile>(tile: *const T, block: usize) {
-    let lines = size_of::<T>().div_ceil(LINE_BYTES).div_ceil(T::BLOCKS);
+pub(super) unsafe fn fetch_from<T: Tile, const HINT: i32>(tile: *const T, block: usize) {
+    let lines = lines::<T>();
     let at = tile.cast::<i8>();
     for line in block * lines..(block + 1) * lines {
         // SAFETY: no bytes are read: any address will do.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(line * LINE_BYTES)) };
+        unsafe { _mm_prefetch::<HINT>(at.wrapping_add(line * LINE_BYTES)) };
     }
 }
 
@@ -405,19 +436,13 @@ unsafe fn sums<T: Load512, const R: usize, const P: usize, const C: usize>(
     let mut acc = [[_mm512_setzero_ps(); P]; R];
     // The first rows ask for the next panels early: with few rows, weights stream from memory, and the
     // processor's own prefetcher stops at each page.
-    let ahead = if rows.are_first && T::IS_STREAMED {
-        P * rows.blocks / T::BLOCKS * size_of::<T>()
-    } else {
-        0
-    };
+    let panels_bytes = P * rows.blocks / T::BLOCKS * size_of::<T>();
     for block in 0..rows.blocks {
-        if ahead > 0 {
-            for panel in 0..P {
-                // SAFETY: as below.
-                let tile =
-                    unsafe { tiles.get_unchecked((panel * rows.blocks + block) / T::BLOCKS) };
-                // SAFETY: the processor has AVX-512.
-                unsafe { fetch(tile, block % T::BLOCKS, ahead) };
+        for panel in 0..P {
+            // SAFETY: block < blocks and panel < P, within the bounds asserted by the caller; the processor has AVX-512.
+            unsafe {
+                let tile = tiles.get_unchecked((panel * rows.blocks + block) / T::BLOCKS);
+                tile.ask::<P>(block % T::BLOCKS, rows.first, panels_bytes);
             }
         }
         // SAFETY: block < blocks.

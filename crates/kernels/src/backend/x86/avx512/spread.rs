@@ -2,19 +2,21 @@
 //! apart costs as much as multiplying six rows by them.
 
 use std::arch::x86_64::{
-    __m512, __m512i, _mm512_load_ps, _mm512_load_si512, _mm512_store_ps, _mm512_store_si512,
+    __m512, __m512i, _MM_HINT_T1, _mm_prefetch, _mm512_load_ps, _mm512_load_si512, _mm512_store_ps,
+    _mm512_store_si512,
 };
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::marker::PhantomData;
 
-use super::Load512;
+use super::{LINE_BYTES, Load512, lines};
 use crate::lanes::Lanes;
+use crate::linear::ROWS_TOGETHER;
 use crate::tile::{GROUP_BYTES, GROUPS, Tile, byte_codes, scaled};
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
 
-/// Rows from which on it pays: two groups.
-pub(super) const ROWS_MIN: usize = 12;
+/// Rows that ask for the next superblocks: while so many are multiplied, these come from memory.
+const ASKING_ROWS: usize = 2 * ROWS_TOGETHER;
 
 /// A block of one panel.
 #[repr(C, align(64))]
@@ -23,6 +25,9 @@ struct Block {
     codes: [u8; GROUP_BYTES * GROUPS],
     scales: [[f32; TILE_OUTPUTS]; 2],
     mins: [f32; TILE_OUTPUTS],
+    /// Where the superblock lies that comes in place of this one's, if there is one, and which of its blocks.
+    next: usize,
+    block: usize,
 }
 
 impl Block {
@@ -30,6 +35,8 @@ impl Block {
         codes: [0; GROUP_BYTES * GROUPS],
         scales: [[0.0; TILE_OUTPUTS]; 2],
         mins: [0.0; TILE_OUTPUTS],
+        next: 0,
+        block: 0,
     };
 }
 
@@ -50,9 +57,14 @@ pub(super) unsafe fn with<T: Load512>(tiles: &[T], then: impl FnOnce(&[Spread<T>
         if blocks.len() < count {
             blocks.resize(count, Block::EMPTY);
         }
-        for (index, block) in blocks[..count].iter_mut().enumerate() {
+        for (index, into) in blocks[..count].iter_mut().enumerate() {
+            let (tile, block) = (&tiles[index / T::BLOCKS], index % T::BLOCKS);
+            into.next = (&raw const *tile)
+                .wrapping_byte_add(size_of_val(tiles))
+                .addr();
+            into.block = block;
             // SAFETY: the block is one of its tile; the caller has the instructions.
-            unsafe { spread(&tiles[index / T::BLOCKS], index % T::BLOCKS, block) };
+            unsafe { spread(tile, block, into) };
         }
         // SAFETY: `Spread` is a transparent `Block`.
         then(unsafe { std::slice::from_raw_parts(blocks.as_ptr().cast(), count) });
@@ -109,7 +121,21 @@ impl<T: Load512> Tile for Spread<T> {
 
 impl<T: Load512> Load512 for Spread<T> {
     const HAS_MINS: bool = T::HAS_MINS;
-    const IS_STREAMED: bool = false;
+
+    #[inline(always)]
+    unsafe fn ask<const P: usize>(&self, _: usize, first: usize, _: usize) {
+        if first >= ASKING_ROWS {
+            return;
+        }
+        let at = self.0.next as *const i8;
+        let lines = lines::<T>();
+        let part = self.0.block * lines + lines * first / ASKING_ROWS;
+        // As many rows at a time as there are in most groups.
+        for line in part..part + lines.div_ceil(ASKING_ROWS / ROWS_TOGETHER) {
+            // SAFETY: no bytes are read: any address will do.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(line * LINE_BYTES)) };
+        }
+    }
 
     #[inline(always)]
     unsafe fn pair(&self, _: usize, pair: usize) -> [__m512i; 2] {

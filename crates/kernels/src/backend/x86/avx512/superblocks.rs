@@ -47,6 +47,9 @@ macro_rules! with_minima {
 }
 
 impl Load512 for FourK {
+    // Taking it apart is little; a Zen 5 is no faster by it at any number of rows.
+    const SPREAD_ROWS: usize = 48;
+
     #[inline(always)]
     unsafe fn pair(&self, block: usize, pair: usize) -> [__m512i; 2] {
         debug_assert!(block < Self::BLOCKS);
@@ -64,6 +67,8 @@ impl Load512 for FourK {
 }
 
 impl Load512 for FiveK {
+    const SPREAD_ROWS: usize = 16;
+
     #[inline(always)]
     unsafe fn pair(&self, block: usize, pair: usize) -> [__m512i; 2] {
         debug_assert!(block < Self::BLOCKS);
@@ -78,6 +83,7 @@ impl Load512 for FiveK {
 
 impl Load512 for SixK {
     const HAS_MINS: bool = false;
+    const SPREAD_ROWS: usize = 16;
 
     #[inline(always)]
     unsafe fn pair(&self, block: usize, pair: usize) -> [__m512i; 2] {
