@@ -194,6 +194,7 @@ impl Computation for Work<'_> {
                 cache: self.cache,
                 blocks: self.queries.blocks,
                 key_head,
+                then: (all == group).then_some(key_head + 1),
             };
             match count {
                 1 => attend::<L, 1>(&part, &mut rows, scaled, sums),
@@ -232,6 +233,26 @@ struct Part<'a> {
     cache: &'a PagedCache,
     blocks: &'a [u32],
     key_head: usize,
+    /// The one that comes then, where a step has so few rows that reading keys and values takes longer than the products.
+    then: Option<usize>,
+}
+
+impl<'a> Part<'a> {
+    /// The block of keys and values behind that of `position`, or the first of the next head, which begins `from`.
+    #[allow(clippy::inline_always)] // as `Computation` asks
+    #[inline(always)]
+    fn next(&self, position: usize, [from, seen]: [usize; 2]) -> Option<(&'a [u16], &'a [u16])> {
+        let then = self.then?;
+        let behind = position + CACHE_BLOCK_POSITIONS;
+        let (head, position) = if behind < seen {
+            (self.key_head, behind)
+        } else if then < self.cache.heads() {
+            (then, from)
+        } else {
+            return None;
+        };
+        self.cache.head(head, position, self.blocks).ok()
+    }
 }
 
 /// Runs `R` rows over their blocks: `scaled` is `[R, size]`, `sums` `[TILE_ROWS, padded]`.
@@ -252,10 +273,17 @@ fn attend<L: Lanes, const R: usize>(
         let Ok((keys, values)) = part.cache.head(part.key_head, position, part.blocks) else {
             return;
         };
+        let next = part.next(position, [from, seen]);
+        if let Some((keys, _)) = next {
+            L::fetch(keys);
+        }
         scores::<L, R>(keys, scaled, part.cache.size(), &mut weights);
         let mut factors = [1.0; R];
         for ((row, weights), factor) in rows.iter_mut().zip(&mut weights).zip(&mut factors) {
             *factor = soften::<L>(row, (position, part.attention.soft_cap), weights);
+        }
+        if let Some((_, values)) = next {
+            L::fetch(values);
         }
         let used = (seen - position).min(CACHE_BLOCK_POSITIONS);
         add_values::<L, R>(

@@ -194,9 +194,10 @@ pub(crate) struct Rows<'a> {
     /// `[rows][blocks]`.
     pub(crate) totals: &'a [f32],
     pub(crate) blocks: usize,
-    /// The number of the first of them: how many were multiplied with these tiles before.
+    /// Which halves of the weights that come next are asked for meanwhile. With few rows weights stream from memory, and the
+    /// processor's own prefetcher stops at each page.
     #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // AVX-512 reads it
-    pub(crate) first: usize,
+    pub(crate) asking: [bool; 2],
 }
 
 impl Rows<'_> {
@@ -425,6 +426,14 @@ fn some_rows(activations: &Activations, row: usize, count: usize) -> Rows<'_> {
         firsts: &activations.firsts[range.clone()],
         totals: &activations.totals[range],
         blocks,
-        first: row,
+        // Reading both may take longer than the products of one group.
+        asking: [
+            row == 0,
+            row == if activations.rows < 2 * ROWS_TOGETHER {
+                0
+            } else {
+                ROWS_TOGETHER
+            },
+        ],
     }
 }

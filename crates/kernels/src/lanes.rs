@@ -33,6 +33,10 @@ pub(crate) trait Lanes: Copy {
     /// Vectors that fit into registers beside a factor: sums, and what is multiplied.
     const HELD: usize;
 
+    /// Asks for what will be loaded soon, where there is an instruction for it.
+    #[allow(clippy::inline_always)] // as `Computation` asks
+    #[inline(always)]
+    fn fetch(_bits: &[u16]) {}
     fn splat(value: f32) -> Self;
     fn load(values: &[f32; LANES]) -> Self;
     /// From half precision, as bits.

@@ -12,6 +12,9 @@ use std::arch::x86_64::*;
 use super::{Computation, LANES, Lanes};
 use crate::backend::has_avx2;
 
+/// Bytes that are fetched from memory at once.
+const LINE_BYTES: usize = 64;
+
 /// The lower and the upper eight.
 #[derive(Clone, Copy)]
 pub(crate) struct Ymm(__m256, __m256);
@@ -62,6 +65,11 @@ impl Lanes for Ymm {
     type Whole = (__m256i, __m256i);
 
     const HELD: usize = 7; // 14 of 16 registers
+
+    #[inline(always)]
+    fn fetch(bits: &[u16]) {
+        fetch(bits);
+    }
 
     #[inline(always)]
     fn splat(value: f32) -> Self {
@@ -272,6 +280,15 @@ impl Lanes for Ymm {
     #[inline(always)]
     fn largest_of(four: [Self; 4]) -> [f32; 4] {
         fold_four!(four, _mm256_max_ps, _mm_max_ps)
+    }
+}
+
+/// Asks for each line of these bits, to be in the nearest cache.
+#[inline(always)]
+pub(super) fn fetch(bits: &[u16]) {
+    for line in bits.chunks(LINE_BYTES / size_of::<u16>()) {
+        // SAFETY: SSE, which every x86-64 has; no bytes are read.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
     }
 }
 

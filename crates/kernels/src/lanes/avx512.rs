@@ -62,6 +62,11 @@ impl Lanes for Zmm {
     const HELD: usize = 30; // of 32 registers
 
     #[inline(always)]
+    fn fetch(bits: &[u16]) {
+        avx2::fetch(bits);
+    }
+
+    #[inline(always)]
     fn splat(value: f32) -> Self {
         Self(unsafe { _mm512_set1_ps(value) })
     }

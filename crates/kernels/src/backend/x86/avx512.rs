@@ -36,20 +36,21 @@ pub(crate) trait Load512: Tile {
     const HAS_MINS: bool;
     /// Rows from which on [`spread`] pays.
     const SPREAD_ROWS: usize = usize::MAX;
-    /// Asks for what comes from memory when the panels that this one is of, so many bytes, have been multiplied with rows, the
-    /// share of a block while some from the row `first` on are.
+    /// Asks for halves of what comes from memory in place of a block's share, when the panels that this one is of, so many
+    /// bytes, are done.
     #[inline(always)]
-    unsafe fn ask<const P: usize>(&self, block: usize, first: usize, panels_bytes: usize) {
-        if first > 0 {
-            return;
-        }
+    unsafe fn ask<const P: usize>(&self, block: usize, halves: [bool; 2], panels_bytes: usize) {
+        let at = &raw const *self;
         // SAFETY: as the caller promises.
         unsafe {
             if P == 1 {
-                let at = (&raw const *self).wrapping_byte_add(AHEAD_BYTES);
-                fetch_from::<Self, _MM_HINT_T0>(at, block);
+                fetch_halves::<Self, _MM_HINT_T0>(at.wrapping_byte_add(AHEAD_BYTES), block, halves);
             } else {
-                fetch(self, block, panels_bytes);
+                fetch_halves::<Self, _MM_HINT_T1>(
+                    at.wrapping_byte_add(panels_bytes),
+                    block,
+                    halves,
+                );
             }
         }
     }
@@ -293,26 +294,41 @@ unsafe fn sum<T: Tile>(
     }
 }
 
-/// Asks for a block's share of what lies so many bytes ahead of a tile, to be in the second cache.
+/// Asks for a block's share of what lies so many bytes ahead of a tile.
 #[inline(always)]
 pub(super) unsafe fn fetch<T: Tile>(tile: &T, block: usize, ahead: usize) {
     // SAFETY: as the caller promises.
-    unsafe { fetch_from::<T, _MM_HINT_T1>((&raw const *tile).wrapping_byte_add(ahead), block) };
+    unsafe { fetch_from((&raw const *tile).wrapping_byte_add(ahead), block) };
 }
 
-/// Lines of a block's share of a tile.
-const fn lines<T: Tile>() -> usize {
-    size_of::<T>().div_ceil(LINE_BYTES).div_ceil(T::BLOCKS)
-}
-
-/// Asks for a block's share of a tile, or of what would be one, to be as near as `HINT` says.
+/// Asks for a block's share of a tile, or of what would be one, to be in the second cache.
 #[inline(always)]
-pub(super) unsafe fn fetch_from<T: Tile, const HINT: i32>(tile: *const T, block: usize) {
-    let lines = lines::<T>();
-    let at = tile.cast::<i8>();
-    for line in block * lines..(block + 1) * lines {
-        // SAFETY: no bytes are read: any address will do.
-        unsafe { _mm_prefetch::<HINT>(at.wrapping_add(line * LINE_BYTES)) };
+pub(super) unsafe fn fetch_from<T: Tile>(tile: *const T, block: usize) {
+    // SAFETY: as the caller promises.
+    unsafe { fetch_halves::<T, _MM_HINT_T1>(tile, block, [true; 2]) };
+}
+
+/// Asks for halves of the same, to be as near as `HINT` says.
+#[inline(always)]
+unsafe fn fetch_halves<T: Tile, const HINT: i32>(
+    tile: *const T,
+    block: usize,
+    [first, second]: [bool; 2],
+) {
+    let lines = size_of::<T>().div_ceil(LINE_BYTES).div_ceil(T::BLOCKS);
+    let at = tile.cast::<i8>().wrapping_add(block * lines * LINE_BYTES);
+    // Loops over constants: straight code.
+    if first {
+        for line in 0..lines.div_ceil(2) {
+            // SAFETY: no bytes are read: any address will do.
+            unsafe { _mm_prefetch::<HINT>(at.wrapping_add(line * LINE_BYTES)) };
+        }
+    }
+    if second {
+        for line in lines.div_ceil(2)..lines {
+            // SAFETY: as above.
+            unsafe { _mm_prefetch::<HINT>(at.wrapping_add(line * LINE_BYTES)) };
+        }
     }
 }
 
@@ -442,7 +458,7 @@ unsafe fn sums<T: Load512, const R: usize, const P: usize, const C: usize>(
             // SAFETY: block < blocks and panel < P, within the bounds asserted by the caller; the processor has AVX-512.
             unsafe {
                 let tile = tiles.get_unchecked((panel * rows.blocks + block) / T::BLOCKS);
-                tile.ask::<P>(block % T::BLOCKS, rows.first, panels_bytes);
+                tile.ask::<P>(block % T::BLOCKS, rows.asking, panels_bytes);
             }
         }
         // SAFETY: block < blocks.

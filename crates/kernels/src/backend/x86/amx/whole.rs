@@ -8,11 +8,10 @@
 
 use std::arch::asm;
 use std::arch::x86_64::{
-    __m512, _MM_HINT_T1, _mm256_loadu_si256, _mm512_add_epi16, _mm512_castps256_ps512,
-    _mm512_cvtepi32_pd, _mm512_cvtpd_ps, _mm512_fmadd_pd, _mm512_insertf32x8, _mm512_mul_pd,
-    _mm512_mul_ps, _mm512_mullo_epi16, _mm512_set1_epi16, _mm512_set1_pd, _mm512_setzero_si512,
-    _mm512_slli_epi16, _mm512_srli_epi16, _mm512_store_si512, _mm512_storeu_ps,
-    _mm512_ternarylogic_epi32,
+    __m512, _mm256_loadu_si256, _mm512_add_epi16, _mm512_castps256_ps512, _mm512_cvtepi32_pd,
+    _mm512_cvtpd_ps, _mm512_fmadd_pd, _mm512_insertf32x8, _mm512_mul_pd, _mm512_mul_ps,
+    _mm512_mullo_epi16, _mm512_set1_epi16, _mm512_set1_pd, _mm512_setzero_si512, _mm512_slli_epi16,
+    _mm512_srli_epi16, _mm512_store_si512, _mm512_storeu_ps, _mm512_ternarylogic_epi32,
 };
 use std::cell::RefCell;
 use std::ops::Range;
@@ -247,7 +246,7 @@ impl<T: Load512> Group<'_, T> {
             .as_ptr()
             .wrapping_add(ahead + step / 2 / T::BLOCKS);
         // SAFETY: the caller has AVX-512.
-        unsafe { fetch_from::<T, _MM_HINT_T1>(tile, step / 2 % T::BLOCKS) };
+        unsafe { fetch_from(tile, step / 2 % T::BLOCKS) };
     }
 
     /// `P` panels; fresh: their weights are not in `weights` yet.

@@ -2,21 +2,17 @@
 //! apart costs as much as multiplying six rows by them.
 
 use std::arch::x86_64::{
-    __m512, __m512i, _MM_HINT_T1, _mm_prefetch, _mm512_load_ps, _mm512_load_si512, _mm512_store_ps,
+    __m512, __m512i, _MM_HINT_T1, _mm512_load_ps, _mm512_load_si512, _mm512_store_ps,
     _mm512_store_si512,
 };
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::marker::PhantomData;
 
-use super::{LINE_BYTES, Load512, lines};
+use super::{Load512, fetch_halves};
 use crate::lanes::Lanes;
-use crate::linear::ROWS_TOGETHER;
 use crate::tile::{GROUP_BYTES, GROUPS, Tile, byte_codes, scaled};
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
-
-/// Rows that ask for the next superblocks: while so many are multiplied, these come from memory.
-const ASKING_ROWS: usize = 2 * ROWS_TOGETHER;
 
 /// A block of one panel.
 #[repr(C, align(64))]
@@ -123,18 +119,10 @@ impl<T: Load512> Load512 for Spread<T> {
     const HAS_MINS: bool = T::HAS_MINS;
 
     #[inline(always)]
-    unsafe fn ask<const P: usize>(&self, _: usize, first: usize, _: usize) {
-        if first >= ASKING_ROWS {
-            return;
-        }
-        let at = self.0.next as *const i8;
-        let lines = lines::<T>();
-        let part = self.0.block * lines + lines * first / ASKING_ROWS;
-        // As many rows at a time as there are in most groups.
-        for line in part..part + lines.div_ceil(ASKING_ROWS / ROWS_TOGETHER) {
-            // SAFETY: no bytes are read: any address will do.
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(line * LINE_BYTES)) };
-        }
+    unsafe fn ask<const P: usize>(&self, _: usize, halves: [bool; 2], _: usize) {
+        let next = self.0.next as *const T;
+        // SAFETY: as the caller promises.
+        unsafe { fetch_halves::<T, _MM_HINT_T1>(next, self.0.block, halves) };
     }
 
     #[inline(always)]
