@@ -179,10 +179,10 @@ impl Activations {
                     });
                     for (row, place) in rows.clone().zip(&mut outlier.values) {
                         let index = row * blocks + block;
-                        if masks[index] >> bit & 1 == 1 {
-                            *place = values[row * inputs + outlier.input];
-                            self.totals[index] += *place;
-                        }
+                        // A factor of 0 or 1: a branch would often be guessed wrong.
+                        let is_outlier = (masks[index] >> bit & 1) as f32;
+                        *place = values[row * inputs + outlier.input] * is_outlier;
+                        self.totals[index] += *place;
                     }
                 }
             }

@@ -273,21 +273,15 @@ fn attend<L: Lanes, const R: usize>(
         let Ok((keys, values)) = part.cache.head(part.key_head, position, part.blocks) else {
             return;
         };
-        let next = part.next(position, [from, seen]);
-        if let Some((keys, _)) = next {
-            L::fetch(keys);
-        }
-        scores::<L, R>(keys, scaled, part.cache.size(), &mut weights);
+        let (next_keys, next_values) = part.next(position, [from, seen]).unwrap_or_default();
+        scores::<L, R>((keys, next_keys), scaled, part.cache.size(), &mut weights);
         let mut factors = [1.0; R];
         for ((row, weights), factor) in rows.iter_mut().zip(&mut weights).zip(&mut factors) {
             *factor = soften::<L>(row, (position, part.attention.soft_cap), weights);
         }
-        if let Some((_, values)) = next {
-            L::fetch(values);
-        }
         let used = (seen - position).min(CACHE_BLOCK_POSITIONS);
         add_values::<L, R>(
-            &values[..used * part.cache.padded()],
+            (&values[..used * part.cache.padded()], next_values),
             &weights,
             &factors,
             sums,

@@ -9,10 +9,11 @@ mod portable;
 mod x86;
 
 use std::ops::Range;
+use std::sync::LazyLock;
 
-use crate::activations::Activations;
 #[cfg(target_arch = "x86_64")]
 use crate::activations::Form;
+use crate::activations::{Activations, Outlier};
 use crate::linear::{ROWS_TOGETHER, WeightRange, rows_together};
 use crate::pool::Pool;
 use crate::tile::{Eight, FiveK, FiveMin, Four, FourK, FourMin, SixK, Tile};
@@ -58,10 +59,13 @@ impl Backend {
 
     /// The fastest that this processor has.
     pub fn best() -> Self {
-        let mut fastest_first = Self::ALL.into_iter().rev();
-        fastest_first
-            .find(|backend| backend.is_here())
-            .unwrap_or(Self::Portable)
+        static BEST: LazyLock<Backend> = LazyLock::new(|| {
+            let mut fastest_first = Backend::ALL.into_iter().rev();
+            fastest_first
+                .find(|backend| backend.is_here())
+                .unwrap_or(Backend::Portable)
+        });
+        *BEST
     }
 
     /// All that this processor has, slowest first.
@@ -193,6 +197,7 @@ pub(crate) struct Rows<'a> {
     pub(crate) firsts: &'a [i32],
     /// `[rows][blocks]`.
     pub(crate) totals: &'a [f32],
+    pub(crate) outliers: &'a [Outlier],
     pub(crate) blocks: usize,
     /// Which halves of the weights that come next are asked for meanwhile. With few rows weights stream from memory, and the
     /// processor's own prefetcher stops at each page.
@@ -234,9 +239,6 @@ pub(crate) fn part_sum<T: Tile>(part: usize, sum: i32, first: i32) -> i32 {
 
 /// The arithmetic of one back end.
 pub(crate) trait Arithmetic<T> {
-    /// Whose lanes add what outliers give.
-    const BACKEND: Backend;
-
     /// Writes the sums of `R` rows over `P` panels of 16 outputs. `tiles` is `[P][blocks of a tile]`.
     ///
     /// Every back end computes, for each row and output, in this order over the blocks and their parts:
@@ -244,7 +246,7 @@ pub(crate) trait Arithmetic<T> {
     /// first `acc = fma(min, total, acc)`, where `total` is `sum * step` and the block's outliers, with the integers
     /// `dot = 256 * dot(codes) + dot(lows)`.
     /// Where there are no second bytes, a back end may leave out `lows` and the 256: that only moves a power of
-    /// two between exact factors. Outliers come afterwards ([`outliers::add`]).
+    /// two between exact factors. Then come the outliers ([`outliers::add`]).
     fn sums<const R: usize, const P: usize>(
         tiles: &[T],
         rows: &Rows<'_>,
@@ -407,7 +409,6 @@ fn over_rows<T: Tile, A: Arithmetic<T>, const P: usize>(
             unreachable!("no group has more rows than there are places");
         };
         A::sums(tiles, &some_rows(activations, row, COUNT), sums);
-        outliers::add::<T, COUNT, P>(A::BACKEND, tiles, (activations, row), sums);
         for (index, panels) in sums.iter().enumerate() {
             out.set((row + index, first), panels.as_flattened());
         }
@@ -425,6 +426,7 @@ fn some_rows(activations: &Activations, row: usize, count: usize) -> Rows<'_> {
         sums: &activations.sums[range.clone()],
         firsts: &activations.firsts[range.clone()],
         totals: &activations.totals[range],
+        outliers: activations.outliers(row..row + count),
         blocks,
         // Reading both may take longer than the products of one group.
         asking: [

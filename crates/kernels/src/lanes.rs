@@ -14,6 +14,8 @@ mod neon;
 mod parts;
 mod portable;
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx512::Zmm;
 pub(crate) use exponential::{exponential, logistic, power_of_two, tangent};
 pub(crate) use parts::{Product, in_parts};
 pub(crate) use portable::Portable;
@@ -33,10 +35,6 @@ pub(crate) trait Lanes: Copy {
     /// Vectors that fit into registers beside a factor: sums, and what is multiplied.
     const HELD: usize;
 
-    /// Asks for what will be loaded soon, where there is an instruction for it.
-    #[allow(clippy::inline_always)] // as `Computation` asks
-    #[inline(always)]
-    fn fetch(_bits: &[u16]) {}
     fn splat(value: f32) -> Self;
     fn load(values: &[f32; LANES]) -> Self;
     /// From half precision, as bits.
@@ -108,6 +106,20 @@ pub(crate) fn run<C: Computation>(backend: Backend, computation: C) -> C::Output
         Backend::NeonDotprod | Backend::NeonI8mm => computation.run::<neon::Quads>(),
         _ => computation.run::<Portable>(),
     }
+}
+
+/// Numbers of half precision in a line of a cache.
+pub(crate) const LINE_HALVES: usize = 32;
+
+/// Asks for a line that will be loaded soon, to be in the nearest cache, where there is an instruction for it. Processors have
+/// few places for what they wait for: it has to be asked for little by little, between other work.
+#[allow(clippy::inline_always)] // part of the innermost loops
+#[inline(always)]
+pub(crate) fn fetch(line: &[u16; LINE_HALVES]) {
+    #[cfg(target_arch = "x86_64")]
+    avx2::fetch(line);
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = line;
 }
 
 /// Whole vectors of a slice, and what is left.

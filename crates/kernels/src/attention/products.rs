@@ -2,16 +2,17 @@
 
 use super::{POSITION_VECTORS, TILE_ROWS};
 use crate::cache::CACHE_BLOCK_POSITIONS;
-use crate::lanes::{LANES, Lanes, Product, in_parts};
+use crate::lanes::{LANES, LINE_HALVES, Lanes, Product, fetch, in_parts};
 
 /// Sums of values that are worked on together, at most: rows by vectors.
 const SUMS_TOGETHER: usize = 16;
 
-/// Scores of `R` rows with the 32 keys of a block: `keys` is `[size, 32]`, `scaled` `[R, size]`.
+/// Scores of `R` rows with the 32 keys of a block: `keys` is `[size, 32]`, `scaled` `[R, size]`. Asks for the next block's keys
+/// meanwhile, if there are any.
 #[allow(clippy::inline_always)] // as `Computation` asks
 #[inline(always)]
 pub(super) fn scores<L: Lanes, const R: usize>(
-    keys: &[u16],
+    (keys, next): (&[u16], &[u16]),
     scaled: &[f32],
     size: usize,
     scores: &mut [[[f32; LANES]; POSITION_VECTORS]; R],
@@ -19,6 +20,7 @@ pub(super) fn scores<L: Lanes, const R: usize>(
     let (lines, _) = keys.as_chunks::<LANES>();
     in_parts::<L, R, POSITION_VECTORS>(&mut Scored {
         keys: &lines.as_chunks().0[..size],
+        next: next.as_chunks().0,
         scaled,
         scores,
     });
@@ -27,6 +29,7 @@ pub(super) fn scores<L: Lanes, const R: usize>(
 /// A block of keys, and the scores of a tile's rows with it.
 struct Scored<'a> {
     keys: &'a [[[u16; LANES]; POSITION_VECTORS]],
+    next: &'a [[u16; LINE_HALVES]],
     scaled: &'a [f32],
     scores: &'a mut [[[f32; LANES]; POSITION_VECTORS]],
 }
@@ -44,6 +47,9 @@ impl Product for Scored<'_> {
         }
         let mut sums = [[L::splat(0.0); V]; R];
         for (index, keys) in self.keys.iter().enumerate() {
+            if let Some(line) = self.next.get(index) {
+                fetch(line);
+            }
             let mut loaded = [L::splat(0.0); V];
             for v in 0..V {
                 loaded[v] = L::load_half(&keys[vector + v]);
@@ -64,11 +70,11 @@ impl Product for Scored<'_> {
 }
 
 /// `sums[r] = sums[r] * factors[r] + weights[r] x values`: `values` is `[positions, padded]`, `sums`
-/// `[TILE_ROWS, padded]`.
+/// `[TILE_ROWS, padded]`. Asks for the next block's values meanwhile, if there are any.
 #[allow(clippy::inline_always)] // as `Computation` asks
 #[inline(always)]
 pub(super) fn add_values<L: Lanes, const R: usize>(
-    values: &[u16],
+    (values, next): (&[u16], &[u16]),
     weights: &[[[f32; LANES]; POSITION_VECTORS]; R],
     factors: &[f32; R],
     sums: &mut [f32],
@@ -77,6 +83,7 @@ pub(super) fn add_values<L: Lanes, const R: usize>(
     let across = sums.len() / TILE_ROWS;
     let mut added = AddedValues {
         values: values.as_chunks().0,
+        next: next.as_chunks().0,
         weights,
         factors,
         sums,
@@ -103,6 +110,7 @@ pub(super) fn add_values<L: Lanes, const R: usize>(
 struct AddedValues<'a> {
     /// `[positions][across]`.
     values: &'a [[u16; LANES]],
+    next: &'a [[u16; LINE_HALVES]],
     weights: &'a [[[f32; LANES]; POSITION_VECTORS]],
     factors: &'a [f32],
     /// Of each row `[across]`.
@@ -130,7 +138,13 @@ impl Product for AddedValues<'_> {
             }
         }
         let lines = self.values.chunks_exact(across);
+        // Of its lines, as many at each position as there are for it.
+        let part = self.next.len().div_ceil(CACHE_BLOCK_POSITIONS);
+        let mut next = self.next.chunks(part.max(1));
         for (position, line) in lines.enumerate().take(CACHE_BLOCK_POSITIONS) {
+            for line in next.next().unwrap_or_default() {
+                fetch(line);
+            }
             let line = &line[column..][..V];
             let mut loaded = [L::splat(0.0); V];
             for v in 0..V {

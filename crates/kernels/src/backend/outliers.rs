@@ -3,27 +3,26 @@
 // What becomes part of a computation on lanes has to be inlined.
 #![allow(clippy::inline_always)]
 
-use super::Backend;
-use crate::activations::{Activations, Outlier};
+use super::{Backend, Rows};
+use crate::activations::Outlier;
 use crate::lanes::{self, Computation, Lanes, Product, in_parts};
 use crate::tile::Tile;
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
 
-/// Adds what the outliers of `R` rows that are multiplied together, from the one beside the activations on, give to their sums
-/// over `P` panels: `acc = fma((code - offset) * scale, outlier, acc)` for one input after the other, with zeros for rows in
-/// which it is no outlier. `tiles` is `[P][blocks of a tile]`.
+/// Adds what the outliers of `R` rows that are multiplied together give to their sums over `P` panels:
+/// `acc = fma((code - offset) * scale, outlier, acc)` for one input after the other, with zeros for rows in which it is no
+/// outlier. `tiles` is `[P][blocks of a tile]`.
 pub(super) fn add<T: Tile, const R: usize, const P: usize>(
     backend: Backend,
     tiles: &[T],
-    (activations, first): (&Activations, usize),
+    rows: &Rows<'_>,
     sums: &mut [[[f32; TILE_OUTPUTS]; P]; R],
 ) {
-    let outliers = activations.outliers(first..first + R);
-    if !outliers.is_empty() {
+    if !rows.outliers.is_empty() {
         let adding = Adding {
             tiles,
-            across: activations.blocks / T::BLOCKS,
-            outliers,
+            across: rows.blocks / T::BLOCKS,
+            outliers: rows.outliers,
             sums,
         };
         lanes::run(backend, adding);

@@ -1,6 +1,6 @@
 //! Plain Rust: slow, for any processor, and what the other back ends are held against.
 
-use super::{Arithmetic, Backend, Rows, part_sum};
+use super::{Arithmetic, Backend, Rows, outliers, part_sum};
 use crate::activations::FIRST;
 use crate::tile::Tile;
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
@@ -8,8 +8,6 @@ use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
 pub(crate) struct Portable;
 
 impl<T: Tile> Arithmetic<T> for Portable {
-    const BACKEND: Backend = Backend::Portable;
-
     fn sums<const R: usize, const P: usize>(
         tiles: &[T],
         rows: &Rows<'_>,
@@ -52,5 +50,6 @@ impl<T: Tile> Arithmetic<T> for Portable {
                 }
             }
         }
+        outliers::add(Backend::Portable, tiles, rows, out);
     }
 }

@@ -36,11 +36,15 @@ pub(crate) fn has_avx_vnni() -> bool {
 }
 
 pub(crate) fn has_avx512_vnni() -> bool {
-    has_avx2()
-        && is_x86_feature_detected!("avx512f")
-        && is_x86_feature_detected!("avx512bw")
-        && is_x86_feature_detected!("avx512vl")
-        && is_x86_feature_detected!("avx512vnni")
+    /// Asked for each computation.
+    static HAS: LazyLock<bool> = LazyLock::new(|| {
+        has_avx2()
+            && is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512vnni")
+    });
+    *HAS
 }
 
 /// Rows for which reading the weights takes longer than the products.

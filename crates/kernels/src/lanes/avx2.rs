@@ -9,11 +9,8 @@
 #[allow(clippy::wildcard_imports)]
 use std::arch::x86_64::*;
 
-use super::{Computation, LANES, Lanes};
+use super::{Computation, LANES, LINE_HALVES, Lanes};
 use crate::backend::has_avx2;
-
-/// Bytes that are fetched from memory at once.
-const LINE_BYTES: usize = 64;
 
 /// The lower and the upper eight.
 #[derive(Clone, Copy)]
@@ -65,11 +62,6 @@ impl Lanes for Ymm {
     type Whole = (__m256i, __m256i);
 
     const HELD: usize = 7; // 14 of 16 registers
-
-    #[inline(always)]
-    fn fetch(bits: &[u16]) {
-        fetch(bits);
-    }
 
     #[inline(always)]
     fn splat(value: f32) -> Self {
@@ -283,13 +275,11 @@ impl Lanes for Ymm {
     }
 }
 
-/// Asks for each line of these bits, to be in the nearest cache.
+/// As [`super::fetch`].
 #[inline(always)]
-pub(super) fn fetch(bits: &[u16]) {
-    for line in bits.chunks(LINE_BYTES / size_of::<u16>()) {
-        // SAFETY: SSE, which every x86-64 has; no bytes are read.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
-    }
+pub(super) fn fetch(line: &[u16; LINE_HALVES]) {
+    // SAFETY: SSE, which every x86-64 has; no bytes are read.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
 }
 
 /// Two numbers as one, the first in its lower half.

@@ -13,7 +13,7 @@ use super::{Computation, LANES, Lanes, avx2};
 use crate::backend::has_avx512_vnni;
 
 #[derive(Clone, Copy)]
-pub(crate) struct Zmm(__m512);
+pub(crate) struct Zmm(pub(crate) __m512);
 
 /// Runs a computation with AVX-512.
 pub(super) fn run<C: Computation>(computation: C) -> C::Output {
@@ -60,11 +60,6 @@ impl Lanes for Zmm {
     type Whole = __m512i;
 
     const HELD: usize = 30; // of 32 registers
-
-    #[inline(always)]
-    fn fetch(bits: &[u16]) {
-        avx2::fetch(bits);
-    }
 
     #[inline(always)]
     fn splat(value: f32) -> Self {

@@ -6,7 +6,7 @@ use half::f16;
 
 use crate::TILE_OUTPUTS;
 use crate::activations::FIRST;
-use crate::backend::{Arithmetic, Backend, Rows, part_sum};
+use crate::backend::{Arithmetic, Backend, Rows, outliers, part_sum};
 use crate::neon::{
     float32x4_t, int32x4_t, uint8x16_t, vaddq_s32, vandq_u8, vcvt_f32_f16, vcvtq_f32_s32,
     vdupq_n_f32, vdupq_n_s8, vdupq_n_s32, vdupq_n_u8, vfmaq_f32, vfmaq_n_f32, vld1_u16, vld1q_u8,
@@ -188,8 +188,6 @@ pub(crate) trait Multiply {
 pub(crate) struct Neon<M>(PhantomData<M>);
 
 impl<M: Multiply, T: Load128> Arithmetic<T> for Neon<M> {
-    const BACKEND: Backend = M::BACKEND;
-
     #[inline]
     fn sums<const R: usize, const P: usize>(
         tiles: &[T],
@@ -209,6 +207,7 @@ impl<M: Multiply, T: Load128> Arithmetic<T> for Neon<M> {
                 fill::<M, T, R, { QUARTERS / 2 }>(tiles, rows, &mut panels);
             }
         }
+        outliers::add(M::BACKEND, tiles, rows, out);
     }
 }
 

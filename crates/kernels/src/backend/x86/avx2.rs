@@ -15,7 +15,7 @@ use std::arch::x86_64::{
 use half::f16;
 
 use crate::activations::FIRST;
-use crate::backend::{Arithmetic, Backend, Rows};
+use crate::backend::{Arithmetic, Backend, Rows, outliers};
 use crate::tile::{Eight, FiveMin, Four, FourMin, GROUP_BYTES, GROUPS, Tile};
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
 
@@ -279,8 +279,6 @@ pub(super) unsafe fn two_groups(inputs: &[i8], (block, pair): (usize, usize)) ->
 }
 
 impl<M: Multiply, T: Load256> Arithmetic<T> for M {
-    const BACKEND: Backend = Backend::Avx2;
-
     #[inline]
     fn sums<const R: usize, const P: usize>(
         tiles: &[T],
@@ -296,6 +294,7 @@ impl<M: Multiply, T: Load256> Arithmetic<T> for M {
                 unsafe { M::half_sums(tiles, rows, (panel, half), out) };
             }
         }
+        outliers::add(Backend::Avx2, tiles, rows, out);
     }
 }
 

@@ -19,7 +19,8 @@ use half::f16;
 
 use crate::activations::{Activations, FIRST};
 use crate::backend::x86::panels_together;
-use crate::backend::{Arithmetic, Backend, Columns, Rows, over_rows, part_sum};
+use crate::backend::{Arithmetic, Columns, Rows, over_rows, part_sum};
+use crate::lanes::{Lanes, Zmm};
 use crate::tile::{Eight, FiveMin, Four, FourMin, GROUP_BYTES, GROUPS, Tile};
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
 
@@ -225,8 +226,6 @@ impl Load512 for Eight {
 pub(crate) struct Avx512Vnni;
 
 impl<T: Load512> Arithmetic<T> for Avx512Vnni {
-    const BACKEND: Backend = Backend::Avx512Vnni;
-
     fn panels_together(rows: usize) -> usize {
         panels_together(rows)
     }
@@ -443,6 +442,33 @@ unsafe fn add_part<T: Load512, const R: usize, const P: usize, const C: usize>(
     }
 }
 
+/// As [`crate::backend::outliers::add`], with sums in registers.
+#[inline(always)]
+unsafe fn add_outliers<T: Tile, const R: usize, const P: usize>(
+    acc: &mut [[__m512; P]; R],
+    tiles: &[T],
+    rows: &Rows<'_>,
+) {
+    let inputs = T::BLOCKS * BLOCK_INPUTS;
+    let across = rows.blocks / T::BLOCKS;
+    for outlier in rows.outliers {
+        let mut weights = [Zmm::splat(0.0); P];
+        for panel in 0..P {
+            let tile = &tiles[panel * across + outlier.input / inputs];
+            weights[panel] = tile.scaled(outlier.input % inputs);
+        }
+        for row in 0..R {
+            // SAFETY: the caller has AVX-512.
+            unsafe {
+                let value = _mm512_set1_ps(outlier.values[row]);
+                for panel in 0..P {
+                    acc[row][panel] = _mm512_fmadd_ps(weights[panel].0, value, acc[row][panel]);
+                }
+            }
+        }
+    }
+}
+
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,f16c")]
 unsafe fn sums<T: Load512, const R: usize, const P: usize, const C: usize>(
     tiles: &[T],
@@ -470,6 +496,8 @@ unsafe fn sums<T: Load512, const R: usize, const P: usize, const C: usize>(
             }
         }
     }
+    // SAFETY: the processor has AVX-512.
+    unsafe { add_outliers(&mut acc, tiles, rows) };
     for row in 0..R {
         for panel in 0..P {
             // SAFETY: 16 floats are written to an array of 16.
