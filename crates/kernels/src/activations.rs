@@ -7,7 +7,7 @@ use crate::BLOCK_INPUTS;
 use crate::backend::Backend;
 #[cfg(target_arch = "x86_64")]
 use crate::backend::{Bfloats, Wide};
-use crate::lanes::{self, Computation, LANES, Lanes, magnitude, squares};
+use crate::lanes::{self, Computation, LANES, Lanes, squares};
 use crate::linear::{ROWS_TOGETHER, rows_together};
 
 /// How near the integers are to the numbers they stand for.
@@ -280,14 +280,16 @@ impl Activations {
         for block in 0..N {
             let (halves, _) = blocks[block].as_chunks::<LANES>();
             for half in 0..2 {
-                let mut value = L::load(&halves[half]).numbers();
+                let mut value = L::load(&halves[half]);
                 if least < f32::INFINITY {
                     let (below, others) = value.below(least);
                     value = below;
                     masks[block] |= u32::from(others) << (half * LANES);
+                } else {
+                    value = value.numbers();
                 }
                 values[half][block] = value;
-                magnitudes[block] = magnitudes[block].maximum(magnitude(value));
+                magnitudes[block] = magnitudes[block].maximum(value.magnitude());
             }
         }
         let largest = L::largest_of(magnitudes);

@@ -60,6 +60,12 @@ pub(crate) trait Lanes: Copy {
     fn maximum(self, other: Self) -> Self;
     /// The smaller; `other` where either is no number.
     fn minimum(self, other: Self) -> Self;
+    /// The magnitude of each number.
+    #[allow(clippy::inline_always)] // as `Computation` asks
+    #[inline(always)]
+    fn magnitude(self) -> Self {
+        self.maximum(Self::splat(0.0).subtract(self))
+    }
     /// To the nearest integer, halves to even.
     fn round(self) -> Self;
     /// `2^self` for whole numbers from -126 to 127.
@@ -155,13 +161,6 @@ pub(crate) fn store<L: Lanes>(vector: L, values: &mut [f32], index: usize) {
     let mut last = [0.0; LANES];
     vector.store(&mut last);
     rest.copy_from_slice(&last[..rest.len()]);
-}
-
-/// The magnitude of each number.
-#[allow(clippy::inline_always)] // has to become part of the function that enables its instructions
-#[inline(always)]
-pub(crate) fn magnitude<L: Lanes>(value: L) -> L {
-    value.maximum(L::splat(0.0).subtract(value))
 }
 
 /// A slice in vectors, the last one filled up with zeros.

@@ -155,6 +155,12 @@ impl Lanes for Ymm {
     }
 
     #[inline(always)]
+    fn magnitude(self) -> Self {
+        let sign = Self::splat(-0.0);
+        on_both!(_mm256_andnot_ps, sign, self)
+    }
+
+    #[inline(always)]
     fn round(self) -> Self {
         const NEAREST_EVEN: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
         unsafe {

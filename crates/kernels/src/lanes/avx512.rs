@@ -134,6 +134,11 @@ impl Lanes for Zmm {
     }
 
     #[inline(always)]
+    fn magnitude(self) -> Self {
+        Self(unsafe { _mm512_abs_ps(self.0) })
+    }
+
+    #[inline(always)]
     fn round(self) -> Self {
         const NEAREST_EVEN: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
         Self(unsafe { _mm512_roundscale_ps::<NEAREST_EVEN>(self.0) })
@@ -158,7 +163,7 @@ impl Lanes for Zmm {
     #[inline(always)]
     fn below(self, least: f32) -> (Self, u16) {
         unsafe {
-            let magnitudes = _mm512_abs_ps(self.0);
+            let magnitudes = self.magnitude().0;
             let beyond = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(magnitudes, _mm512_set1_ps(least));
             (Self(_mm512_maskz_mov_ps(!beyond, self.0)), beyond)
         }

@@ -1,6 +1,6 @@
 //! One head of a text in whole numbers, laid out for the tiles.
 
-use crate::lanes::{LANES, Lanes, load, magnitude};
+use crate::lanes::{LANES, Lanes, load};
 use crate::text_attention::{TILE_KEYS, TILE_ROWS, TextAttention};
 
 /// The largest code of a query's or a key's number, where a head is not so large that their products' sum would
@@ -141,7 +141,7 @@ impl Head {
                     value = value.add(load(&part.bias[part.at..][..part.size], index));
                 }
                 let value = usual(value);
-                largest = magnitude(value).maximum(largest);
+                largest = value.magnitude().maximum(largest);
                 value.store(place);
             }
         }
@@ -190,7 +190,7 @@ impl Head {
         for (column, steps) in steps.iter_mut().enumerate() {
             let mut largest = L::splat(SMALLEST);
             for vector in self.floats[..rows].iter().skip(column).step_by(across) {
-                largest = magnitude(L::load(vector)).maximum(largest);
+                largest = L::load(vector).magnitude().maximum(largest);
             }
             largest.multiply(L::splat(MOST_VALUE.recip())).store(steps);
             let inverse = L::splat(MOST_VALUE).divide(largest);
