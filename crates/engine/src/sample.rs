@@ -139,15 +139,18 @@ fn exponential(x: f32) -> f32 {
     /// ln 2 in two parts, the first with so few bits that its multiples are exact (Cody and Waite 1980).
     const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
     let x = if x > -87.0 { x } else { -87.0 };
-    let whole = (x * std::f32::consts::LOG2_E + ROUNDING) - ROUNDING;
+    let rounded = x * std::f32::consts::LOG2_E + ROUNDING;
+    let whole = rounded - ROUNDING;
     let rest = (x - whole * LN_2[0]) - whole * LN_2[1];
     let mut sum = 0.0;
     for coefficient in COEFFICIENTS {
         sum = sum * rest + coefficient;
     }
     let sum = (sum * rest + 1.0) * rest + 1.0;
-    // The exponent's field of a float (IEEE 754).
-    sum * f32::from_bits(((whole as i32 + 127) << 23) as u32)
+    // Its last bits are those of the whole number, which becomes the exponent's field of a float (IEEE 754). No conversion, and
+    // no addition that could be found to overflow: those would be done one by one.
+    let whole = rounded.to_bits().wrapping_sub(ROUNDING.to_bits());
+    sum * f32::from_bits(whole.wrapping_add(127) << 23)
 }
 
 /// The place of a share, in [0, 1), of all weights, which lie side by side in their order; never one without weight.

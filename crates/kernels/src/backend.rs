@@ -403,18 +403,16 @@ fn over_rows<T: Tile, A: Arithmetic<T>, const P: usize>(
 ) {
     let tiles = &tiles[..P * activations.blocks / T::BLOCKS];
     let first = panel * TILE_OUTPUTS;
-    let mut places = [[[0.0; TILE_OUTPUTS]; P]; ROWS_TOGETHER];
     in_groups!(rows, |row, COUNT| {
-        let Some(sums) = places.first_chunk_mut::<COUNT>() else {
-            unreachable!("no group has more rows than there are places");
-        };
-        A::sums(tiles, &some_rows(activations, row, COUNT), sums);
+        let mut sums = [[[0.0; TILE_OUTPUTS]; P]; COUNT];
+        A::sums(tiles, &some_rows(activations, row, COUNT), &mut sums);
         for (index, panels) in sums.iter().enumerate() {
             out.set((row + index, first), panels.as_flattened());
         }
     });
 }
 
+#[inline]
 fn some_rows(activations: &Activations, row: usize, count: usize) -> Rows<'_> {
     let blocks = activations.blocks;
     let range = row * blocks..(row + count) * blocks;
