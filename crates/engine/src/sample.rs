@@ -260,3 +260,19 @@ fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     z ^ (z >> 31)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::exponential;
+
+    #[test]
+    fn the_exponential_is_near_that_of_double_precision() {
+        for step in 0..=870_000 {
+            let x = -1e-4 * step as f32;
+            let exact = f64::from(x).exp();
+            let error = (f64::from(exponential(x)) - exact).abs() / exact;
+            assert!(error < 3e-7, "{x}: {error}");
+        }
+        assert!(exponential(f32::NEG_INFINITY) < 2e-38);
+    }
+}

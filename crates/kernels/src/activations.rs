@@ -98,9 +98,9 @@ pub struct Activations {
 }
 
 impl Activations {
-    /// Quantises `values`, `[rows, inputs]` row-major. A row whose mean square is no normal number has no outliers. NaN counts as zero, infinities as the largest
-    /// code of an infinite scale, so that they stay visible in the product; for AMX's fast mode magnitudes from 2^80 on
-    /// count as infinite.
+    /// Quantises `values`, `[rows, inputs]` row-major. A row whose mean square is no normal number has no outliers. NaN counts
+    /// as zero, infinities as the largest code of an infinite scale, so that they stay visible in the product; for AMX's fast
+    /// mode magnitudes from 2^80 on count as infinite.
     ///
     /// # Panics
     /// When `values` is not whole rows of `inputs`.
@@ -163,7 +163,8 @@ impl Activations {
         // No more can be so far from the mean square, so that a running model's buffer does not grow.
         let most = |rows: usize| inputs.min(rows * (inputs / OUTLIERS_MOST + 1));
         let groups = self.rows.div_ceil(ROWS_TOGETHER);
-        self.outliers.reserve(groups * most(ROWS_TOGETHER));
+        self.outliers
+            .reserve(groups * most(self.rows.min(ROWS_TOGETHER)));
         let (blocks, masks) = (self.blocks, &self.masks[..]);
         let mut first = 0;
         while first < self.rows {
@@ -179,9 +180,10 @@ impl Activations {
                     });
                     for (row, place) in rows.clone().zip(&mut outlier.values) {
                         let index = row * blocks + block;
-                        // A factor of 0 or 1: a branch would often be guessed wrong.
-                        let is_outlier = (masks[index] >> bit & 1) as f32;
-                        *place = values[row * inputs + outlier.input] * is_outlier;
+                        // All bits or none: a branch would often be guessed wrong, and a product with 0 might be no number.
+                        let is_outlier = (masks[index] >> bit & 1).wrapping_neg();
+                        let value = values[row * inputs + outlier.input];
+                        *place = f32::from_bits(value.to_bits() & is_outlier);
                         self.totals[index] += *place;
                     }
                 }
@@ -197,12 +199,17 @@ impl Activations {
     }
 
     /// Those of rows that are multiplied together ([`rows_together`]).
+    ///
+    /// # Panics
+    /// When the rows are not such a group.
     pub(crate) fn outliers(&self, rows: Range<usize>) -> &[Outlier] {
-        let Some(end) = self.outlier_ends.get(rows.start) else {
+        if self.outlier_ends.is_empty() {
             return &[];
-        };
+        }
+        assert_eq!(rows.len(), rows_together(self.rows - rows.start), "a group");
         let first = rows.start.checked_sub(1);
-        &self.outliers[first.map_or(0, |row| self.outlier_ends[row])..*end]
+        let first = first.map_or(0, |row| self.outlier_ends[row]);
+        &self.outliers[first..self.outlier_ends[rows.start]]
     }
 }
 
@@ -263,7 +270,7 @@ impl Computation for Filling<'_> {
 const TOGETHER: usize = 4;
 
 impl Activations {
-    /// Fills blocks of a row, whose first block's index and their first one's within the row are given. If `least` is finite,
+    /// Fills blocks of a row, whose first block's index and their own first one's within the row are given. If `least` is finite,
     /// it is a normal number, and so are the squares' sums: no value is too large for a step.
     #[allow(clippy::inline_always)] // as `Computation` asks
     #[inline(always)]
@@ -271,7 +278,7 @@ impl Activations {
         &mut self,
         blocks: &[[f32; BLOCK_INPUTS]; N],
         least: f32,
-        [row, first]: [usize; 2],
+        [row_start, first]: [usize; 2],
     ) {
         let zero = L::splat(0.0);
         let mut values = [[zero; TOGETHER]; 2];
@@ -302,7 +309,7 @@ impl Activations {
                 factors[block] = 127.0 / largest[block];
             }
         }
-        let here = row + first..row + first + N;
+        let here = row_start + first..row_start + first + N;
         let mut wholes = [[zero; TOGETHER]; 2];
         let (codes, _) = self.codes.as_chunks_mut::<BLOCK_INPUTS>();
         for (block, codes) in codes[here.clone()].iter_mut().enumerate() {

@@ -233,7 +233,7 @@ struct Part<'a> {
     cache: &'a PagedCache,
     blocks: &'a [u32],
     key_head: usize,
-    /// The one that comes then, where a step has so few rows that reading keys and values takes longer than the products.
+    /// The one that comes then, where rows are of one position: reading keys and values takes longer than their products.
     then: Option<usize>,
 }
 

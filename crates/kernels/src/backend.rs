@@ -281,8 +281,9 @@ const NEAR_BYTES: usize = 384 << 10;
 const NEAR_MIN_ROWS: usize = 96;
 /// And at most: their sums are kept meanwhile.
 const NEAR_MAX_ROWS: usize = 960;
-/// They are whole groups of every back end: of 6, or of AMX's 32.
+/// They are whole groups of every back end: of 6, or of AMX's 32. Outliers are listed by groups.
 const NEAR_ROWS_TOGETHER: usize = 96;
+const _: () = assert!(NEAR_ROWS_TOGETHER.is_multiple_of(ROWS_TOGETHER));
 
 fn product<T: Tile, A: Arithmetic<T>>(
     tiles: &[T],

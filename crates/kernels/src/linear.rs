@@ -214,7 +214,7 @@ impl PackedLinear {
     }
 
     /// `out[r][o] = sum over i of activations[r][i] * weights[o][i]`; `out` is `[rows, outputs]`.
-    /// A row's result does not depend on how many others there are.
+    /// A row's result does not depend on how many others there are, where weights are finite.
     ///
     /// # Panics
     /// When the activations have another number of inputs or were quantised for another back end, or `out` has another

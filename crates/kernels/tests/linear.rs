@@ -234,6 +234,80 @@ fn a_row_does_not_depend_on_the_rows_beside_it() {
     }
 }
 
+/// Numbers of rows around those at which they are grouped, or weights are read, in another way.
+fn row_counts() -> impl Iterator<Item = usize> {
+    (1..=13).chain([15, 16, 47, 48, 95, 96, 97, 191, 192, 193])
+}
+
+#[test]
+fn rows_are_the_same_in_groups_of_every_size() {
+    let mut rng = StdRng::seed_from_u64(7);
+    let (outputs, inputs) = (33, 512);
+    let mut x: Vec<f32> = (0..193 * inputs)
+        .map(|_| rng.random_range(-1.0..1.0))
+        .collect();
+    // Outliers in few channels, as models have them; numbers that are none, and infinite ones, in the same.
+    for (row, x) in x.chunks_exact_mut(inputs).enumerate() {
+        for channel in [0, 77, 300, 511] {
+            x[channel] = match row % 11 {
+                3 => f32::NAN,
+                7 => f32::NEG_INFINITY,
+                _ if rng.random_bool(0.5) => rng.random_range(5.0..50.0),
+                _ => x[channel],
+            };
+        }
+    }
+    for format in [
+        Format::Q4_0,
+        Format::Q4_1,
+        Format::Q4_K,
+        Format::Q5_K,
+        Format::Q6_K,
+    ] {
+        let tensor = random_tensor(format, outputs, inputs, &mut rng);
+        let layer = PackedLinear::pack(format, &tensor, outputs, inputs).unwrap();
+        for backend in whole_numbers(Precision::Outliers) {
+            let alone: Vec<f32> = x
+                .chunks_exact(inputs)
+                .flat_map(|x| product(&layer, x, Precision::Outliers, backend))
+                .collect();
+            for rows in row_counts() {
+                let together = product(&layer, &x[..rows * inputs], Precision::Outliers, backend);
+                let alone = &alone[..rows * outputs];
+                assert!(
+                    bits(&together) == bits(alone),
+                    "{format:?} {backend:?} {rows}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn inputs_of_any_number_are_rounded_block_by_block() {
+    let mut rng = StdRng::seed_from_u64(8);
+    for inputs in [1, 31, 33, 100, 159, 160, 192, 224, 225, 255] {
+        let weights: Vec<f32> = (0..20 * inputs)
+            .map(|_| rng.random_range(-1.0..1.0))
+            .collect();
+        let layer = PackedLinear::from_floats(&weights, 20, inputs);
+        // Blocks of other sizes, and an outlier in the last place of every second row.
+        let mut x: Vec<f32> = (0..7 * inputs)
+            .map(|place| rng.random_range(-1.0..1.0) / (1 + place % inputs / 32) as f32)
+            .collect();
+        for x in x.chunks_exact_mut(2 * inputs) {
+            x[inputs - 1] = 9.0;
+        }
+        let exact = exact(&layer, &x);
+        for backend in Backend::available() {
+            for precision in PRECISIONS {
+                let error = relative_error(&product(&layer, &x, precision, backend), &exact);
+                assert!(error < 0.02, "{inputs} {backend:?} {precision:?}: {error}");
+            }
+        }
+    }
+}
+
 #[test]
 #[allow(clippy::float_cmp)] // small whole numbers times a power of two
 fn floats_of_four_bits_read_back_exactly() {

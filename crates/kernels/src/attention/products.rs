@@ -40,6 +40,8 @@ impl Product for Scored<'_> {
     #[inline(always)]
     fn part<L: Lanes, const R: usize, const V: usize>(&mut self, first_row: usize, vector: usize) {
         let size = self.keys.len();
+        let is_first = first_row == 0 && vector == 0;
+        let next = if is_first { self.next } else { &[] };
         // Indices, not iterators over arrays: the sums have to stay in registers.
         let mut queries = [&self.scaled[..0]; R];
         for row in 0..R {
@@ -47,7 +49,7 @@ impl Product for Scored<'_> {
         }
         let mut sums = [[L::splat(0.0); V]; R];
         for (index, keys) in self.keys.iter().enumerate() {
-            if let Some(line) = self.next.get(index) {
+            if let Some(line) = next.get(index) {
                 fetch(line);
             }
             let mut loaded = [L::splat(0.0); V];
@@ -138,9 +140,11 @@ impl Product for AddedValues<'_> {
             }
         }
         let lines = self.values.chunks_exact(across);
-        // Of its lines, as many at each position as there are for it.
-        let part = self.next.len().div_ceil(CACHE_BLOCK_POSITIONS);
-        let mut next = self.next.chunks(part.max(1));
+        // Of the next block's lines, as many at each position as there are for it.
+        let is_first = first_row == 0 && column == 0;
+        let next = if is_first { self.next } else { &[] };
+        let part = next.len().div_ceil(self.values.len() / across);
+        let mut next = next.chunks(part.max(1));
         for (position, line) in lines.enumerate().take(CACHE_BLOCK_POSITIONS) {
             for line in next.next().unwrap_or_default() {
                 fetch(line);

@@ -48,7 +48,7 @@ pub(crate) fn has_avx512_vnni() -> bool {
 }
 
 /// Rows for which reading the weights takes longer than the products.
-const FEW_ROWS: usize = 4;
+const ONE_STREAM_ROWS: usize = 4;
 
 /// See [`super::Arithmetic::panels_together`]. AMD's cores read one stream of weights as fast as they can at all, and two
 /// panels in turn, each of which ends soon, at two thirds of that (Zen 5: 43 and 30 GB/s); Intel's follow several streams
@@ -61,5 +61,9 @@ fn panels_together(rows: usize) -> usize {
             .as_flattened()
             == b"AuthenticAMD"
     });
-    if rows <= FEW_ROWS && *IS_AMD { 1 } else { 2 }
+    if rows <= ONE_STREAM_ROWS && *IS_AMD {
+        1
+    } else {
+        2
+    }
 }

@@ -1,7 +1,7 @@
 //! Sixteen floats in one register of AVX-512.
 //!
 //! `unsafe` has one reason: the instructions, which the processor has, as [`run`] asserts before it
-//! calls what uses them. Loads and stores are of arrays of the right size.
+//! calls what uses them, and the back end that is chosen for it knows. Loads and stores are of arrays of the right size.
 #![allow(unsafe_code)]
 // Small operations have to become part of the function that enables their instructions.
 #![allow(clippy::inline_always)]

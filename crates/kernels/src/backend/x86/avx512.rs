@@ -37,8 +37,8 @@ pub(crate) trait Load512: Tile {
     const HAS_MINS: bool;
     /// Rows from which on [`spread`] pays.
     const SPREAD_ROWS: usize = usize::MAX;
-    /// Asks for halves of what comes from memory in place of a block's share, when the panels that this one is of, so many
-    /// bytes, are done.
+    /// Asks for halves of what lies as far behind a block's share as is multiplied meanwhile: in one stream a few KiB, else the
+    /// panels that this one is of, so many bytes.
     #[inline(always)]
     unsafe fn ask<const P: usize>(&self, block: usize, halves: [bool; 2], panels_bytes: usize) {
         let at = &raw const *self;
@@ -307,6 +307,11 @@ pub(super) unsafe fn fetch_from<T: Tile>(tile: *const T, block: usize) {
     unsafe { fetch_halves::<T, _MM_HINT_T1>(tile, block, [true; 2]) };
 }
 
+/// Bytes of a block's share of a tile, in whole lines.
+const fn share_bytes<T: Tile>() -> usize {
+    size_of::<T>().div_ceil(LINE_BYTES).div_ceil(T::BLOCKS) * LINE_BYTES
+}
+
 /// Asks for halves of the same, to be as near as `HINT` says.
 #[inline(always)]
 unsafe fn fetch_halves<T: Tile, const HINT: i32>(
@@ -314,8 +319,8 @@ unsafe fn fetch_halves<T: Tile, const HINT: i32>(
     block: usize,
     [first, second]: [bool; 2],
 ) {
-    let lines = size_of::<T>().div_ceil(LINE_BYTES).div_ceil(T::BLOCKS);
-    let at = tile.cast::<i8>().wrapping_add(block * lines * LINE_BYTES);
+    let lines = const { share_bytes::<T>() / LINE_BYTES };
+    let at = tile.cast::<i8>().wrapping_add(block * share_bytes::<T>());
     // Loops over constants: straight code.
     if first {
         for line in 0..lines.div_ceil(2) {
@@ -443,6 +448,7 @@ unsafe fn add_part<T: Load512, const R: usize, const P: usize, const C: usize>(
 }
 
 /// As [`crate::backend::outliers::add`], with sums in registers.
+#[allow(clippy::needless_range_loop)] // as in `add_dots`
 #[inline(always)]
 unsafe fn add_outliers<T: Tile, const R: usize, const P: usize>(
     acc: &mut [[__m512; P]; R],
@@ -476,8 +482,6 @@ unsafe fn sums<T: Load512, const R: usize, const P: usize, const C: usize>(
     out: &mut [[[f32; TILE_OUTPUTS]; P]; R],
 ) {
     let mut acc = [[_mm512_setzero_ps(); P]; R];
-    // The first rows ask for the next panels early: with few rows, weights stream from memory, and the
-    // processor's own prefetcher stops at each page.
     let panels_bytes = P * rows.blocks / T::BLOCKS * size_of::<T>();
     for block in 0..rows.blocks {
         for panel in 0..P {

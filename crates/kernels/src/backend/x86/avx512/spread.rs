@@ -1,5 +1,5 @@
-//! Superblocks of two panels with a byte for each code, for rows enough to pay for it: taking codes and scales of K formats
-//! apart costs as much as multiplying six rows by them.
+//! Superblocks of one or two panels with a byte for each code, for rows enough to pay for it: taking codes and scales of K
+//! formats apart costs as much as multiplying some rows by them.
 
 use std::arch::x86_64::{
     __m512, __m512i, _MM_HINT_T1, _mm512_load_ps, _mm512_load_si512, _mm512_store_ps,
@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::convert::Infallible;
 use std::marker::PhantomData;
 
-use super::{Load512, fetch_halves};
+use super::{Load512, fetch_halves, share_bytes};
 use crate::lanes::Lanes;
 use crate::tile::{GROUP_BYTES, GROUPS, Tile, byte_codes, scaled};
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
@@ -21,9 +21,8 @@ struct Block {
     codes: [u8; GROUP_BYTES * GROUPS],
     scales: [[f32; TILE_OUTPUTS]; 2],
     mins: [f32; TILE_OUTPUTS],
-    /// Where the superblock lies that comes in place of this one's, if there is one, and which of its blocks.
+    /// Where the share of a superblock lies that comes in place of this block's, if there is one.
     next: usize,
-    block: usize,
 }
 
 impl Block {
@@ -32,7 +31,6 @@ impl Block {
         scales: [[0.0; TILE_OUTPUTS]; 2],
         mins: [0.0; TILE_OUTPUTS],
         next: 0,
-        block: 0,
     };
 }
 
@@ -55,10 +53,8 @@ pub(super) unsafe fn with<T: Load512>(tiles: &[T], then: impl FnOnce(&[Spread<T>
         }
         for (index, into) in blocks[..count].iter_mut().enumerate() {
             let (tile, block) = (&tiles[index / T::BLOCKS], index % T::BLOCKS);
-            into.next = (&raw const *tile)
-                .wrapping_byte_add(size_of_val(tiles))
-                .addr();
-            into.block = block;
+            let ahead = size_of_val(tiles) + block * share_bytes::<T>();
+            into.next = (&raw const *tile).wrapping_byte_add(ahead).addr();
             // SAFETY: the block is one of its tile; the caller has the instructions.
             unsafe { spread(tile, block, into) };
         }
@@ -120,9 +116,9 @@ impl<T: Load512> Load512 for Spread<T> {
 
     #[inline(always)]
     unsafe fn ask<const P: usize>(&self, _: usize, halves: [bool; 2], _: usize) {
-        let next = self.0.next as *const T;
+        let next = std::ptr::without_provenance(self.0.next);
         // SAFETY: as the caller promises.
-        unsafe { fetch_halves::<T, _MM_HINT_T1>(next, self.0.block, halves) };
+        unsafe { fetch_halves::<T, _MM_HINT_T1>(next, 0, halves) };
     }
 
     #[inline(always)]
