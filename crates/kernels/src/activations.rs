@@ -180,10 +180,11 @@ impl Activations {
                     });
                     for (row, place) in rows.clone().zip(&mut outlier.values) {
                         let index = row * blocks + block;
-                        // All bits or none: a branch would often be guessed wrong, and a product with 0 might be no number.
-                        let is_outlier = (masks[index] >> bit & 1).wrapping_neg();
+                        // A factor of 0 or 1: a branch would often be guessed wrong. What is no number, or an infinite one, is
+                        // no outlier, and would be none times 0.
+                        let is_outlier = (masks[index] >> bit & 1) as f32;
                         let value = values[row * inputs + outlier.input];
-                        *place = f32::from_bits(value.to_bits() & is_outlier);
+                        *place = value.max(-f32::MAX).min(f32::MAX) * is_outlier;
                         self.totals[index] += *place;
                     }
                 }
