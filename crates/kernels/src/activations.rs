@@ -159,6 +159,7 @@ impl Activations {
     }
 
     /// Lists the outliers of rows that are multiplied together, and adds them to the totals of their blocks.
+    #[allow(clippy::manual_clamp)] // which leaves what is no number as it is
     fn gather(&mut self, values: &[f32], inputs: usize) {
         // No more can be so far from the mean square, so that a running model's buffer does not grow.
         let most = |rows: usize| inputs.min(rows * (inputs / OUTLIERS_MOST + 1));
