@@ -173,20 +173,27 @@ impl Activations {
             for block in 0..blocks {
                 let of_rows = rows.clone().map(|row| masks[row * blocks + block]);
                 let all = of_rows.fold(0, |all, mask| all | mask);
+                let mut taken = [0.0; ROWS_TOGETHER];
                 for bit in bits(all) {
                     // Where it stays: elsewhere it would be read in larger pieces than it is written.
                     let outlier = self.outliers.push_mut(Outlier {
                         input: block * BLOCK_INPUTS + bit,
                         values: [0.0; ROWS_TOGETHER],
                     });
-                    for (row, place) in rows.clone().zip(&mut outlier.values) {
+                    let places = outlier.values.iter_mut().zip(&mut taken);
+                    for (row, (place, taken)) in rows.clone().zip(places) {
                         let index = row * blocks + block;
                         // A factor of 0 or 1: a branch would often be guessed wrong. What is no number, or an infinite one, is
                         // no outlier, and would be none times 0.
                         let is_outlier = (masks[index] >> bit & 1) as f32;
                         let value = values[row * inputs + outlier.input];
                         *place = value.max(-f32::MAX).min(f32::MAX) * is_outlier;
-                        self.totals[index] += *place;
+                        *taken += *place;
+                    }
+                }
+                if all != 0 {
+                    for (row, taken) in rows.clone().zip(taken) {
+                        self.totals[row * blocks + block] += taken;
                     }
                 }
             }
