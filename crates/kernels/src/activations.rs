@@ -162,10 +162,9 @@ impl Activations {
     #[allow(clippy::manual_clamp)] // which leaves what is no number as it is
     fn gather(&mut self, values: &[f32], inputs: usize) {
         // No more can be so far from the mean square, so that a running model's buffer does not grow.
-        let most = |rows: usize| inputs.min(rows * (inputs / OUTLIERS_MOST + 1));
+        let most = self.rows.min(ROWS_TOGETHER) * (inputs / OUTLIERS_MOST + 1);
         let groups = self.rows.div_ceil(ROWS_TOGETHER);
-        self.outliers
-            .reserve(groups * most(self.rows.min(ROWS_TOGETHER)));
+        self.outliers.reserve(groups * inputs.min(most));
         let (blocks, masks) = (self.blocks, &self.masks[..]);
         let mut first = 0;
         while first < self.rows {

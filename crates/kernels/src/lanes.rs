@@ -89,9 +89,13 @@ pub(crate) trait Lanes: Copy {
     /// The largest lane, of numbers.
     fn largest(self) -> f32;
     /// The sums of four whose lanes are whole numbers, so that none is rounded in whatever order they are added.
-    fn whole_sums(four: [Self; 4]) -> [f32; 4];
+    fn whole_sums(four: [Self; 4]) -> [f32; 4] {
+        four.map(Self::sum)
+    }
     /// The largest lane of each of four, of numbers.
-    fn largest_of(four: [Self; 4]) -> [f32; 4];
+    fn largest_of(four: [Self; 4]) -> [f32; 4] {
+        four.map(Self::largest)
+    }
 }
 
 /// A computation on lanes that [`run`] compiles for each set of instructions. Its `run` has to be

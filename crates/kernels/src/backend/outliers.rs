@@ -50,7 +50,6 @@ impl<T: Tile, const ROWS: usize, const PANELS: usize> Product for Adding<'_, T, 
     #[allow(clippy::needless_range_loop)] // the sums have to stay in registers
     #[inline(always)]
     fn part<L: Lanes, const R: usize, const V: usize>(&mut self, row: usize, panel: usize) {
-        let inputs = T::BLOCKS * BLOCK_INPUTS;
         let tiles = &self.tiles[panel * self.across..][..V * self.across];
         let sums = &mut self.sums[row..row + R];
         let mut acc = [[L::splat(0.0); V]; R];
@@ -59,22 +58,34 @@ impl<T: Tile, const ROWS: usize, const PANELS: usize> Product for Adding<'_, T, 
                 acc[r][v] = L::load(&sums[r][panel + v]);
             }
         }
-        for outlier in self.outliers {
-            let mut weights = [L::splat(0.0); V];
-            for v in 0..V {
-                let tile = &tiles[v * self.across + outlier.input / inputs];
-                weights[v] = tile.scaled(outlier.input % inputs);
-            }
-            for r in 0..R {
-                let value = L::splat(outlier.values[row + r]);
-                for v in 0..V {
-                    acc[r][v] = weights[v].multiply_add(value, acc[r][v]);
-                }
-            }
-        }
+        add_to(&mut acc, (tiles, self.across), (self.outliers, row));
         for r in 0..R {
             for v in 0..V {
                 acc[r][v].store(&mut sums[r][panel + v]);
+            }
+        }
+    }
+}
+
+/// The same with sums in registers: of `R` rows, from one of their group on, and of panels of so many tiles.
+#[allow(clippy::needless_range_loop)] // as above
+#[inline(always)]
+pub(super) fn add_to<L: Lanes, T: Tile, const R: usize, const P: usize>(
+    acc: &mut [[L; P]; R],
+    (tiles, across): (&[T], usize),
+    (outliers, first_row): (&[Outlier], usize),
+) {
+    let inputs = T::BLOCKS * BLOCK_INPUTS;
+    for outlier in outliers {
+        let mut weights = [L::splat(0.0); P];
+        for panel in 0..P {
+            let tile = &tiles[panel * across + outlier.input / inputs];
+            weights[panel] = tile.scaled(outlier.input % inputs);
+        }
+        for row in 0..R {
+            let value = L::splat(outlier.values[first_row + row]);
+            for panel in 0..P {
+                acc[row][panel] = weights[panel].multiply_add(value, acc[row][panel]);
             }
         }
     }

@@ -207,14 +207,4 @@ impl Lanes for Quads {
         let [a, b, c, d] = self.fold(|low, high| unsafe { larger(low, high) });
         larger_of(larger_of(a, c), larger_of(b, d))
     }
-
-    #[inline(always)]
-    fn whole_sums(four: [Self; 4]) -> [f32; 4] {
-        four.map(Self::sum)
-    }
-
-    #[inline(always)]
-    fn largest_of(four: [Self; 4]) -> [f32; 4] {
-        four.map(Self::largest)
-    }
 }

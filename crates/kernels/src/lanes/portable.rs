@@ -143,12 +143,4 @@ impl Lanes for Portable {
     fn largest(self) -> f32 {
         self.fold(|low, high| if low > high { low } else { high })
     }
-
-    fn whole_sums(four: [Self; 4]) -> [f32; 4] {
-        four.map(Self::sum)
-    }
-
-    fn largest_of(four: [Self; 4]) -> [f32; 4] {
-        four.map(Self::largest)
-    }
 }

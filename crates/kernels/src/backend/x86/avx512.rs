@@ -9,7 +9,7 @@ use std::arch::x86_64::{
     _mm512_and_si512, _mm512_cvtepi32_ps, _mm512_cvtph_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps,
     _mm512_loadu_si512, _mm512_mask_add_epi8, _mm512_mul_ps, _mm512_set1_epi8, _mm512_set1_epi16,
     _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_slli_epi32,
-    _mm512_srli_epi16, _mm512_storeu_ps, _mm512_test_epi8_mask,
+    _mm512_srli_epi16, _mm512_test_epi8_mask,
 };
 
 use std::ops::Range;
@@ -19,7 +19,7 @@ use half::f16;
 
 use crate::activations::{Activations, FIRST};
 use crate::backend::x86::panels_together;
-use crate::backend::{Arithmetic, Columns, Rows, over_rows, part_sum};
+use crate::backend::{Arithmetic, Columns, Rows, outliers, over_rows, part_sum};
 use crate::lanes::{Lanes, Zmm};
 use crate::tile::{Eight, FiveMin, Four, FourMin, GROUP_BYTES, GROUPS, Tile};
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
@@ -447,34 +447,6 @@ unsafe fn add_part<T: Load512, const R: usize, const P: usize, const C: usize>(
     }
 }
 
-/// As [`crate::backend::outliers::add`], with sums in registers.
-#[allow(clippy::needless_range_loop)] // as in `add_dots`
-#[inline(always)]
-unsafe fn add_outliers<T: Tile, const R: usize, const P: usize>(
-    acc: &mut [[__m512; P]; R],
-    tiles: &[T],
-    rows: &Rows<'_>,
-) {
-    let inputs = T::BLOCKS * BLOCK_INPUTS;
-    let across = rows.blocks / T::BLOCKS;
-    for outlier in rows.outliers {
-        let mut weights = [Zmm::splat(0.0); P];
-        for panel in 0..P {
-            let tile = &tiles[panel * across + outlier.input / inputs];
-            weights[panel] = tile.scaled(outlier.input % inputs);
-        }
-        for row in 0..R {
-            // SAFETY: the caller has AVX-512.
-            unsafe {
-                let value = _mm512_set1_ps(outlier.values[row]);
-                for panel in 0..P {
-                    acc[row][panel] = _mm512_fmadd_ps(weights[panel].0, value, acc[row][panel]);
-                }
-            }
-        }
-    }
-}
-
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,f16c")]
 unsafe fn sums<T: Load512, const R: usize, const P: usize, const C: usize>(
     tiles: &[T],
@@ -500,12 +472,17 @@ unsafe fn sums<T: Load512, const R: usize, const P: usize, const C: usize>(
             }
         }
     }
-    // SAFETY: the processor has AVX-512.
-    unsafe { add_outliers(&mut acc, tiles, rows) };
+    let mut lanes = [[Zmm::splat(0.0); P]; R];
     for row in 0..R {
         for panel in 0..P {
-            // SAFETY: 16 floats are written to an array of 16.
-            unsafe { _mm512_storeu_ps(out[row][panel].as_mut_ptr(), acc[row][panel]) };
+            lanes[row][panel] = Zmm(acc[row][panel]);
+        }
+    }
+    let across = rows.blocks / T::BLOCKS;
+    outliers::add_to(&mut lanes, (tiles, across), (rows.outliers, 0));
+    for row in 0..R {
+        for panel in 0..P {
+            lanes[row][panel].store(&mut out[row][panel]);
         }
     }
 }
