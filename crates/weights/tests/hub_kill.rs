@@ -31,7 +31,11 @@ fn child_fetches_from_the_server_that_its_folder_names() {
 }
 
 fn child(bench: &HubBench) -> Child {
-    fs::write(bench.home().join(ENDPOINT), bench.server.endpoint()).expect("the system lets us");
+    let named = bench.home().join(ENDPOINT);
+    // Written once: another child may be reading it.
+    if !named.exists() {
+        fs::write(named, bench.server.endpoint()).expect("the system lets us");
+    }
     Command::new(std::env::current_exe().expect("the system lets us"))
         .args([
             "--exact",
