@@ -17,6 +17,8 @@ use products::{add_values, scores};
 
 /// Query rows that read a block of keys together, where there are as many; then 4, 3, 2, 1.
 const TILE_ROWS: usize = 8;
+/// So many or fewer are worked on without others in the places left.
+const ROWS_ALONE: usize = 4;
 /// Multiplications that are worth waking a helper for: about 20 microseconds of one core.
 const CHUNK_MIN_OPERATIONS: usize = 1 << 20;
 /// Vectors of positions in a block.
@@ -183,9 +185,14 @@ impl Computation for Work<'_> {
                     *place = value * self.attention.scale;
                 }
             }
-            sums.fill(0.0);
+            let places = if count <= ROWS_ALONE {
+                count
+            } else {
+                TILE_ROWS
+            };
+            sums[..places * padded].fill(0.0);
             // Places that have no row compute the last one again.
-            for place in count..TILE_ROWS {
+            for place in count..places {
                 rows[place] = rows[count - 1];
                 scaled.copy_within((count - 1) * size..count * size, place * size);
             }
@@ -200,7 +207,7 @@ impl Computation for Work<'_> {
                 1 => attend::<L, 1>(&part, &mut rows, scaled, sums),
                 2 => attend::<L, 2>(&part, &mut rows, scaled, sums),
                 3 => attend::<L, 3>(&part, &mut rows, scaled, sums),
-                4 => attend::<L, 4>(&part, &mut rows, scaled, sums),
+                ROWS_ALONE => attend::<L, ROWS_ALONE>(&part, &mut rows, scaled, sums),
                 _ => attend::<L, TILE_ROWS>(&part, &mut rows, scaled, sums),
             }
             for (row, sums) in rows[..count].iter().zip(sums.chunks_exact_mut(padded)) {
