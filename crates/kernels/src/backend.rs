@@ -13,7 +13,7 @@ use std::sync::LazyLock;
 
 #[cfg(target_arch = "x86_64")]
 use crate::activations::Form;
-use crate::activations::{Activations, Outlier};
+use crate::activations::{Activations, OWED, Outlier, Steps};
 use crate::linear::{ROWS_TOGETHER, WeightRange, rows_together};
 use crate::pool::Pool;
 use crate::tile::{Eight, FiveK, FiveMin, Four, FourK, FourMin, SixK, Tile};
@@ -189,12 +189,11 @@ pub(crate) struct Rows<'a> {
     pub(crate) codes: &'a [i8],
     /// `[rows][blocks * 32]`, or empty.
     pub(crate) lows: &'a [i8],
+    pub(crate) steps: Steps<'a>,
     /// `[rows][blocks]`.
-    pub(crate) steps: &'a [f32],
+    pub(crate) owed: &'a [i32],
     /// `[rows][blocks]`.
-    pub(crate) sums: &'a [i32],
-    /// `[rows][blocks]`.
-    pub(crate) firsts: &'a [i32],
+    pub(crate) owed_firsts: &'a [i32],
     /// `[rows][blocks]`.
     pub(crate) totals: &'a [f32],
     pub(crate) outliers: &'a [Outlier],
@@ -205,17 +204,35 @@ pub(crate) struct Rows<'a> {
     pub(crate) asking: [bool; 2],
 }
 
-impl Rows<'_> {
-    /// The bounds that unchecked loads rely on.
-    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", test))]
-    fn assert_bounds<T: Tile>(&self, tiles: &[T], row_count: usize, panel_count: usize) {
-        let blocks = row_count * self.blocks;
-        assert!(self.blocks.is_multiple_of(T::BLOCKS));
-        assert!(tiles.len() >= panel_count * self.blocks / T::BLOCKS);
-        assert!(self.codes.len() >= blocks * BLOCK_INPUTS);
-        assert!(!self.have_seconds() || self.lows.len() >= blocks * BLOCK_INPUTS);
-        assert!(self.steps.len() >= blocks && self.sums.len() >= blocks);
-        assert!(self.totals.len() >= blocks && self.firsts.len() >= blocks);
+impl<'a> Rows<'a> {
+    /// `R` rows from one on. Unchecked loads rely on their bounds, and on there being `P` panels of tiles for their blocks.
+    #[allow(clippy::inline_always)] // what is not read is not looked up
+    #[inline(always)]
+    fn of<T: Tile, const R: usize, const P: usize>(
+        tiles: &[T],
+        (activations, first): (&'a Activations, usize),
+    ) -> Self {
+        let (rows, blocks) = (first..first + R, activations.blocks);
+        assert!(blocks.is_multiple_of(T::BLOCKS));
+        assert!(tiles.len() >= P * blocks / T::BLOCKS);
+        let of_rows = first * blocks..(first + R) * blocks;
+        let codes = of_rows.start * BLOCK_INPUTS..of_rows.end * BLOCK_INPUTS;
+        // Reading both halves may take longer than the products of one group.
+        let second = match rows_together(activations.rows, 0) {
+            group if activations.rows < 2 * group => 0,
+            group => group,
+        };
+        Self {
+            codes: &activations.codes[codes.clone()],
+            lows: activations.lows.get(codes).unwrap_or_default(),
+            steps: activations.steps(rows.clone()),
+            owed: &activations.owed[of_rows.clone()],
+            owed_firsts: &activations.owed_firsts[of_rows.clone()],
+            totals: &activations.totals[of_rows],
+            outliers: activations.outliers(rows),
+            blocks,
+            asking: [first == 0, first == second],
+        }
     }
 
     /// Whether inputs have second bytes.
@@ -226,31 +243,36 @@ impl Rows<'_> {
     }
 }
 
-/// The sum of a part of a block, from those of the block and of its first 16 inputs.
+/// What is owed for codes that are so much above what they stand for, in a part of a block, from what a block and its first 16
+/// inputs owe.
 #[allow(clippy::inline_always)] // part of the innermost loops
 #[inline(always)]
-pub(crate) fn part_sum<T: Tile>(part: usize, sum: i32, first: i32) -> i32 {
-    match (T::PARTS, part) {
-        (1, _) => sum,
+pub(crate) fn part_owed<T: Tile>(offset: i32, part: usize, [owed, first]: [i32; 2]) -> i32 {
+    let owed = match (T::PARTS, part) {
+        (1, _) => owed,
         (_, 0) => first,
-        _ => sum - first,
-    }
+        _ => owed - first,
+    };
+    owed * (offset / OWED)
 }
+
+/// Of some rows over some panels.
+pub(crate) type Sums<const R: usize, const P: usize> = [[[f32; TILE_OUTPUTS]; P]; R];
 
 /// The arithmetic of one back end.
 pub(crate) trait Arithmetic<T> {
-    /// Writes the sums of `R` rows over `P` panels of 16 outputs. `tiles` is `[P][blocks of a tile]`.
+    /// Writes the sums of `R` rows, of which the first is given, over `P` panels of 16 outputs into the columns from one on.
+    /// `tiles` is `[P][blocks of a tile]`.
     ///
     /// Every back end computes, for each row and output, in this order over the blocks and their parts:
     /// `acc = fma(dot - offset * sum, weight_scale * step, acc)`, and where the tile has a minimum
     /// first `acc = fma(min, total, acc)`, where `total` is `sum * step` and the block's outliers, with the integers
-    /// `dot = 256 * dot(codes) + dot(lows)`.
-    /// Where there are no second bytes, a back end may leave out `lows` and the 256: that only moves a power of
-    /// two between exact factors. Then come the outliers ([`outliers::add`]).
+    /// `dot = dot(codes)`, or `256 * dot(codes) + dot(lows)` where there are second bytes.
+    /// A row's step is left out at first, and multiplies the sum of all. Then come the outliers ([`outliers::add`]).
     fn sums<const R: usize, const P: usize>(
         tiles: &[T],
-        rows: &Rows<'_>,
-        out: &mut [[[f32; TILE_OUTPUTS]; P]; R],
+        rows: (&Activations, usize),
+        out: (&Columns<'_>, usize),
     );
 
     /// Panels that so many rows go through side by side: one or two.
@@ -278,7 +300,7 @@ const CHUNK_MIN_OPERATIONS: usize = 1 << 22;
 /// Bytes of inputs that stay in a core's second cache while the weights pass by.
 const NEAR_BYTES: usize = 384 << 10;
 /// Rows for which the weights pass by at least, so that reading them is little beside the arithmetic.
-const NEAR_MIN_ROWS: usize = 96;
+pub(crate) const NEAR_MIN_ROWS: usize = 96;
 /// And at most: their sums are kept meanwhile.
 const NEAR_MAX_ROWS: usize = 960;
 /// They are whole groups of every back end: of 6, or of AMX's 32. Outliers are listed by groups.
@@ -375,12 +397,12 @@ impl Walk {
     }
 }
 
-/// Calls `$what` with the numbers of rows that are computed together, until all of `$rows` are.
+/// Calls `$what` with the numbers of rows that are computed together, of so many, until all of `$rows` are.
 macro_rules! in_groups {
-    ($rows:expr, |$row:ident, $COUNT:ident| $what:block) => {
+    ($all:expr, $rows:expr, |$row:ident, $COUNT:ident| $what:block) => {
         let mut $row = $rows.start;
         while $row < $rows.end {
-            let count = rows_together($rows.end - $row);
+            let count = rows_together($all, $row);
             in_groups!(@ count, $COUNT, $what, ROWS_TOGETHER, 4, 2, 1);
             $row += count;
         }
@@ -404,37 +426,12 @@ fn over_rows<T: Tile, A: Arithmetic<T>, const P: usize>(
 ) {
     let tiles = &tiles[..P * activations.blocks / T::BLOCKS];
     let first = panel * TILE_OUTPUTS;
-    in_groups!(rows, |row, COUNT| {
-        let mut sums = [[[0.0; TILE_OUTPUTS]; P]; COUNT];
-        A::sums(tiles, &some_rows(activations, row, COUNT), &mut sums);
-        for (index, panels) in sums.iter().enumerate() {
-            out.set((row + index, first), panels.as_flattened());
+    in_groups!(activations.rows, rows, |row, COUNT| {
+        if out.are_far() {
+            for index in 0..COUNT {
+                out.ask((row + index, first), P);
+            }
         }
+        A::sums::<COUNT, P>(tiles, (activations, row), (out, first));
     });
-}
-
-#[inline]
-fn some_rows(activations: &Activations, row: usize, count: usize) -> Rows<'_> {
-    let blocks = activations.blocks;
-    let range = row * blocks..(row + count) * blocks;
-    let codes = range.start * BLOCK_INPUTS..range.end * BLOCK_INPUTS;
-    Rows {
-        codes: &activations.codes[codes.clone()],
-        lows: activations.lows.get(codes).unwrap_or_default(),
-        steps: &activations.steps[range.clone()],
-        sums: &activations.sums[range.clone()],
-        firsts: &activations.firsts[range.clone()],
-        totals: &activations.totals[range],
-        outliers: activations.outliers(row..row + count),
-        blocks,
-        // Reading both may take longer than the products of one group.
-        asking: [
-            row == 0,
-            row == if activations.rows < 2 * ROWS_TOGETHER {
-                0
-            } else {
-                ROWS_TOGETHER
-            },
-        ],
-    }
 }

@@ -132,6 +132,16 @@ pub(crate) fn fetch(line: &[u16; LINE_HALVES]) {
     let _ = line;
 }
 
+/// Asks for a line that will be written soon, whatever lies there.
+#[allow(clippy::inline_always)] // part of the innermost loops
+#[inline(always)]
+pub(crate) fn ask_to_write(at: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    avx2::ask_to_write(at);
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
 /// Whole vectors of a slice, and what is left.
 #[allow(clippy::inline_always)] // has to become part of the function that enables its instructions
 #[inline(always)]

@@ -7,9 +7,9 @@ use half::f16;
 use zerocopy::IntoBytes;
 
 use crate::activations::{Activations, Form};
-use crate::backend::Backend;
 #[cfg(target_arch = "x86_64")]
 use crate::backend::whole::Units;
+use crate::backend::{Backend, NEAR_MIN_ROWS};
 use crate::ggml::{Block, Format, FormatError};
 use crate::lanes::{self, Computation, LANES, Lanes};
 use crate::pages::Pages;
@@ -21,13 +21,16 @@ use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
 /// Rows of a product that are computed together when there are as many; then 4, 2, 1.
 pub(crate) const ROWS_TOGETHER: usize = 6;
 
-/// How many of the rows that are left are computed together.
-pub(crate) const fn rows_together(left: usize) -> usize {
-    match left {
+/// How many of so many rows are computed together from one on. Eight are two times four: two alone hardly pay for taking weights
+/// apart.
+pub(crate) const fn rows_together(rows: usize, first: usize) -> usize {
+    match rows - first {
+        // Where more rows are walked over in parts, these are whole groups of the most.
+        8 if rows < NEAR_MIN_ROWS => 4,
         ROWS_TOGETHER.. => ROWS_TOGETHER,
         4.. => 4,
         2.. => 2,
-        _ => left,
+        left => left,
     }
 }
 

@@ -288,6 +288,13 @@ pub(super) fn fetch(line: &[u16; LINE_HALVES]) {
     unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
 }
 
+/// As [`super::ask_to_write`].
+#[inline(always)]
+pub(super) fn ask_to_write(at: *const f32) {
+    // SAFETY: SSE, which every x86-64 has; no bytes are read: any address will do.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
+}
+
 /// Two numbers as one, the first in its lower half.
 #[inline(always)]
 pub(super) fn both([first, second]: [i16; 2]) -> i32 {

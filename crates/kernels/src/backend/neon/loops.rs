@@ -5,8 +5,8 @@ use std::marker::PhantomData;
 use half::f16;
 
 use crate::TILE_OUTPUTS;
-use crate::activations::FIRST;
-use crate::backend::{Arithmetic, Backend, Rows, outliers, part_sum};
+use crate::activations::{Activations, FIRST, Steps};
+use crate::backend::{Arithmetic, Backend, Columns, Rows, outliers, part_owed};
 use crate::neon::{
     float32x4_t, int32x4_t, uint8x16_t, vaddq_s32, vandq_u8, vcvt_f32_f16, vcvtq_f32_s32,
     vdupq_n_f32, vdupq_n_s8, vdupq_n_s32, vdupq_n_u8, vfmaq_f32, vfmaq_n_f32, vld1_u16, vld1q_u8,
@@ -191,10 +191,11 @@ impl<M: Multiply, T: Load128> Arithmetic<T> for Neon<M> {
     #[inline]
     fn sums<const R: usize, const P: usize>(
         tiles: &[T],
-        rows: &Rows<'_>,
-        out: &mut [[[f32; TILE_OUTPUTS]; P]; R],
+        (activations, first): (&Activations, usize),
+        (columns, column): (&Columns<'_>, usize),
     ) {
-        rows.assert_bounds(tiles, R, P);
+        let rows = &Rows::of::<T, R, P>(tiles, (activations, first));
+        let mut out = [[[0.0; TILE_OUTPUTS]; P]; R];
         for panel in 0..P {
             let across = rows.blocks / T::BLOCKS;
             let tiles = &tiles[panel * across..][..across];
@@ -207,7 +208,8 @@ impl<M: Multiply, T: Load128> Arithmetic<T> for Neon<M> {
                 fill::<M, T, R, { QUARTERS / 2 }>(tiles, rows, &mut panels);
             }
         }
-        outliers::add(M::BACKEND, tiles, rows, out);
+        outliers::add(M::BACKEND, tiles, rows, &mut out);
+        columns.set_all((first, column), &out);
     }
 }
 
@@ -237,12 +239,6 @@ pub(super) unsafe fn part_sums<M: Multiply, T: Load128, const R: usize, const Q:
     // SAFETY: the caller has NEON.
     let mut acc = unsafe { [[vdupq_n_f32(0.0); Q]; R] };
     let have_seconds = rows.have_seconds();
-    // Sums of rows without second bytes are multiples of `FIRST`.
-    let (unit, shift) = if have_seconds {
-        (1, 0)
-    } else {
-        (FIRST, FIRST.ilog2())
-    };
     for block in 0..rows.blocks {
         let (tile, within) = (&tiles[block / T::BLOCKS], block % T::BLOCKS);
         for part in 0..T::PARTS {
@@ -261,25 +257,32 @@ pub(super) unsafe fn part_sums<M: Multiply, T: Load128, const R: usize, const Q:
                 let dots = M::ordered(dots);
                 for quarter in 0..Q {
                     let scales = tile.scales(within, part, first + quarter);
-                    let units = vmulq_n_f32(scales, unit as f32);
                     let mins = tile.mins(within, first + quarter).filter(|_| part == 0);
                     for row in 0..R {
                         let index = row * rows.blocks + block;
-                        let step = *rows.steps.get_unchecked(index);
-                        let (sum, first) = (
-                            rows.sums.get_unchecked(index),
-                            rows.firsts.get_unchecked(index),
-                        );
-                        let sum = part_sum::<T>(part, *sum, *first);
                         let acc = &mut acc[row][quarter];
                         if let Some(mins) = mins {
                             *acc = vfmaq_n_f32(*acc, mins, *rows.totals.get_unchecked(index));
                         }
-                        let offset = -(T::OFFSET - M::taken::<T>()) * (sum >> shift);
-                        let dot = vcvtq_f32_s32(vaddq_s32(dots[row][quarter], vdupq_n_s32(offset)));
-                        *acc = vfmaq_f32(*acc, dot, vmulq_n_f32(units, step));
+                        let owed =
+                            [rows.owed, rows.owed_firsts].map(|owed| *owed.get_unchecked(index));
+                        let owed = part_owed::<T>(T::OFFSET - M::taken::<T>(), part, owed);
+                        let dot = vcvtq_f32_s32(vaddq_s32(dots[row][quarter], vdupq_n_s32(owed)));
+                        let mut scale = scales;
+                        if let Steps::OfBlocks(steps) = rows.steps {
+                            scale = vmulq_n_f32(scales, *steps.get_unchecked(index));
+                        }
+                        *acc = vfmaq_f32(*acc, dot, scale);
                     }
                 }
+            }
+        }
+    }
+    if let Steps::OfRows(steps) = rows.steps {
+        for (acc, step) in acc.iter_mut().zip(steps) {
+            for acc in acc {
+                // SAFETY: the caller has NEON.
+                unsafe { *acc = vmulq_n_f32(*acc, *step) };
             }
         }
     }

@@ -4,18 +4,18 @@
 mod superblocks;
 
 use std::arch::x86_64::{
-    __m256, __m256i, _mm_cvtsi32_si128, _mm_loadu_si128, _mm256_abs_epi8, _mm256_add_epi16,
-    _mm256_add_epi32, _mm256_and_si256, _mm256_cmpeq_epi8, _mm256_cvtepi32_ps, _mm256_cvtph_ps,
-    _mm256_fmadd_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps,
-    _mm256_or_si256, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps,
-    _mm256_setzero_ps, _mm256_setzero_si256, _mm256_sign_epi8, _mm256_sll_epi32, _mm256_slli_epi32,
-    _mm256_sra_epi32, _mm256_srli_epi16, _mm256_storeu_ps, _mm256_sub_epi32, _mm256_xor_si256,
+    __m256, __m256i, _mm_loadu_si128, _mm256_abs_epi8, _mm256_add_epi16, _mm256_add_epi32,
+    _mm256_and_si256, _mm256_cmpeq_epi8, _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_fmadd_ps,
+    _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_or_si256,
+    _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps,
+    _mm256_setzero_si256, _mm256_sign_epi8, _mm256_slli_epi32, _mm256_srli_epi16, _mm256_storeu_ps,
+    _mm256_xor_si256,
 };
 
 use half::f16;
 
-use crate::activations::FIRST;
-use crate::backend::{Arithmetic, Backend, Rows, outliers};
+use crate::activations::{Activations, FIRST, Steps};
+use crate::backend::{Arithmetic, Backend, Columns, Rows, Sums, outliers, part_owed};
 use crate::tile::{Eight, FiveMin, Four, FourMin, GROUP_BYTES, GROUPS, Tile};
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
 
@@ -173,7 +173,7 @@ pub(super) trait Multiply {
         tiles: &[T],
         rows: &Rows<'_>,
         at: (usize, usize),
-        out: &mut [[[f32; TILE_OUTPUTS]; P]; R],
+        out: &mut Sums<R, P>,
     );
 }
 
@@ -230,7 +230,7 @@ impl Multiply for Avx2 {
         tiles: &[T],
         rows: &Rows<'_>,
         at: (usize, usize),
-        out: &mut [[[f32; TILE_OUTPUTS]; P]; R],
+        out: &mut Sums<R, P>,
     ) {
         // SAFETY: as the caller promises.
         unsafe { half_sums::<Self, T, R, P>(tiles, rows, at, out) }
@@ -282,49 +282,31 @@ impl<M: Multiply, T: Load256> Arithmetic<T> for M {
     #[inline]
     fn sums<const R: usize, const P: usize>(
         tiles: &[T],
-        rows: &Rows<'_>,
-        out: &mut [[[f32; TILE_OUTPUTS]; P]; R],
+        (activations, first): (&Activations, usize),
+        (columns, column): (&Columns<'_>, usize),
     ) {
-        rows.assert_bounds(tiles, R, P);
+        let rows = &Rows::of::<T, R, P>(tiles, (activations, first));
+        let mut out = [[[0.0; TILE_OUTPUTS]; P]; R];
         for panel in 0..P {
             let across = rows.blocks / T::BLOCKS;
             let tiles = &tiles[panel * across..][..across];
             for half in 0..2 {
                 // SAFETY: the bounds were asserted; Backend chose this because the processor has it.
-                unsafe { M::half_sums(tiles, rows, (panel, half), out) };
+                unsafe { M::half_sums(tiles, rows, (panel, half), &mut out) };
             }
         }
-        outliers::add(Backend::Avx2, tiles, rows, out);
+        outliers::add(Backend::Avx2, tiles, rows, &mut out);
+        columns.set_all((first, column), &out);
     }
 }
 
-/// The sum of a part of a block's inputs; `index` is the block's among those of the rows.
+/// What is owed for the rest of the offset in a part of a block; `index` is the block's among those of the rows.
 #[inline(always)]
-unsafe fn sum<T: Tile>(rows: &Rows<'_>, index: usize, part: usize) -> __m256i {
+unsafe fn owed<M: Multiply, T: Tile>(rows: &Rows<'_>, index: usize, part: usize) -> __m256i {
     // SAFETY: the caller's index is below the number of blocks; it has AVX2.
     unsafe {
-        let sum = _mm256_set1_epi32(*rows.sums.get_unchecked(index));
-        let first = _mm256_set1_epi32(*rows.firsts.get_unchecked(index));
-        match (T::PARTS, part) {
-            (1, _) => sum,
-            (_, 0) => first,
-            _ => _mm256_sub_epi32(sum, first),
-        }
-    }
-}
-
-/// What is left of the offset, a power of two, times a sum; in steps of the first byte where there is no second.
-#[inline(always)]
-unsafe fn times_offset<M: Multiply, T: Tile>(sum: __m256i, have_seconds: bool) -> __m256i {
-    let bits = (T::OFFSET - M::taken::<T>()).ilog2() as i32;
-    // SAFETY: the caller has AVX2.
-    unsafe {
-        if have_seconds {
-            _mm256_sll_epi32(sum, _mm_cvtsi32_si128(bits))
-        } else {
-            // It is a multiple of `FIRST`.
-            _mm256_sra_epi32(sum, _mm_cvtsi32_si128(FIRST.ilog2() as i32 - bits))
-        }
+        let owed = [rows.owed, rows.owed_firsts].map(|owed| *owed.get_unchecked(index));
+        _mm256_set1_epi32(part_owed::<T>(T::OFFSET - M::taken::<T>(), part, owed))
     }
 }
 
@@ -334,12 +316,11 @@ pub(super) unsafe fn half_sums<M: Multiply, T: Load256, const R: usize, const P:
     tiles: &[T],
     rows: &Rows<'_>,
     (panel, half): (usize, usize),
-    out: &mut [[[f32; TILE_OUTPUTS]; P]; R],
+    out: &mut Sums<R, P>,
 ) {
     // SAFETY: the caller has AVX.
     let mut acc = [unsafe { _mm256_setzero_ps() }; R];
     let have_seconds = rows.have_seconds();
-    let unit = if have_seconds { 1 } else { FIRST };
     for block in 0..rows.blocks {
         let (tile, within) = (&tiles[block / T::BLOCKS], block % T::BLOCKS);
         for part in 0..T::PARTS {
@@ -356,25 +337,32 @@ pub(super) unsafe fn half_sums<M: Multiply, T: Load256, const R: usize, const P:
                     }
                 }
                 let scales = tile.scales(within, part, half);
-                let units = _mm256_mul_ps(scales, _mm256_set1_ps(unit as f32));
                 let mins = tile.mins(within, half).filter(|_| part == 0);
                 for row in 0..R {
                     let index = row * rows.blocks + block;
-                    let step = *rows.steps.get_unchecked(index);
                     if let Some(mins) = mins {
                         let total = _mm256_set1_ps(*rows.totals.get_unchecked(index));
                         acc[row] = _mm256_fmadd_ps(mins, total, acc[row]);
                     }
                     let mut dot = dots[row];
                     if T::OFFSET != M::taken::<T>() {
-                        let sum = sum::<T>(rows, index, part);
-                        dot = _mm256_sub_epi32(dot, times_offset::<M, T>(sum, have_seconds));
+                        dot = _mm256_add_epi32(dot, owed::<M, T>(rows, index, part));
                     }
                     let dot = _mm256_cvtepi32_ps(dot);
-                    let scale = _mm256_mul_ps(units, _mm256_set1_ps(step));
+                    let mut scale = scales;
+                    if let Steps::OfBlocks(steps) = rows.steps {
+                        let step = _mm256_set1_ps(*steps.get_unchecked(index));
+                        scale = _mm256_mul_ps(scales, step);
+                    }
                     acc[row] = _mm256_fmadd_ps(dot, scale, acc[row]);
                 }
             }
+        }
+    }
+    if let Steps::OfRows(steps) = rows.steps {
+        for (acc, step) in acc.iter_mut().zip(steps) {
+            // SAFETY: the caller has AVX.
+            unsafe { *acc = _mm256_mul_ps(*acc, _mm256_set1_ps(*step)) };
         }
     }
     for (out, acc) in out.iter_mut().zip(acc) {

@@ -17,9 +17,9 @@ use std::sync::atomic::{Ordering, compiler_fence};
 
 use half::f16;
 
-use crate::activations::{Activations, FIRST};
+use crate::activations::{Activations, FIRST, Steps};
 use crate::backend::x86::panels_together;
-use crate::backend::{Arithmetic, Columns, Rows, outliers, over_rows, part_sum};
+use crate::backend::{Arithmetic, Columns, Rows, outliers, over_rows, part_owed};
 use crate::lanes::{Lanes, Zmm};
 use crate::tile::{Eight, FiveMin, Four, FourMin, GROUP_BYTES, GROUPS, Tile};
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
@@ -251,18 +251,31 @@ impl<T: Load512> Arithmetic<T> for Avx512Vnni {
     #[inline]
     fn sums<const R: usize, const P: usize>(
         tiles: &[T],
-        rows: &Rows<'_>,
-        out: &mut [[[f32; TILE_OUTPUTS]; P]; R],
+        rows: (&Activations, usize),
+        out: (&Columns<'_>, usize),
     ) {
-        rows.assert_bounds(tiles, R, P);
-        // SAFETY: the bounds were asserted; Backend chose this because the processor has it.
-        unsafe {
-            if R * P > 8 {
-                sums::<T, R, P, 1>(tiles, rows, out);
-            } else {
-                // Two chains of additions hide the latency of one.
-                sums::<T, R, P, 2>(tiles, rows, out);
-            }
+        if R * P > 8 {
+            sums_of_kind::<T, R, P, 1>(tiles, rows, out);
+        } else {
+            // Two chains of additions hide the latency of one.
+            sums_of_kind::<T, R, P, 2>(tiles, rows, out);
+        }
+    }
+}
+
+/// A function for each kind of steps: in one for both, sums would not stay in registers.
+#[inline]
+fn sums_of_kind<T: Load512, const R: usize, const P: usize, const C: usize>(
+    tiles: &[T],
+    (activations, first): (&Activations, usize),
+    out: (&Columns<'_>, usize),
+) {
+    // SAFETY: Backend chose this because the processor has it.
+    unsafe {
+        if activations.has_row_steps() {
+            sums::<T, R, P, C, true>(tiles, (activations, first), out);
+        } else {
+            sums::<T, R, P, C, false>(tiles, (activations, first), out);
         }
     }
 }
@@ -271,25 +284,22 @@ impl<T: Load512> Arithmetic<T> for Avx512Vnni {
 #[inline(always)]
 unsafe fn broadcast(codes: &[i8], at: usize) -> __m512i {
     debug_assert!(at + 4 <= codes.len());
-    // SAFETY: `at + 4` is within the codes of a row, as asserted at the start of `sums`.
+    // SAFETY: `at + 4` is within the codes of a row, as `Rows::of` asserted.
     unsafe { _mm512_set1_epi32(codes.as_ptr().add(at).cast::<i32>().read_unaligned()) }
 }
 
-/// The sum of a row's inputs in a part of a block.
+/// What a row owes for the codes' offset in a part of a block.
 #[inline(always)]
-unsafe fn sum<T: Tile>(
+unsafe fn owed<T: Tile>(
     rows: &Rows<'_>,
     row: usize,
     (block, blocks, part): (usize, usize, usize),
-) -> i32 {
+) -> __m512i {
     let index = row * blocks + block;
-    // SAFETY: row < R and block < blocks, within the bounds asserted by `sums`'s caller.
+    // SAFETY: row < R and block < blocks, within the bounds that `Rows::of` asserted; it has AVX-512 F.
     unsafe {
-        let (sum, first) = (
-            rows.sums.get_unchecked(index),
-            rows.firsts.get_unchecked(index),
-        );
-        part_sum::<T>(part, *sum, *first)
+        let owed = [rows.owed, rows.owed_firsts].map(|owed| *owed.get_unchecked(index));
+        _mm512_set1_epi32(part_owed::<T>(T::OFFSET, part, owed))
     }
 }
 
@@ -344,7 +354,7 @@ unsafe fn add_dots<T: Load512, const R: usize, const P: usize, const C: usize>(
     (block, blocks, part): (usize, usize, usize),
 ) {
     let pairs = GROUPS / 2 / T::PARTS;
-    // SAFETY: tile and row indices are below the bounds asserted by `sums`'s caller: block < blocks,
+    // SAFETY: tile and row indices are below the bounds that `Rows::of` asserted: block < blocks,
     // panel < P, row < R.
     unsafe {
         for pair in part * pairs..(part + 1) * pairs {
@@ -371,37 +381,41 @@ unsafe fn add_dots<T: Load512, const R: usize, const P: usize, const C: usize>(
     }
 }
 
-/// Adds what a part of a block adds to the sums.
+/// Adds what a part of a block adds to the sums, but for rows' steps.
 #[inline(always)]
-unsafe fn add_part<T: Load512, const R: usize, const P: usize, const C: usize>(
+unsafe fn add_part<
+    T: Load512,
+    const R: usize,
+    const P: usize,
+    const C: usize,
+    const ROW_STEPS: bool,
+>(
     acc: &mut [[__m512; P]; R],
-    (tiles, rows): (&[T], &Rows<'_>),
+    (tiles, rows, steps): (&[T], &Rows<'_>, &[f32]),
     (block, part): (usize, usize),
 ) {
-    // SAFETY: tile and row indices are below the bounds asserted by `sums`'s caller: block < blocks,
+    // SAFETY: tile and row indices are below the bounds that `Rows::of` asserted: block < blocks,
     // panel < P, row < R.
     unsafe {
         let mut dots = [[[_mm512_setzero_si512(); C]; P]; R];
         let at = (block, rows.blocks, part);
-        if T::OFFSET != 0 {
-            // What was added to the codes is owed from the start, in first bytes: no addition afterwards.
-            let bits = (FIRST / T::OFFSET).ilog2();
-            // As in `add_dots`.
-            #[allow(clippy::needless_range_loop)]
+        let have_seconds = !ROW_STEPS && rows.have_seconds();
+        // Plain loops over constants: the sums stay in registers.
+        if T::OFFSET != 0 && !have_seconds {
+            // What was added to the codes is owed from the start: no addition afterwards.
             for row in 0..R {
-                let owed = _mm512_set1_epi32(-(sum::<T>(rows, row, at) >> bits));
+                let owed = owed::<T>(rows, row, at);
                 for panel in 0..P {
                     dots[row][panel][0] = owed;
                 }
             }
         }
         add_dots(&mut dots, (tiles, rows.codes), at);
-        if rows.have_seconds() {
-            // Plain loops over constants: the sums stay in registers.
+        if have_seconds {
             for row in 0..R {
-                let mut rest = 0;
+                let mut more = _mm512_setzero_si512();
                 if T::OFFSET != 0 {
-                    rest = -T::OFFSET * (sum::<T>(rows, row, at) & (FIRST / T::OFFSET - 1));
+                    more = owed::<T>(rows, row, at);
                 }
                 for panel in 0..P {
                     for chain in 0..C {
@@ -409,26 +423,26 @@ unsafe fn add_part<T: Load512, const R: usize, const P: usize, const C: usize>(
                         *dots = _mm512_slli_epi32::<{ FIRST.ilog2() }>(*dots);
                     }
                     let dots = &mut dots[row][panel][0];
-                    *dots = _mm512_add_epi32(*dots, _mm512_set1_epi32(rest));
+                    *dots = _mm512_add_epi32(*dots, more);
                 }
             }
             add_dots(&mut dots, (tiles, rows.lows), at);
         }
-        // Sums of rows without second bytes are multiples of `FIRST`.
-        let unit = if rows.have_seconds() { 1 } else { FIRST };
-        let mut units = [_mm512_setzero_ps(); P];
+        let mut scales = [_mm512_setzero_ps(); P];
         let mut mins = [None; P];
         for panel in 0..P {
             let tile = tiles.get_unchecked((panel * rows.blocks + block) / T::BLOCKS);
-            let scales = tile.scales(block % T::BLOCKS, part);
-            units[panel] = _mm512_mul_ps(scales, _mm512_set1_ps(unit as f32));
+            scales[panel] = tile.scales(block % T::BLOCKS, part);
             if part == 0 {
                 mins[panel] = tile.mins(block % T::BLOCKS);
             }
         }
         for row in 0..R {
             let index = row * rows.blocks + block;
-            let step = _mm512_set1_ps(*rows.steps.get_unchecked(index));
+            let mut step = _mm512_set1_ps(1.0);
+            if !ROW_STEPS {
+                step = _mm512_set1_ps(*steps.get_unchecked(index));
+            }
             let total = _mm512_set1_ps(*rows.totals.get_unchecked(index));
             for panel in 0..P {
                 let acc = &mut acc[row][panel];
@@ -440,7 +454,10 @@ unsafe fn add_part<T: Load512, const R: usize, const P: usize, const C: usize>(
                 if C > 1 {
                     dot = _mm512_add_epi32(dot, chains[C - 1]);
                 }
-                let scale = _mm512_mul_ps(units[panel], step);
+                let mut scale = scales[panel];
+                if !ROW_STEPS {
+                    scale = _mm512_mul_ps(scale, step);
+                }
                 *acc = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), scale, *acc);
             }
         }
@@ -448,16 +465,28 @@ unsafe fn add_part<T: Load512, const R: usize, const P: usize, const C: usize>(
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,f16c")]
-unsafe fn sums<T: Load512, const R: usize, const P: usize, const C: usize>(
+unsafe fn sums<
+    T: Load512,
+    const R: usize,
+    const P: usize,
+    const C: usize,
+    const ROW_STEPS: bool,
+>(
     tiles: &[T],
-    rows: &Rows<'_>,
-    out: &mut [[[f32; TILE_OUTPUTS]; P]; R],
+    (activations, first): (&Activations, usize),
+    (columns, column): (&Columns<'_>, usize),
 ) {
+    let rows = &Rows::of::<T, R, P>(tiles, (activations, first));
+    let steps = match rows.steps {
+        Steps::OfRows(steps) if ROW_STEPS => steps,
+        Steps::OfBlocks(steps) if !ROW_STEPS => steps,
+        _ => unreachable!("steps of another kind"),
+    };
     let mut acc = [[_mm512_setzero_ps(); P]; R];
     let panels_bytes = P * rows.blocks / T::BLOCKS * size_of::<T>();
     for block in 0..rows.blocks {
         for panel in 0..P {
-            // SAFETY: block < blocks and panel < P, within the bounds asserted by the caller; the processor has AVX-512.
+            // SAFETY: block < blocks and panel < P, within the bounds that `Rows::of` asserted; the processor has AVX-512.
             unsafe {
                 let tile = tiles.get_unchecked((panel * rows.blocks + block) / T::BLOCKS);
                 tile.ask::<P>(block % T::BLOCKS, rows.asking, panels_bytes);
@@ -466,9 +495,19 @@ unsafe fn sums<T: Load512, const R: usize, const P: usize, const C: usize>(
         // SAFETY: block < blocks.
         unsafe {
             // A loop would not become straight code.
-            add_part::<T, R, P, C>(&mut acc, (tiles, rows), (block, 0));
+            let of = (tiles, rows, steps);
+            add_part::<T, R, P, C, ROW_STEPS>(&mut acc, of, (block, 0));
             if T::PARTS > 1 {
-                add_part::<T, R, P, C>(&mut acc, (tiles, rows), (block, 1));
+                add_part::<T, R, P, C, ROW_STEPS>(&mut acc, of, (block, 1));
+            }
+        }
+    }
+    if ROW_STEPS {
+        for row in 0..R {
+            // SAFETY: row < R, within the bounds that `Rows::of` asserted; the processor has AVX-512.
+            let step = unsafe { _mm512_set1_ps(*steps.get_unchecked(row)) };
+            for panel in 0..P {
+                acc[row][panel] = _mm512_mul_ps(acc[row][panel], step);
             }
         }
     }
@@ -482,7 +521,8 @@ unsafe fn sums<T: Load512, const R: usize, const P: usize, const C: usize>(
     outliers::add_to(&mut lanes, (tiles, across), (rows.outliers, 0));
     for row in 0..R {
         for panel in 0..P {
-            lanes[row][panel].store(&mut out[row][panel]);
+            let at = (first + row, column + panel * TILE_OUTPUTS);
+            columns.store(at, lanes[row][panel]);
         }
     }
 }

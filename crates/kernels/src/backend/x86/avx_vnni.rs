@@ -4,8 +4,7 @@
 use std::arch::x86_64::{__m256i, _mm256_dpbusd_avx_epi32, _mm256_setzero_si256};
 
 use super::avx2::{Load256, Multiply, half_sums, two_groups};
-use crate::TILE_OUTPUTS;
-use crate::backend::Rows;
+use crate::backend::{Rows, Sums};
 use crate::tile::{GROUPS, Tile};
 
 pub(crate) struct AvxVnni;
@@ -43,7 +42,7 @@ impl Multiply for AvxVnni {
         tiles: &[T],
         rows: &Rows<'_>,
         at: (usize, usize),
-        out: &mut [[[f32; TILE_OUTPUTS]; P]; R],
+        out: &mut Sums<R, P>,
     ) {
         // SAFETY: as the caller promises.
         unsafe { half_sums::<Self, T, R, P>(tiles, rows, at, out) }
