@@ -400,18 +400,18 @@ unsafe fn add_part<
         let mut dots = [[[_mm512_setzero_si512(); C]; P]; R];
         let at = (block, rows.blocks, part);
         let have_seconds = !ROW_STEPS && rows.have_seconds();
-        // Plain loops over constants: the sums stay in registers.
         if T::OFFSET != 0 && !have_seconds {
             // What was added to the codes is owed from the start: no addition afterwards.
-            for row in 0..R {
+            for (row, dots) in dots.iter_mut().enumerate() {
                 let owed = owed::<T>(rows, row, at);
-                for panel in 0..P {
-                    dots[row][panel][0] = owed;
+                for dots in dots {
+                    dots[0] = owed;
                 }
             }
         }
         add_dots(&mut dots, (tiles, rows.codes), at);
         if have_seconds {
+            // Plain loops over constants: the sums stay in registers.
             for row in 0..R {
                 let mut more = _mm512_setzero_si512();
                 if T::OFFSET != 0 {
@@ -503,11 +503,9 @@ unsafe fn sums<
         }
     }
     if ROW_STEPS {
-        for row in 0..R {
-            // SAFETY: row < R, within the bounds that `Rows::of` asserted; the processor has AVX-512.
-            let step = unsafe { _mm512_set1_ps(*steps.get_unchecked(row)) };
-            for panel in 0..P {
-                acc[row][panel] = _mm512_mul_ps(acc[row][panel], step);
+        for (acc, step) in acc.iter_mut().zip(steps) {
+            for acc in acc {
+                *acc = _mm512_mul_ps(*acc, _mm512_set1_ps(*step));
             }
         }
     }
@@ -519,10 +517,9 @@ unsafe fn sums<
     }
     let across = rows.blocks / T::BLOCKS;
     outliers::add_to(&mut lanes, (tiles, across), (rows.outliers, 0));
-    for row in 0..R {
-        for panel in 0..P {
-            let at = (first + row, column + panel * TILE_OUTPUTS);
-            columns.store(at, lanes[row][panel]);
+    for (row, lanes) in lanes.iter().enumerate() {
+        for (panel, lanes) in lanes.iter().enumerate() {
+            columns.store((first + row, column + panel * TILE_OUTPUTS), *lanes);
         }
     }
 }
