@@ -20,7 +20,7 @@ pub enum Precision {
     /// ggml's Q8_0. With AMX a bfloat16, as the weights are then: errors of up to 1/512 of themselves.
     Fast,
     /// One signed byte an input, with one step a row; but inputs whose magnitude is at least [`OUTLIER`] times the row's root
-    /// mean square stay floats, are multiplied with the weights themselves, and leave the step to the others: language models
+    /// mean square, or [`FAR_OUTLIER`] times that of what is left, stay floats, are multiplied with the weights themselves, and leave the step to the others: language models
     /// have outliers in few channels, which would make it coarse (Dettmers et al. 2022, LLM.int8).
     /// With AMX, two bytes an input, with one step a row: an error of up to 1/65024 of the row's largest magnitude. There
     /// scales and minima of weights are rounded to 1/32000 of their output's largest weight, or finer, and weights of
@@ -30,12 +30,16 @@ pub enum Precision {
     Fine,
 }
 
-/// With 3, 14 of a thousand of SmolLM2's inputs are outliers, and the perplexity of bench's text is 15.779 (in float32 15.760);
-/// with 2.5 it is 15.777, with 3.5 15.779, with 4 15.802. Of the Q4_0 file it is 19.453, 19.451 and 19.475 with 2.5, 3 and 3.5.
-/// (With one step for 32 inputs it was 15.766, where a product needs half as many multiplications of floats more.)
+/// With 3, 14 of a thousand of SmolLM2's inputs are outliers, and the perplexity of bench's text is 15.782 (in float32 15.760);
+/// without [`FAR_OUTLIER`] it is 15.777 with 2.5, 15.779 with 3 and with 3.5, 15.802 with 4, and of the Q4_0 file 19.453, 19.451
+/// and 19.475 with 2.5, 3 and 3.5: differences of 0.01 are what another rounding of anything makes.
+/// (With one step for 32 inputs it was 15.766, where products need 12 multiplications of floats more, of 24, or 12 without minima, beside 96 of bytes.)
 const OUTLIER: f32 = 3.0;
-/// One input of so many is an outlier at most, for their squares are part of the mean.
-const OUTLIERS_MOST: usize = (OUTLIER * OUTLIER) as usize;
+/// A few magnitudes may be most of a row's mean, a thousand times the others (Sun et al. 2024, Massive Activations in Large
+/// Language Models): then what is large beside the others would make their step coarse.
+const FAR_OUTLIER: f32 = 8.0;
+/// One input of so many is an outlier at most, for their squares are part of the means: a ninth and a 64th of all, or fewer.
+const OUTLIERS_MOST: usize = 7;
 /// What a first byte is worth, in steps of the second.
 pub(crate) const FIRST: i32 = 256;
 /// What [`Activations::owed`] holds for each step, which is what codes of 4 bits are above what they stand for.
@@ -102,8 +106,8 @@ pub struct Activations {
 
 impl Activations {
     /// Quantises `values`, `[rows, inputs]` row-major. A row whose mean square is no normal number has no outliers. NaN counts
-    /// as zero, infinities as the largest code of an infinite scale, so that they stay visible in the product; for AMX's fast
-    /// mode magnitudes from 2^80 on count as infinite.
+    /// as zero, infinities as one step that is infinite, so that they stay visible in the product (and all else with the same
+    /// step is zero); for AMX's fast mode magnitudes from 2^80 on count as infinite.
     ///
     /// # Panics
     /// When `values` is not whole rows of `inputs`.
@@ -216,6 +220,7 @@ impl Activations {
         self.rows
     }
 
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // AVX-512 asks
     pub(crate) fn has_row_steps(&self) -> bool {
         self.has_row_steps
     }

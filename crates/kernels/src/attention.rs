@@ -19,6 +19,7 @@ use products::{add_values, scores};
 const TILE_ROWS: usize = 8;
 /// So many or fewer are worked on without others in the places left.
 const ROWS_ALONE: usize = 4;
+const _: () = assert!(ROWS_ALONE == 4); // `Work::run` names those below
 /// Multiplications that are worth waking a helper for: about 20 microseconds of one core.
 const CHUNK_MIN_OPERATIONS: usize = 1 << 20;
 /// Vectors of positions in a block.

@@ -206,7 +206,7 @@ pub(crate) struct Rows<'a> {
 
 impl<'a> Rows<'a> {
     /// `R` rows from one on. Unchecked loads rely on their bounds, and on there being `P` panels of tiles for their blocks.
-    #[allow(clippy::inline_always)] // what is not read is not looked up
+    #[allow(clippy::inline_always)] // so that none of it goes through memory
     #[inline(always)]
     fn of<T: Tile, const R: usize, const P: usize>(
         tiles: &[T],
@@ -248,6 +248,7 @@ impl<'a> Rows<'a> {
 #[allow(clippy::inline_always)] // part of the innermost loops
 #[inline(always)]
 pub(crate) fn part_owed<T: Tile>(offset: i32, part: usize, [owed, first]: [i32; 2]) -> i32 {
+    const { assert!(T::OFFSET % OWED == 0) };
     let owed = match (T::PARTS, part) {
         (1, _) => owed,
         (_, 0) => first,
@@ -268,7 +269,8 @@ pub(crate) trait Arithmetic<T> {
     /// `acc = fma(dot - offset * sum, weight_scale * step, acc)`, and where the tile has a minimum
     /// first `acc = fma(min, total, acc)`, where `total` is `sum * step` and the block's outliers, with the integers
     /// `dot = dot(codes)`, or `256 * dot(codes) + dot(lows)` where there are second bytes.
-    /// A row's step is left out at first, and multiplies the sum of all. Then come the outliers ([`outliers::add`]).
+    /// All is in a row's steps where it has one, which multiplies `acc` in the end. Then come the outliers
+    /// ([`outliers::add`]).
     fn sums<const R: usize, const P: usize>(
         tiles: &[T],
         rows: (&Activations, usize),
@@ -306,6 +308,8 @@ const NEAR_MAX_ROWS: usize = 960;
 /// They are whole groups of every back end: of 6, or of AMX's 32. Outliers are listed by groups.
 const NEAR_ROWS_TOGETHER: usize = 96;
 const _: () = assert!(NEAR_ROWS_TOGETHER.is_multiple_of(ROWS_TOGETHER));
+// Fewer rows are in one part, which may have other groups (`rows_together`).
+const _: () = assert!(NEAR_MIN_ROWS.is_multiple_of(NEAR_ROWS_TOGETHER));
 
 fn product<T: Tile, A: Arithmetic<T>>(
     tiles: &[T],

@@ -1,8 +1,8 @@
 //! Fast CPU arithmetic for the shapes of language models.
 //!
 //! [`PackedLinear`] holds a weight matrix in tiles of 16 outputs by 32 inputs, or by the 256 of a K format, with
-//! about the bits per weight of the file it came from; [`Activations`] holds rows of inputs as 8-bit integers with one
-//! scale for 32 of them. Their product runs on the widest integer dot product that the processor
+//! about the bits per weight of the file it came from; [`Activations`] holds rows of inputs as 8-bit integers with a
+//! step for a row or for 32 of its inputs. Their product runs on the widest integer dot product that the processor
 //! has, chosen at run time, with the same integers and the same order of additions on each; only AMX multiplies bfloat16
 //! instead, where one byte an input is asked for.
 #![warn(missing_docs)]
@@ -48,7 +48,7 @@ pub use sublayer::{Balance, LayerNorm, bias_gate};
 pub use text_attention::TextAttention;
 pub use tiles::{LentError, PACKED_ALIGNMENT, PACKING_VERSION, Packing, SharedBytes};
 
-/// Inputs of rows that share a scale, and the depth of a tile, or of one of a tile's blocks.
+/// Weights of an output that share a scale, or inputs of a row a step, and the depth of a tile, or of one of a tile's blocks.
 pub const BLOCK_INPUTS: usize = 32;
 /// Outputs of a tile.
 pub const TILE_OUTPUTS: usize = 16;

@@ -18,7 +18,7 @@ use crate::tile::{Eight, FiveK, FiveMin, Four, FourK, FourMin, SixK, Tile};
 use crate::tiles::{LentError, Packing, Plain, SharedBytes, Tiles};
 use crate::{BLOCK_INPUTS, TILE_OUTPUTS};
 
-/// Rows of a product that are computed together when there are as many; then 4, 2, 1.
+/// Rows of a product that are computed together when there are as many; then 4, 2, 1 ([`rows_together`]).
 pub(crate) const ROWS_TOGETHER: usize = 6;
 
 /// How many of so many rows are computed together from one on. Eight are two times four: two alone hardly pay for taking weights

@@ -62,7 +62,7 @@ pub(crate) struct Eight {
 /// What packing writes and the portable back end reads; each back end adds its own loads. Blocks and inputs are counted
 /// within the tile.
 pub(crate) trait Tile: Copy + Send + Sync {
-    /// What is taken from every code before it is multiplied: nothing, or a power of two.
+    /// What is taken from every code before it is multiplied: nothing, or a power of two, 8 at least.
     const OFFSET: i32;
     /// Bits of a code.
     const BITS: u32;

@@ -1,10 +1,10 @@
 //! Rounding of rows to integers.
 
-use super::{Activations, FIRST, OUTLIER, OWED};
+use super::{Activations, FAR_OUTLIER, FIRST, OUTLIER, OWED};
 use crate::BLOCK_INPUTS;
 use crate::lanes::{Computation, LANES, Lanes, Padded, squares};
 
-/// A block without a larger magnitude stands for zeros: neither its scale's inverse nor the scale times any of
+/// A block or a row without a larger magnitude stands for zeros: neither its scale's inverse nor the scale times any of
 /// half precision leaves the normal numbers.
 const SMALLEST: f32 = 1e-24;
 /// Magnitudes above count as infinite, for the same reason.
@@ -63,7 +63,7 @@ struct Scaling {
     /// What is as large is an outlier. Where it is infinite, a row may hold what is no number.
     least: f32,
     step: f32,
-    /// One by the step, or zero.
+    /// One by the step, rounded by itself, or zero.
     inverse: f32,
 }
 
@@ -72,17 +72,25 @@ impl Scaling {
     #[allow(clippy::inline_always)] // as `Computation` asks
     #[inline(always)]
     fn of_row<L: Lanes>(values: &[f32]) -> Self {
-        let mean = squares::<L>(values, 0.0) / values.len() as f32;
-        let (mut least, mut negligible) = (f32::INFINITY, 0.0);
+        let count = values.len() as f32;
+        let mean = squares::<L>(values, 0.0) / count;
+        let mut least = f32::INFINITY;
         if mean.is_normal() {
             least = OUTLIER * mean.sqrt();
-            negligible = (least * NEGLIGIBLE).max(SMALLEST);
         }
-        let largest = largest::<L>(values, least).max(negligible);
-        let [step, inverse] = match largest {
-            _ if largest > LARGEST => [f32::INFINITY, 0.0],
-            _ if largest < SMALLEST => [0.0; 2],
-            _ => [largest / LARGEST_CODE, LARGEST_CODE / largest],
+        let mut below = Below::of_row::<L>(values, least);
+        if least < f32::INFINITY {
+            let others = below.squares / count;
+            if others.is_normal() && below.largest >= FAR_OUTLIER * others.sqrt() {
+                least = FAR_OUTLIER * others.sqrt();
+                below = Below::of_row::<L>(values, least);
+            }
+            below.largest = below.largest.max((least * NEGLIGIBLE).max(SMALLEST));
+        }
+        let [step, inverse] = match below.largest {
+            largest if largest > LARGEST => [f32::INFINITY, 0.0],
+            largest if largest < SMALLEST => [0.0; 2],
+            largest => [largest / LARGEST_CODE, LARGEST_CODE / largest],
         };
         Self {
             least,
@@ -92,23 +100,34 @@ impl Scaling {
     }
 }
 
-/// The largest magnitude below `least` (of numbers, where that is infinite).
-#[allow(clippy::inline_always)] // as `Computation` asks
-#[inline(always)]
-fn largest<L: Lanes>(values: &[f32], least: f32) -> f32 {
-    // What fills up the last vector is no larger than what is in it.
-    let padded = Padded::new(values);
-    let count = values.len().div_ceil(LANES);
-    let mut most = [L::splat(0.0); 4];
-    for first in (0..count).step_by(4) {
-        for (index, most) in most.iter_mut().enumerate() {
-            let value = padded.load(first + index);
-            let (below, _) = numbers_below::<L>(value, least);
-            *most = below.magnitude().maximum(*most);
+/// What magnitudes below some number are together (those of numbers, where that is infinite).
+struct Below {
+    largest: f32,
+    squares: f32,
+}
+
+impl Below {
+    #[allow(clippy::inline_always)] // as `Computation` asks
+    #[inline(always)]
+    fn of_row<L: Lanes>(values: &[f32], least: f32) -> Self {
+        // What fills up the last vector is no larger than what is in it, and adds nothing.
+        let padded = Padded::new(values);
+        let count = values.len().div_ceil(LANES);
+        let mut most = [L::splat(0.0); 4];
+        let mut squares = most;
+        for first in (0..count).step_by(4) {
+            for lane in 0..4.min(count - first) {
+                let (below, _) = numbers_below::<L>(padded.load(first + lane), least);
+                most[lane] = below.magnitude().maximum(most[lane]);
+                squares[lane] = below.multiply_add(below, squares[lane]);
+            }
         }
+        let [a, b, c, d] = most;
+        let largest = a.maximum(b).maximum(c.maximum(d)).largest();
+        let [a, b, c, d] = squares;
+        let squares = a.add(b).add(c.add(d)).sum();
+        Self { largest, squares }
     }
-    let [a, b, c, d] = most;
-    a.maximum(b).maximum(c.maximum(d)).largest()
 }
 
 /// Zeros where the magnitude is at least `least`, and the lanes where it is; zeros for what is no number where that is infinite.

@@ -18,7 +18,7 @@ pub(crate) struct Columns<'a> {
     lent: PhantomData<&'a mut [f32]>,
 }
 
-// SAFETY: `set` and `write` touch only the columns that it names, and each user gives a column of a row to
+// SAFETY: all that is written is a `part`, of the columns that it names, and each user gives a column of a row to
 // one chunk only (`Walk` by groups of panels, `Attention::run` by heads and rows).
 unsafe impl Sync for Columns<'_> {}
 
@@ -53,16 +53,19 @@ impl<'a> Columns<'a> {
         self.width >= FAR_COLUMNS
     }
 
-    /// Asks for the places of vectors from `(row, column)` on that will be written soon.
+    /// Asks for the lines of vectors from `(row, column)` on that will be written soon.
     #[inline]
     pub(crate) fn ask(&self, (row, column): (usize, usize), vectors: usize) {
         let at = self.values.wrapping_add(row * self.width + column);
         for vector in 0..vectors {
             lanes::ask_to_write(at.wrapping_add(vector * LANES));
         }
+        // The last one may end in another line.
+        lanes::ask_to_write(at.wrapping_add(vectors * LANES - 1));
     }
 
     /// Writes a vector of sums; those beyond the last column are padding.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // AVX-512 writes so
     #[allow(clippy::inline_always)] // part of what computes them
     #[inline(always)]
     pub(crate) fn store<L: Lanes>(&self, at: (usize, usize), sums: L) {

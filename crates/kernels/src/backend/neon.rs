@@ -3,7 +3,7 @@
 //! `unsafe` here has the reasons of the back ends for x86-64: instructions that the processor must have (each back end
 //! is reached through [`super::Backend`], which asks the processor first), loads from the fields of tiles (fixed-size
 //! arrays, the offsets bounded by their lengths), and loads of eight codes of a row (bounded by the slices' lengths,
-//! asserted once a call).
+//! which are taken once a call).
 #![allow(unsafe_code)]
 // Small loads have to become part of the function that enables their instructions.
 #![allow(clippy::inline_always)]

@@ -284,7 +284,7 @@ fn sums_of_kind<T: Load512, const R: usize, const P: usize, const C: usize>(
 #[inline(always)]
 unsafe fn broadcast(codes: &[i8], at: usize) -> __m512i {
     debug_assert!(at + 4 <= codes.len());
-    // SAFETY: `at + 4` is within the codes of a row, as `Rows::of` asserted.
+    // SAFETY: `at + 4` is within the codes, as the caller promises.
     unsafe { _mm512_set1_epi32(codes.as_ptr().add(at).cast::<i32>().read_unaligned()) }
 }
 
