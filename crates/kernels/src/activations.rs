@@ -20,8 +20,9 @@ pub enum Precision {
     /// ggml's Q8_0. With AMX a bfloat16, as the weights are then: errors of up to 1/512 of themselves.
     Fast,
     /// One signed byte an input, with one step a row; but inputs whose magnitude is at least [`OUTLIER`] times the row's root
-    /// mean square, or [`FAR_OUTLIER`] times that of what is left, stay floats, are multiplied with the weights themselves, and leave the step to the others: language models
-    /// have outliers in few channels, which would make it coarse (Dettmers et al. 2022, LLM.int8).
+    /// mean square, or [`FAR_OUTLIER`] times that of what is left, stay floats, are multiplied with the weights themselves, and
+    /// leave the step to the others: language models have outliers in few channels, which would make it coarse (Dettmers et al.
+    /// 2022, LLM.int8).
     /// With AMX, two bytes an input, with one step a row: an error of up to 1/65024 of the row's largest magnitude. There
     /// scales and minima of weights are rounded to 1/32000 of their output's largest weight, or finer, and weights of
     /// eight bits themselves.
@@ -33,7 +34,8 @@ pub enum Precision {
 /// With 3, 14 of a thousand of SmolLM2's inputs are outliers, and the perplexity of bench's text is 15.782 (in float32 15.760);
 /// without [`FAR_OUTLIER`] it is 15.777 with 2.5, 15.779 with 3 and with 3.5, 15.802 with 4, and of the Q4_0 file 19.453, 19.451
 /// and 19.475 with 2.5, 3 and 3.5: differences of 0.01 are what another rounding of anything makes.
-/// (With one step for 32 inputs it was 15.766, where products need 12 multiplications of floats more, of 24, or 12 without minima, beside 96 of bytes.)
+/// With one step for 32 inputs it was 15.766: beside 96 products of bytes there were 24 of floats, with minima 36, where there
+/// are 12 and 24.
 const OUTLIER: f32 = 3.0;
 /// A few magnitudes may be most of a row's mean, a thousand times the others (Sun et al. 2024, Massive Activations in Large
 /// Language Models): then what is large beside the others would make their step coarse.

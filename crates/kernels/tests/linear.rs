@@ -179,8 +179,15 @@ fn an_outlier_alone_is_multiplied_as_it_is() {
         let inputs = 2 * format.block().0;
         let tensor = random_tensor(format, 32, inputs, &mut rng);
         let layer = PackedLinear::pack(format, &tensor, 32, inputs).unwrap();
-        for (others, outlier) in [(0.0, 1.5), (1e-30, 1.5), (1e-22, 1e15), (1e-38, 1e-18)] {
+        for (others, outlier) in [
+            (0.0, 1.5),
+            (1e-30, 1.5),
+            (1e-22, 1e15),
+            (1e-38, 1e-18),
+            (1e-18, 1e18),
+        ] {
             let mut row = vec![others; inputs];
+            row[inputs / 2] *= 1000.0;
             row[inputs / 3] = outlier;
             let exact = exact(&layer, &row);
             for backend in whole_numbers(Precision::Outliers) {

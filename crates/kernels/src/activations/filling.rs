@@ -80,12 +80,13 @@ impl Scaling {
         }
         let mut below = Below::of_row::<L>(values, least);
         if least < f32::INFINITY {
+            let negligible = (least * NEGLIGIBLE).max(SMALLEST);
             let others = below.squares / count;
             if others.is_normal() && below.largest >= FAR_OUTLIER * others.sqrt() {
                 least = FAR_OUTLIER * others.sqrt();
                 below = Below::of_row::<L>(values, least);
             }
-            below.largest = below.largest.max((least * NEGLIGIBLE).max(SMALLEST));
+            below.largest = below.largest.max(negligible);
         }
         let [step, inverse] = match below.largest {
             largest if largest > LARGEST => [f32::INFINITY, 0.0],
