@@ -72,6 +72,11 @@ fn exact(layer: &PackedLinear, x: &[f32]) -> Vec<f64> {
     out
 }
 
+fn random_layer(format: Format, outputs: usize, inputs: usize, rng: &mut StdRng) -> PackedLinear {
+    let tensor = random_tensor(format, outputs, inputs, rng);
+    PackedLinear::pack(format, &tensor, outputs, inputs).unwrap()
+}
+
 fn relative_error(got: &[f32], exact: &[f64]) -> f64 {
     let error: f64 = got
         .iter()
@@ -97,8 +102,7 @@ fn what_is_no_outlier_is_rounded_with_one_step_a_row() {
     let mut rng = StdRng::seed_from_u64(4);
     for format in QUANTISED {
         let inputs = 3 * format.block().0;
-        let tensor = random_tensor(format, 32, inputs, &mut rng);
-        let layer = PackedLinear::pack(format, &tensor, 32, inputs).unwrap();
+        let layer = random_layer(format, 32, inputs, &mut rng);
         // Blocks of other sizes; an outlier in the second row, which keeps the step as it is, and none in the first.
         let plain: Vec<f32> = (0..inputs)
             .map(|input| rng.random_range(-1.0..1.0) / (1 + input / 32 % 3) as f32)
@@ -135,8 +139,7 @@ fn what_is_no_outlier_is_rounded_with_one_step_a_row() {
 fn wide_outputs_are_the_same_on_every_back_end() {
     let mut rng = StdRng::seed_from_u64(11);
     let (outputs, inputs, rows) = (5001, 64, 9);
-    let tensor = random_tensor(Format::Q4_1, outputs, inputs, &mut rng);
-    let layer = PackedLinear::pack(Format::Q4_1, &tensor, outputs, inputs).unwrap();
+    let layer = random_layer(Format::Q4_1, outputs, inputs, &mut rng);
     let x: Vec<f32> = (0..rows * inputs)
         .map(|_| rng.random_range(-1.0..1.0))
         .collect();
@@ -156,8 +159,7 @@ fn what_is_large_beside_one_that_is_much_larger_is_an_outlier() {
     let mut rng = StdRng::seed_from_u64(10);
     for format in QUANTISED {
         let inputs = 2 * format.block().0.max(256);
-        let tensor = random_tensor(format, 17, inputs, &mut rng);
-        let layer = PackedLinear::pack(format, &tensor, 17, inputs).unwrap();
+        let layer = random_layer(format, 17, inputs, &mut rng);
         let mut x: Vec<f32> = (0..inputs).map(|_| rng.random_range(-1.0..1.0)).collect();
         let others = length(&exact(&layer, &x));
         x[3] = 2000.0;
@@ -177,8 +179,7 @@ fn an_outlier_alone_is_multiplied_as_it_is() {
     let mut rng = StdRng::seed_from_u64(9);
     for format in QUANTISED {
         let inputs = 2 * format.block().0;
-        let tensor = random_tensor(format, 32, inputs, &mut rng);
-        let layer = PackedLinear::pack(format, &tensor, 32, inputs).unwrap();
+        let layer = random_layer(format, 32, inputs, &mut rng);
         for (others, outlier) in [
             (0.0, 1.5),
             (1e-30, 1.5),
@@ -202,8 +203,7 @@ fn an_outlier_alone_is_multiplied_as_it_is() {
 #[test]
 fn a_row_next_to_nothing_has_no_outliers() {
     let mut rng = StdRng::seed_from_u64(6);
-    let tensor = random_tensor(Format::Q4_1, 16, 64, &mut rng);
-    let layer = PackedLinear::pack(Format::Q4_1, &tensor, 16, 64).unwrap();
+    let layer = random_layer(Format::Q4_1, 16, 64, &mut rng);
     // Their squares are zeros.
     let mut x: Vec<f32> = (0..64).map(|_| rng.random_range(0.5e-23..1e-23)).collect();
     x[40] *= 20.0;
@@ -219,8 +219,7 @@ fn outliers_are_multiplied_with_the_weights_themselves_and_leave_the_others_fine
     let mut rng = StdRng::seed_from_u64(5);
     for format in QUANTISED {
         let (outputs, inputs) = (17, 2 * format.block().0);
-        let tensor = random_tensor(format, outputs, inputs, &mut rng);
-        let layer = PackedLinear::pack(format, &tensor, outputs, inputs).unwrap();
+        let layer = random_layer(format, outputs, inputs, &mut rng);
         let mut x: Vec<f32> = (0..inputs * inputs)
             .map(|_| rng.random_range(-1.0..1.0))
             .collect();
@@ -263,8 +262,7 @@ fn products_are_near_the_exact_ones_in_both_precisions() {
     let mut rng = StdRng::seed_from_u64(1);
     for format in QUANTISED {
         let (outputs, inputs, rows) = (50, 3 * format.block().0, 7);
-        let tensor = random_tensor(format, outputs, inputs, &mut rng);
-        let layer = PackedLinear::pack(format, &tensor, outputs, inputs).unwrap();
+        let layer = random_layer(format, outputs, inputs, &mut rng);
         let x: Vec<f32> = (0..rows * inputs)
             .map(|_| rng.random_range(-2.0..2.0))
             .collect();
@@ -314,8 +312,7 @@ fn a_row_does_not_depend_on_the_rows_beside_it() {
         }
     }
     for format in [Format::Q4_1, Format::Q6_K] {
-        let tensor = random_tensor(format, 33, inputs, &mut rng);
-        let layer = PackedLinear::pack(format, &tensor, 33, inputs).unwrap();
+        let layer = random_layer(format, 33, inputs, &mut rng);
         for backend in Backend::available() {
             for precision in PRECISIONS {
                 let together = product(&layer, &x, precision, backend);
@@ -360,8 +357,7 @@ fn rows_are_the_same_in_groups_of_every_size() {
         Format::Q5_K,
         Format::Q6_K,
     ] {
-        let tensor = random_tensor(format, outputs, inputs, &mut rng);
-        let layer = PackedLinear::pack(format, &tensor, outputs, inputs).unwrap();
+        let layer = random_layer(format, outputs, inputs, &mut rng);
         for backend in whole_numbers(Precision::Outliers) {
             let alone: Vec<f32> = x
                 .chunks_exact(inputs)
@@ -519,8 +515,7 @@ proptest! {
     ) {
         let mut rng = StdRng::seed_from_u64(seed);
         let inputs = blocks * format.block().0;
-        let tensor = random_tensor(format, outputs, inputs, &mut rng);
-        let layer = PackedLinear::pack(format, &tensor, outputs, inputs).unwrap();
+        let layer = random_layer(format, outputs, inputs, &mut rng);
         let mut odd = odd;
         if are_finite {
             // Else most rows have a mean square that is no number, and so no outliers.

@@ -3,8 +3,8 @@
 //! `unsafe` here has three reasons: instructions that the processor must have (each back end is
 //! reached through [`super::Backend`], which asks the processor first), loads from the fields of
 //! tiles (fixed-size arrays, the offsets bounded by their lengths), and loads of four codes of a row
-//! (bounded by the lengths of the slices, which are taken once a call). AMX's instructions are written in assembly, for the language has
-//! no functions for them yet.
+//! (bounded by the lengths of the slices, which are taken once a call). AMX's instructions are written in assembly, for the
+//! language has no functions for them yet.
 #![allow(unsafe_code)]
 // Small loads have to become part of the function that enables their instructions.
 #![allow(clippy::inline_always)]
